@@ -1,0 +1,90 @@
+#pragma once
+// The configuration file: the old server's YAML, and two sections of this one's. Both the frontend
+// and the helper read it with this code; docs/OPERATING.md describes every key.
+
+#include <kj/common.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace warden {
+
+class ConfigError : public std::runtime_error {
+  // what(): "FILE:LINE: KEY: what is wrong, and what is accepted".
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct Config {
+  struct Server {
+    std::string unixDomainPath = "/tmp/warden.sock";
+    mode_t unixDomainPermissions = 0755;
+    std::string containerKlass;  // read and ignored
+    std::string containerRootfsPath;  // required, absolute
+    std::string containerDepotPath;   // required, absolute
+    std::optional<uint32_t> containerGraceTime;  // seconds; none: never
+    std::map<int, uint64_t> containerRlimits;  // RLIMIT_* -> value; the documented defaults merged in
+    uint64_t jobOutputLimit = 10 * 1024 * 1024;  // bytes, stdout and stderr together
+    bool diskQuotaEnabled = true;       // quota.disk_quota_enabled
+    bool allowNestedWarden = false;
+    std::optional<std::string> pidfile;
+    std::optional<std::string> syslogSocket;
+  } server;
+
+  std::optional<uint16_t> healthCheckPort;  // health_check_server.port
+
+  struct Logging {
+    std::string level = "info";  // debug, info, warn, error (the old server's debug2 reads as debug)
+    std::optional<std::string> file;  // absent: stderr
+    std::optional<std::string> syslog;  // ident
+  } logging;
+
+  struct Network {
+    uint32_t poolStart = 0x0afe0000;  // 10.254.0.0, host byte order
+    uint32_t poolSize = 256;          // /30 networks
+    uint32_t releaseDelay = 30;       // seconds
+    uint32_t mtu = 1500;
+    std::vector<std::string> allowNetworks;
+    bool allowHostAccess = false;
+    std::vector<std::string> dnsServers;
+  } network;
+
+  struct Port {
+    std::optional<uint32_t> poolStart;  // absent: above the ephemeral range
+    std::optional<uint32_t> poolSize;   // absent: up to 65000
+  } port;
+
+  struct User {
+    uint32_t poolStartUid = 10000;
+    uint32_t poolSize = 256;
+  } user;
+
+  struct PrivHelper {  // section `privhelper`
+    std::string user = "warden";       // whom the frontend runs as
+    uint32_t idRangeStart = 0x70000000;  // host id of root in the container of slot 0
+    uint32_t pidsLimit = 4096;         // processes and threads in a container; 0: no limit
+    std::string cgroupParent = "warden";  // one path component below each hierarchy's root
+    std::optional<std::string> wshdPath;      // absent: warden-wshd beside the helper
+    std::optional<std::string> frontendPath;  // absent: warden-frontend beside the helper
+  } privhelper;
+
+  struct Frontend {  // section `frontend`
+    uint32_t maxConnections = 16384;
+    uint32_t maxRequestBytes = 1024 * 1024;  // payload of one frame
+  } frontend;
+};
+
+Config parseConfig(const std::string& text, const std::string& fileName);
+// Throws ConfigError for what is not YAML, an unknown or repeated key, a wrong type, a value out of
+// range, pools that overlap or do not fit. `fileName` is for messages only.
+
+std::string readConfigFile(int fd, const std::string& fileName);
+// The text of an open configuration file, from its start. Throws ConfigError unless it is a regular file that belongs to
+// root, that nobody else may write, of at most 1 MiB.
+
+}  // namespace warden

@@ -1,0 +1,25 @@
+#pragma once
+// Opening paths below a directory without being led out of it (openat2(2)).
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/fd.h"
+
+namespace warden {
+
+Fd openBeneath(int directory, kj::StringPtr path, int flags, mode_t mode = 0);
+// `path` is relative; no component may leave `directory`, be a symbolic link or a magic link. CLOEXEC
+// is added. Fails with the errno of openat2(2): ELOOP for a link, EXDEV for an escape.
+
+kj::Maybe<Fd> tryOpenBeneath(int directory, kj::StringPtr path, int flags, mode_t mode = 0);
+// As openBeneath; none where the path does not exist (ENOENT, ENOTDIR).
+
+Fd openInRoot(int root, kj::StringPtr path, int flags);
+// Resolves as a process whose root directory is `root` would: symbolic links are followed inside of it
+// (RESOLVE_IN_ROOT), magic links are refused.
+
+Fd openDirectory(kj::StringPtr path);
+// O_PATH | O_DIRECTORY of an absolute path from trusted configuration; links are followed.
+
+}  // namespace warden

@@ -1,0 +1,99 @@
+@0x817f777cd42fa483;
+# What the frontend asks of wshd, process 1 of a container, and what wshd answers.
+#
+# Transport: a SOCK_SEQPACKET connection; one packet is one message with its descriptors
+# (base/packet.h). wshd trusts the frontend as far as this container goes: the protocol carries no
+# authority outside of it. wshd serves one connection at a time: accepting a new one on its listening
+# socket (run/wshd.sock) ends the old one, so that a frontend that comes back takes over at once.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("warden::schema");
+
+struct WshdRequest {
+  # Frontend -> wshd. Executed and answered in order.
+
+  sequence @0 :UInt64;
+  # Echoed in the reply; not 0.
+
+  union {
+    spawn @1 :SpawnJob;
+    signalAll @2 :Int32;
+    # Sends this signal to every process of the container but wshd. Answered with `done`, also when
+    # there is no process.
+    forget @3 :UInt32;
+    # The job with this id is done with: wshd closes its duplicates of the job's pipes and drops the
+    # exit status. Answered with `done`, also when there is no such job. A job that still runs goes on.
+    list @4 :Void;
+    # Answered with `jobs`.
+    attach @5 :UInt32;
+    # Asks for the pipes of the job with this id again: answered with `spawned`.
+    ping @6 :Void;
+    # Answered with `done`.
+  }
+}
+
+struct SpawnJob {
+  # Starts a shell that reads the script. Descriptor 0: the script, a regular file (sealed memfd)
+  # positioned at its start, which becomes the shell's stdin.
+  #
+  # Fails when the id is in use, the home directory cannot be entered, a limit cannot be set, or no
+  # process can be made.
+
+  jobId @0 :UInt32;
+  uid @1 :UInt32;
+  gid @2 :UInt32;
+  groups @3 :List(UInt32);
+  # Supplementary groups. Ids are the container's.
+
+  privileged @4 :Bool;
+  # True: the container's capability bounding set is permitted and effective (uid should be 0).
+  # False: no capability, and no_new_privs.
+
+  home @5 :Data;
+  # Working directory; absolute, without NUL.
+  environment @6 :List(Data);
+  # NAME=value, the whole environment.
+  limits @7 :List(ResourceLimit);
+}
+
+struct ResourceLimit {
+  resource @0 :UInt8;
+  # RLIMIT_* of <sys/resource.h>.
+  value @1 :UInt64;
+  # Soft and hard; 0xffffffffffffffff is unlimited.
+  clamp @2 :Bool;
+  # True: where the hard limit in force is lower, it stays (a default). False: that is an error (a
+  # client asked for it).
+}
+
+struct WshdMessage {
+  # wshd -> frontend: the reply to a request, or (sequence 0) an event.
+
+  sequence @0 :UInt64;
+
+  union {
+    done @1 :Void;
+    spawned @2 :Int32;
+    # The shell's pid as the container sees it. Descriptors 0 and 1: read ends of the job's stdout
+    # and stderr. wshd keeps duplicates until `forget`.
+    failed @3 :JobFailure;
+    jobs @4 :List(Job);
+    exited @5 :Job;
+    # Event: a job's shell has ended. Sent once on a connection for each job; state is never running.
+  }
+}
+
+struct Job {
+  jobId @0 :UInt32;
+  union {
+    running @1 :Void;
+    exitCode @2 :UInt8;
+    signal @3 :UInt8;
+  }
+}
+
+struct JobFailure {
+  step @0 :Text;
+  # "setrlimit nofile", "chdir", "execve /bin/bash": what failed, in words.
+  errno @1 :Int32;
+}
