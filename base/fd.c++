@@ -8,6 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "base/packet.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -27,6 +30,19 @@ void setNonblocking(int fd, bool nonblocking) {
   int flags;
   KJ_SYSCALL(flags = fcntl(fd, F_GETFL));
   KJ_SYSCALL(fcntl(fd, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK));
+}
+
+void closeAllExcept(kj::ArrayPtr<const int> keep) {
+  std::vector<int> sorted(keep.begin(), keep.end());
+  std::sort(sorted.begin(), sorted.end());
+  unsigned first = STDERR_FILENO + 1;
+  for (int fd : sorted) {
+    unsigned kept = fd;
+    if (kept < first) continue;
+    if (kept > first) KJ_SYSCALL(close_range(first, kept - 1, 0));
+    first = kept + 1;
+  }
+  KJ_SYSCALL(close_range(first, ~0u, 0));
 }
 
 Pipe makePipe() {

@@ -15,6 +15,10 @@ Fd duplicate(int fd);
 
 void setNonblocking(int fd, bool nonblocking = true);
 
+void closeAllExcept(kj::ArrayPtr<const int> keep);
+// Closes every descriptor of the process from 3 up but these: for a forked child that goes on without
+// exec.
+
 struct Pipe {
   Fd readEnd;
   Fd writeEnd;

@@ -71,12 +71,15 @@ Packet decodePacket(kj::ArrayPtr<const kj::byte> bytes, kj::Vector<Fd> fds) {
 }
 
 bool sendPacket(int socket, capnp::MessageBuilder& message, kj::ArrayPtr<const int> fds) {
-  auto words = capnp::messageToFlatArray(message);
-  auto bytes = words.asBytes();
+  return sendPacket(socket, capnp::messageToFlatArray(message), fds);
+}
+
+bool sendPacket(int socket, kj::ArrayPtr<const capnp::word> message, kj::ArrayPtr<const int> fds) {
+  auto bytes = message.asBytes();
   KJ_REQUIRE(bytes.size() <= MAX_PACKET_BYTES, "message is too large for a packet", bytes.size());
   KJ_REQUIRE(fds.size() <= MAX_PACKET_FDS, "too many descriptors for a packet", fds.size());
 
-  iovec vector{bytes.begin(), bytes.size()};
+  iovec vector{const_cast<kj::byte*>(bytes.begin()), bytes.size()};
   msghdr header{};
   header.msg_iov = &vector;
   header.msg_iovlen = 1;

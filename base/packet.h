@@ -48,6 +48,10 @@ bool sendPacket(int socket, capnp::MessageBuilder& message, kj::ArrayPtr<const i
 // False: the socket is non-blocking and full; nothing was sent. Throws DISCONNECTED when the peer is
 // gone, FAILED when the message is too large.
 
+bool sendPacket(int socket, kj::ArrayPtr<const capnp::word> message,
+                kj::ArrayPtr<const int> fds = nullptr);
+// Likewise, of a message that was serialized before (capnp::messageToFlatArray).
+
 kj::Maybe<Packet> receivePacket(int socket);
 // None: the socket is non-blocking and empty. Throws DISCONNECTED when the peer has closed its end (or
 // sent an empty packet), FAILED when what arrived is malformed, truncated or carries too many

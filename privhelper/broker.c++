@@ -1,0 +1,319 @@
+#include "privhelper/broker.h"
+
+#include <errno.h>
+#include <kj/debug.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "privhelper/step.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+constexpr int STALE_KILL_MS = 5000;
+constexpr int REQUESTS_A_TURN = 16;
+
+// How long a frontend that was told to end may take: to drain, and after it has given up its connection.
+constexpr uint64_t DRAIN_US = 30'000'000;
+constexpr uint64_t DISCONNECTED_US = 5'000'000;
+
+}  // namespace
+
+const Broker::Permitted Broker::PERMITTED[] = {
+    {schema::HelperRequest::HELLO, "hello", &Broker::hello},
+    {schema::HelperRequest::CREATE, "create", &Broker::create},
+    {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy},
+};
+
+Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals)
+    : host(host), log(log), frontend(frontend), signals(kj::mv(signals)),
+      slotInUse(host.policy.slotCount) {}
+
+void Broker::run() {
+  removeStale();
+  while (!stopping || frontend.isRunning() || !dying.empty()) {
+    bool idle = !frontend.isRunning() && dying.empty();
+    if (idle && !stopping && monotonicUs() >= frontend.startableAtUs()) {
+      greeted = false;
+      frontend.start();
+    }
+    waitForEvents();
+  }
+}
+
+void Broker::removeStale() {
+  // Containers of a server that was killed. Nobody else knows them, so they end.
+  std::map<ContainerId, bool> stale;
+  for (auto& id : host.cgroups.stale()) stale[id] = true;
+  for (auto& id : host.depot.ids()) stale[id] = true;
+  for (auto& [id, _] : stale) {
+    host.cgroups.killStale(id, STALE_KILL_MS);
+    host.cgroups.removeStale(id);
+    host.depot.discard(id);
+    log.record("remove stale", id.text(), Outcome::DONE);
+  }
+}
+
+int Broker::timeoutMs() const {
+  uint64_t deadline;
+  if (frontend.isRunning()) {
+    deadline = frontend.killAtUs();
+  } else {
+    deadline = dying.empty() && !stopping ? frontend.startableAtUs() : NEVER_US;
+  }
+  if (deadline == NEVER_US) return -1;
+  uint64_t now = monotonicUs();
+  return now >= deadline ? 0 : (deadline - now) / 1000 + 1;
+}
+
+void Broker::waitForEvents() {
+  kj::Vector<pollfd> fds;
+  fds.add(pollfd{signals, POLLIN, 0});
+  fds.add(pollfd{host.launcher.fd(), POLLIN, 0});
+  // Negative descriptors are passed over by poll(2).
+  fds.add(pollfd{frontend.pidfd(), POLLIN, 0});
+  short wanted = unsent.empty() ? POLLIN : POLLOUT;
+  fds.add(pollfd{frontend.connection(), wanted, 0});
+  for (auto& [id, entry] : dying) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
+
+  if (poll(fds.begin(), fds.size(), timeoutMs()) < 0) {
+    if (errno == EINTR) return;
+    KJ_FAIL_SYSCALL("poll", errno);
+  }
+  if (fds[0].revents != 0) handleSignals();
+  KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
+  reapDying();
+  if (fds[3].revents != 0) {
+    if (unsent.empty()) {
+      receiveRequests();
+    } else {
+      sendUnsent();
+    }
+  }
+  if (fds[2].revents != 0) {
+    handleFrontendEnd();
+  } else if (frontend.isRunning() && monotonicUs() >= frontend.killAtUs()) {
+    frontend.kill();
+  }
+}
+
+void Broker::handleSignals() {
+  signalfd_siginfo info;
+  while (read(signals, &info, sizeof(info)) == sizeof(info)) {
+    stopping = true;
+    log.note(kj::str("ending by signal ", info.ssi_signo));
+    frontend.end(info.ssi_signo, DRAIN_US);
+  }
+}
+
+void Broker::handleFrontendEnd() {
+  frontend.forget();
+  unsent.clear();
+  destroyAll();
+}
+
+void Broker::receiveRequests() {
+  // A bounded number, so that a flood does not keep signals and destroys waiting.
+  for (int i = 0; i < REQUESTS_A_TURN && unsent.empty(); ++i) {
+    try {
+      KJ_IF_MAYBE(packet, receivePacket(frontend.connection())) {
+        dispatch(*packet);
+      } else {
+        return;
+      }
+    } catch (const kj::Exception& e) {
+      if (e.getType() == kj::Exception::Type::DISCONNECTED) {
+        // Its process ends soon, or is made to: a frontend without a connection serves nobody.
+        frontend.disconnect();
+        frontend.end(SIGTERM, DISCONNECTED_US);
+        return;
+      }
+      log.record("request", nullptr, Outcome::REFUSED, e.getDescription());
+    }
+  }
+}
+
+void Broker::dispatch(Packet& packet) {
+  auto request = packet.getRoot<schema::HelperRequest>();
+  const char* operation = "request";
+  for (auto& permitted : PERMITTED) {
+    if (permitted.which != request.which()) continue;
+    operation = permitted.name;
+    if (packet.fdCount() > 0) {
+      return refuse(request.getSequence(), operation, nullptr, "the request carries descriptors");
+    }
+    if (!greeted && permitted.which != schema::HelperRequest::HELLO) {
+      return refuse(request.getSequence(), operation, nullptr, "the first request must be hello");
+    }
+    try {
+      return (this->*permitted.handler)(request);
+    } catch (const kj::Exception& e) {
+      // A message that cannot be walked (base/packet.h); nothing has been done.
+      return refuse(request.getSequence(), operation, nullptr, e.getDescription());
+    }
+  }
+  refuse(request.getSequence(), operation, nullptr, "there is no such request");
+}
+
+void Broker::hello(schema::HelperRequest::Reader request) {
+  uint32_t version = request.getHello().getVersion();
+  if (version != schema::PROTOCOL_VERSION) {
+    return refuse(request.getSequence(), "hello", nullptr,
+                  kj::str("the frontend speaks version ", version, " of the protocol, the helper ",
+                          uint32_t(schema::PROTOCOL_VERSION), ": install both from one release"));
+  }
+  greeted = true;
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(request.getSequence());
+  answer.setDone();
+  reply(message);
+}
+
+void Broker::create(schema::HelperRequest::Reader request) {
+  auto parameters = request.getCreate();
+  auto checked = checkCreate(parameters, host.policy);
+  if (checked.is<Refusal>()) {
+    return refuse(request.getSequence(), "create", parameters.getId(),
+                  checked.get<Refusal>().reason);
+  }
+  auto& order = checked.get<CreateOrder>();
+  KJ_IF_MAYBE(reason, reasonAgainst(order)) {
+    return refuse(request.getSequence(), "create", order.id.text(), *reason);
+  }
+  build(request.getSequence(), order);
+}
+
+kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
+  if (containers.count(order.id) > 0 || dying.count(order.id) > 0) {
+    return kj::str("there is a container with this id");
+  }
+  if (slotInUse[order.slot]) return kj::str("slot ", order.slot, " is in use");
+  return nullptr;
+}
+
+void Broker::build(uint64_t sequence, const CreateOrder& order) {
+  uint64_t started = monotonicUs();
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(sequence);
+  kj::Vector<Fd> fds;
+  auto fail = [&](kj::StringPtr step, int error, kj::StringPtr detail) {
+    auto failure = answer.initFailed();
+    failure.setStep(step);
+    failure.setErrno(error);
+    failure.setDetail(detail);
+    fds.clear();
+    log.record("create", order.id.text(), Outcome::FAILED, detail, monotonicUs() - started);
+  };
+  try {
+    beginFaultyOperation();
+    KJ_DEFER(endFaultyOperation());
+    auto container = kj::heap<Container>(host, order);
+    auto created = answer.initCreated();
+    created.setWshdPid(container->wshd().pid());
+    created.setRootUid(host.policy.rootUid(order.slot));
+    created.setVcapUid(host.policy.vcapUid(order.slot));
+    fds.add(duplicate(container->wshd().fd()));
+    fds.add(container->takeConnection());
+    fds.add(container->openState());
+    faultPoint("answer");
+    slotInUse[order.slot] = true;
+    containers.emplace(order.id, kj::mv(container));
+    log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
+  } catch (const StepError& e) {
+    fail(e.step(), e.error(), e.detail());
+  } catch (const kj::Exception& e) {
+    fail("create", 0, e.getDescription());
+  }
+  reply(message, kj::mv(fds));
+}
+
+void Broker::destroy(schema::HelperRequest::Reader request) {
+  auto text = request.getDestroy().getId();
+  auto checked = checkId(text);
+  if (checked.is<Refusal>()) {
+    return refuse(request.getSequence(), "destroy", text, checked.get<Refusal>().reason);
+  }
+  auto found = containers.find(checked.get<ContainerId>());
+  if (found == containers.end()) {
+    return refuse(request.getSequence(), "destroy", text, "there is no such container");
+  }
+  auto container = kj::mv(found->second);
+  containers.erase(found);
+  beginDestroy(kj::mv(container), request.getSequence());
+}
+
+void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence) {
+  // The end of its first process is the end of all (pid_namespaces(7)). How long that takes is up to the
+  // kernel and what they did; nobody waits for it here.
+  container->wshd().signal(SIGKILL);
+  ContainerId id = container->id();
+  dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs()});
+}
+
+void Broker::destroyAll() {
+  for (auto& [id, container] : containers) beginDestroy(kj::mv(container), nullptr);
+  containers.clear();
+  for (auto& [id, entry] : dying) entry.sequence = nullptr;
+}
+
+void Broker::reapDying() {
+  for (auto i = dying.begin(); i != dying.end();) {
+    Dying& entry = i->second;
+    if (!entry.container->wshd().waitExit(0)) {
+      ++i;
+      continue;
+    }
+    slotInUse[entry.container->slot()] = false;
+    entry.container = nullptr;
+    log.record("destroy", i->first.text(), Outcome::DONE, nullptr, monotonicUs() - entry.startedUs);
+    KJ_IF_MAYBE(sequence, entry.sequence) {
+      capnp::MallocMessageBuilder message;
+      auto answer = message.initRoot<schema::HelperReply>();
+      answer.setSequence(*sequence);
+      answer.setDone();
+      reply(message);
+    }
+    i = dying.erase(i);
+  }
+}
+
+void Broker::refuse(uint64_t sequence, const char* operation, kj::StringPtr container,
+                    kj::StringPtr reason) {
+  log.record(operation, container, Outcome::REFUSED, reason);
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(sequence);
+  answer.setRefused(reason);
+  reply(message);
+}
+
+void Broker::reply(capnp::MessageBuilder& message, kj::Vector<Fd> fds) {
+  if (frontend.connection() < 0) return;
+  unsent.push_back(Reply{capnp::messageToFlatArray(message), kj::mv(fds)});
+  sendUnsent();
+}
+
+void Broker::sendUnsent() {
+  while (!unsent.empty()) {
+    Reply& first = unsent.front();
+    kj::Vector<int> fds;
+    for (auto& fd : first.fds) fds.add(fd.get());
+    try {
+      if (!sendPacket(frontend.connection(), first.words, fds)) return;
+    } catch (const kj::Exception& e) {
+      // The frontend is gone; its end is noticed by its pidfd.
+      frontend.disconnect();
+      unsent.clear();
+      return;
+    }
+    unsent.pop_front();
+  }
+}
+
+}  // namespace warden::privhelper

@@ -1,0 +1,81 @@
+#pragma once
+// The broker: takes the frontend's requests, holds each against the policy, and carries it out. Parses
+// what an attacker may have written, so it can neither fork nor execute anything.
+
+#include <kj/vector.h>
+
+#include <deque>
+#include <map>
+#include <vector>
+
+#include "base/packet.h"
+#include "privhelper/audit-log.h"
+#include "privhelper/container.h"
+#include "privhelper/frontend-process.h"
+#include "schema/privhelper.capnp.h"
+
+namespace warden::privhelper {
+
+class Broker {
+ public:
+  Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals);
+  // `signals`: a signalfd for TERM, INT and USR2.
+
+  void run();
+  // Serves until told to end by a signal; then the frontend has ended and no container is left. Throws
+  // when it cannot go on (the launcher has died).
+
+ private:
+  struct Reply {
+    kj::Array<capnp::word> words;
+    kj::Vector<Fd> fds;
+  };
+  struct Dying {
+    kj::Own<Container> container;
+    kj::Maybe<uint64_t> sequence;  // of the destroy to be answered
+    uint64_t startedUs;
+  };
+  using Handler = void (Broker::*)(schema::HelperRequest::Reader request);
+  struct Permitted {
+    schema::HelperRequest::Which which;
+    const char* name;
+    Handler handler;
+  };
+  static const Permitted PERMITTED[];
+
+  const ContainerHost& host;
+  AuditLog& log;
+  FrontendProcess& frontend;
+  Fd signals;
+  std::vector<bool> slotInUse;
+  std::map<ContainerId, kj::Own<Container>> containers;
+  std::map<ContainerId, Dying> dying;
+  std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to
+  bool greeted = false;
+  bool stopping = false;
+
+  void removeStale();
+  void waitForEvents();
+  int timeoutMs() const;
+  void handleSignals();
+  void handleFrontendEnd();
+  void receiveRequests();
+  void dispatch(Packet& packet);
+  void reapDying();
+
+  void hello(schema::HelperRequest::Reader request);
+  void create(schema::HelperRequest::Reader request);
+  void destroy(schema::HelperRequest::Reader request);
+
+  void build(uint64_t sequence, const CreateOrder& order);
+  void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
+  void destroyAll();
+  kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
+
+  void refuse(uint64_t sequence, const char* operation, kj::StringPtr container,
+              kj::StringPtr reason);
+  void reply(capnp::MessageBuilder& message, kj::Vector<Fd> fds = {});
+  void sendUnsent();
+};
+
+}  // namespace warden::privhelper

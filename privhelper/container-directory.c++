@@ -1,0 +1,173 @@
+#include "privhelper/container-directory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <kj/debug.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <memory>
+
+#include "privhelper/step.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+constexpr int BACKLOG = 4;
+
+struct Owner {
+  uid_t uid;
+  gid_t gid;
+};
+
+Fd makeDirectory(int parent, const char* name, mode_t mode, Owner owner, const char* what) {
+  step(what, [&] { return mkdirat(parent, name, mode); });
+  Fd fd(step(what, [&] {
+    return openat(parent, name, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  }));
+  if (owner.uid != 0) step(what, [&] { return fchown(fd, owner.uid, owner.gid); });
+  return fd;
+}
+
+void makeFile(int parent, const char* name, kj::ArrayPtr<const kj::byte> content, Owner owner,
+              const char* what) {
+  Fd fd(step(what, [&] {
+    return openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  }));
+  while (content.size() > 0) {
+    size_t n = step(what, [&] { return write(fd, content.begin(), content.size()); });
+    content = content.slice(n, content.size());
+  }
+  if (owner.uid != 0) step(what, [&] { return fchown(fd, owner.uid, owner.gid); });
+}
+
+}  // namespace
+
+Depot::Depot(kj::StringPtr path, Fd wake) : pathName(kj::str(path)), wakeSweeper(kj::mv(wake)) {
+  int fd;
+  KJ_SYSCALL(fd = open(path.cStr(), O_DIRECTORY | O_RDONLY | O_CLOEXEC), path);
+  directory = Fd(fd);
+  if (mkdirat(directory, REMOVED.cStr(), 0700) < 0 && errno != EEXIST) {
+    KJ_FAIL_SYSCALL("mkdir", errno, path, REMOVED);
+  }
+  KJ_SYSCALL(fd = openat(directory, REMOVED.cStr(),
+                         O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  removed = Fd(fd);
+}
+
+kj::Vector<ContainerId> Depot::ids() const {
+  int fd;
+  KJ_SYSCALL(fd = openat(directory, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC));
+  std::unique_ptr<DIR, int (*)(DIR*)> list(fdopendir(fd), closedir);
+  KJ_REQUIRE(list != nullptr);
+  kj::Vector<ContainerId> ids;
+  while (dirent* entry = readdir(list.get())) {
+    KJ_IF_MAYBE(id, ContainerId::parse(entry->d_name)) {
+      ids.add(*id);
+    }
+  }
+  return ids;
+}
+
+void Depot::discard(const ContainerId& id) const {
+  if (renameat(directory, id.text().cStr(), removed, id.text().cStr()) < 0) {
+    int error = errno;
+    if (error == ENOENT) return;
+    KJ_FAIL_SYSCALL("renameat", error, id.text());
+  }
+  // The pipe may be full: then the sweeper is awake anyhow.
+  char wake = 1;
+  (void)!write(wakeSweeper, &wake, 1);
+}
+
+ContainerDirectory::ContainerDirectory(const Depot& depotParam, const CreateOrder& order,
+                                       const Policy& policy)
+    : depot(depotParam), id(order.id) {
+  bool complete = false;
+  KJ_DEFER(if (!complete && made) depot.discard(id));
+  makeTree(order, policy);
+  complete = true;
+}
+
+ContainerDirectory::~ContainerDirectory() noexcept(false) { depot.discard(id); }
+
+void ContainerDirectory::makeTree(const CreateOrder& order, const Policy& policy) {
+  constexpr Owner ROOT{0, 0};
+  step("make container directory",
+       [&] { return mkdirat(depot.fd(), id.text().cStr(), 0755); });
+  made = true;
+  directory = Fd(step("open container directory", [&] {
+    return openat(depot.fd(), id.text().cStr(), O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  }));
+  makeDirectory(directory, "state", 0700, {policy.frontendUid, policy.frontendGid},
+                "make state directory");
+  run = makeDirectory(directory, "run", 0755, ROOT, "make run directory");
+
+  Fd tmp = makeDirectory(directory, "tmp", 0700, ROOT, "make layer directory");
+  Owner containerRoot{policy.rootUid(order.slot), policy.rootUid(order.slot)};
+  makeDirectory(tmp, "work", 0755, containerRoot, "make work directory");
+  Fd layer = makeDirectory(tmp, "rootfs", 0755, containerRoot, "make layer directory");
+  fillLayer(layer, order, policy);
+}
+
+void ContainerDirectory::fillLayer(int layer, const CreateOrder& order, const Policy& policy) {
+  // Directories of the container's own layer hide what an image may have in their places but a
+  // directory: no symbolic link of an image redirects a mount or one of these files.
+  Owner root{policy.rootUid(order.slot), policy.rootUid(order.slot)};
+  Owner vcap{policy.vcapUid(order.slot), policy.vcapUid(order.slot)};
+  const char* what = "fill layer";
+  for (const char* name : {"dev", "proc", "sys"}) makeDirectory(layer, name, 0755, root, what);
+  Fd tmp = makeDirectory(layer, "tmp", 0755, root, what);
+  step(what, [&] { return fchmod(tmp, 01777); });
+  Fd home = makeDirectory(layer, "home", 0755, root, what);
+  makeDirectory(home, "vcap", 0755, vcap, what);
+  Fd etc = makeDirectory(layer, "etc", 0755, root, what);
+  for (const EtcFile& file : order.etcFiles) {
+    makeFile(etc, file.name, file.content, root, "write files in /etc");
+  }
+}
+
+kj::String ContainerDirectory::layerPath() const {
+  return kj::str(depot.path(), '/', id.text(), "/tmp/rootfs");
+}
+
+kj::String ContainerDirectory::workPath() const {
+  return kj::str(depot.path(), '/', id.text(), "/tmp/work");
+}
+
+Fd ContainerDirectory::openState() const {
+  return Fd(step("open state directory", [&] {
+    return openat(directory, "state", O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  }));
+}
+
+Fd ContainerDirectory::listen(const Policy& policy) const {
+  Fd socket(step("make wshd socket", [&] {
+    return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  }));
+  sockaddr_un address{.sun_family = AF_UNIX};
+  auto path = kj::str("/proc/self/fd/", run.get(), "/wshd.sock");
+  KJ_ASSERT(path.size() < sizeof(address.sun_path));
+  memcpy(address.sun_path, path.begin(), path.size());
+  // The mode of a socket file is that of the socket at bind (unix(7)): no moment of wider access.
+  step("make wshd socket", [&] { return fchmod(socket, 0660); });
+  step("make wshd socket", [&] {
+    return bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  });
+  step("make wshd socket", [&] {
+    return fchownat(run, "wshd.sock", 0, policy.frontendGid, AT_SYMLINK_NOFOLLOW);
+  });
+  step("make wshd socket", [&] { return ::listen(socket, BACKLOG); });
+  return socket;
+}
+
+void ContainerDirectory::writePid(pid_t pid) const {
+  makeFile(run, "wshd.pid", kj::str(pid, '\n').asBytes(), {0, 0}, "write wshd.pid");
+}
+
+}  // namespace warden::privhelper

@@ -1,0 +1,65 @@
+#pragma once
+// <depot>/<id>: a container's files on disk (design of the layout: docs/ARCHITECTURE.md).
+
+#include "base/fd.h"
+#include "privhelper/request-check.h"
+
+namespace warden::privhelper {
+
+class Depot {
+  // The directory of all containers. Trees that are done with are moved to one place in it, at once and
+  // whatever their size, and removed by the sweeper.
+
+ public:
+  static constexpr kj::StringPtr REMOVED = ".removed"_kj;
+
+  Depot(kj::StringPtr path, Fd wakeSweeper);
+  // `path` as this process sees it; `wakeSweeper` is written a byte for each tree that is moved.
+
+  kj::StringPtr path() const { return pathName; }
+  int fd() const { return directory; }
+
+  kj::Vector<ContainerId> ids() const;
+  void discard(const ContainerId& id) const;
+  // Moves <depot>/<id> away. Nothing happens where there is none.
+
+ private:
+  kj::String pathName;
+  Fd directory;
+  Fd removed;
+  Fd wakeSweeper;
+};
+
+class ContainerDirectory {
+  // Makes the tree; the destructor discards it.
+  //
+  //     state/            owner: the frontend, who may write here and nowhere else
+  //     run/wshd.sock     wshd's listening socket, root:frontend 0660
+  //     run/wshd.pid
+  //     tmp/              root only: setuid files of the container must not be reachable on the host
+  //     tmp/rootfs        the container's own layer
+  //     tmp/work          overlayfs's work directory
+
+ public:
+  ContainerDirectory(const Depot& depot, const CreateOrder& order, const Policy& policy);
+  ~ContainerDirectory() noexcept(false);
+  KJ_DISALLOW_COPY(ContainerDirectory);
+
+  kj::String layerPath() const;
+  kj::String workPath() const;
+  Fd openState() const;
+  Fd listen(const Policy& policy) const;
+  void writePid(pid_t pid) const;
+
+ private:
+  const Depot& depot;
+  ContainerId id;
+  bool made = false;
+  Fd directory;
+  Fd run;
+
+  void makeTree(const CreateOrder& order, const Policy& policy);
+  void fillLayer(int layer, const CreateOrder& order, const Policy& policy);
+};
+
+}  // namespace warden::privhelper

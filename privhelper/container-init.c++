@@ -1,0 +1,333 @@
+#include "privhelper/container-init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <kj/debug.h>
+#include <linux/capability.h>
+#include <linux/seccomp.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/packet.h"
+#include "privhelper/private-root.h"
+#include "schema/launcher.capnp.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+constexpr int CAPABILITIES[] = {
+    CAP_CHOWN,             // package installation, log rotation
+    CAP_DAC_OVERRIDE,      // root manages files of other users
+    CAP_FOWNER,            // likewise: modes and times
+    CAP_FSETID,            // keeps setgid bits of directories that root manages
+    CAP_KILL,              // root ends jobs of vcap; wshd ends all
+    CAP_SETGID,            // wshd becomes the job's user; su
+    CAP_SETUID,            //
+    CAP_SETPCAP,           // wshd empties the bounding set of unprivileged jobs
+    CAP_NET_BIND_SERVICE,  // ports below 1024 of the container's own network namespace
+    CAP_SYS_CHROOT,        // daemons that confine themselves
+};
+
+// Files of /proc that say more about the host than a container needs to know, or act on it.
+constexpr const char* MASKED_FILES[] = {"proc/kcore",      "proc/keys",        "proc/latency_stats",
+                                        "proc/timer_list", "proc/sched_debug", "proc/kallsyms",
+                                        "proc/kpagecount", "proc/kpageflags"};
+constexpr const char* MASKED_DIRECTORIES[] = {"proc/acpi", "proc/scsi", "sys/firmware",
+                                              "sys/devices/virtual/powercap"};
+constexpr const char* READ_ONLY[] = {"proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus",
+                                     "proc/fs"};
+
+struct Init {
+  InitContext context;
+  kj::String hostname;
+  uint32_t faultAt = 0;
+  Fd root;  // the attached root file system, later "/"
+  Fd overlay;
+  Fd devices;
+  Fd connection;
+  Fd listener;
+};
+
+class InitError {
+ public:
+  explicit InitError(int error) : error(error) {}
+  int error;
+};
+
+// For calls that answer -1 and errno.
+int check(long result) {
+  if (result < 0) throw InitError(errno);
+  return result;
+}
+
+Packet receiveSetup(Init& init) {
+  KJ_IF_MAYBE(packet, receivePacket(init.context.setup)) {
+    return kj::mv(*packet);
+  }
+  throw InitError(EPROTO);
+}
+
+// The broker sends the cgroups' files first, while it prepares the rest. Joining before anything else
+// means that whatever follows is accounted to the container.
+void joinCgroups(Init& init) {
+  Packet packet = receiveSetup(init);
+  for (size_t i = 0; i < packet.fdCount(); ++i) check(write(packet.takeFd(i), "0", 1));
+  // The cgroup namespace's root is where its first process is: hence after joining.
+  check(unshare(CLONE_NEWCGROUP));
+}
+
+// Arrives when the id maps are written; until then this process is nobody.
+void receiveBuild(Init& init) {
+  Packet packet = receiveSetup(init);
+  auto message = packet.getRoot<schema::SetupMessage>();
+  if (!message.isBuild() || packet.fdCount() != 4) throw InitError(EPROTO);
+  init.hostname = kj::str(message.getBuild().getHostname());
+  init.faultAt = message.getBuild().getFaultAt();
+  init.overlay = packet.takeFd(0);
+  init.devices = packet.takeFd(1);
+  init.connection = packet.takeFd(2);
+  init.listener = packet.takeFd(3);
+}
+
+void becomeContainerRoot(Init&) {
+  check(setgroups(0, nullptr));
+  check(setresgid(0, 0, 0));
+  check(setresuid(0, 0, 0));
+}
+
+// A session of its own: signals to the server's process group must not reach the container, and there is
+// no terminal to push input into.
+void leaveSession(Init&) {
+  check(setsid());
+  sigset_t none;
+  sigemptyset(&none);
+  check(sigprocmask(SIG_SETMASK, &none, nullptr));
+  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  umask(022);
+}
+
+void attachRoot(Init& init) {
+  check(move_mount(init.overlay, "", AT_FDCWD, ROOT_PATH.cStr(), MOVE_MOUNT_F_EMPTY_PATH));
+  init.root = Fd(check(open(ROOT_PATH.cStr(), O_PATH | O_DIRECTORY | O_CLOEXEC)));
+  check(fchdir(init.root));
+}
+
+Fd mountNew(const char* type, unsigned attributes,
+            std::initializer_list<std::pair<const char*, const char*>> options) {
+  Fd context(check(fsopen(type, FSOPEN_CLOEXEC)));
+  check(fsconfig(context, FSCONFIG_SET_STRING, "source", type, 0));
+  for (auto& [key, value] : options) {
+    check(fsconfig(context, FSCONFIG_SET_STRING, key, value, 0));
+  }
+  check(fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0));
+  return Fd(check(fsmount(context, FSMOUNT_CLOEXEC, attributes)));
+}
+
+void attach(int mount, const char* target) {
+  // Never through a symbolic link: these directories are of the container's own layer, or of file
+  // systems mounted a moment ago.
+  Fd place(check(open(target, O_PATH | O_NOFOLLOW | O_CLOEXEC)));
+  check(move_mount(mount, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH));
+}
+
+void mountDev(Init& init) {
+  attach(init.devices, "dev");
+  attach(mountNew("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+                  {{"ptmxmode", "0666"}, {"mode", "0620"}, {"gid", "5"}, {"max", "1024"}}),
+         "dev/pts");
+  attach(mountNew("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+                  {{"mode", "1777"}}),
+         "dev/shm");
+}
+
+void mountProc(Init&) {
+  attach(mountNew("proc", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, {}), "proc");
+}
+
+void mountSys(Init&) {
+  attach(mountNew("sysfs",
+                  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, {}),
+         "sys");
+}
+
+// Puts a clone of `source` over `target`; a kernel without the target needs no mask.
+void cover(int source, const char* target) {
+  Fd copy(check(open_tree(source, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH)));
+  if (move_mount(copy, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0 && errno != ENOENT) {
+    throw InitError(errno);
+  }
+}
+
+void maskPaths(Init&) {
+  Fd null(check(open("dev/null", O_PATH | O_CLOEXEC)));
+  for (const char* file : MASKED_FILES) cover(null, file);
+  Fd empty = mountNew("tmpfs",
+                      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+                      {{"size", "4k"}, {"nr_inodes", "2"}, {"mode", "0555"}});
+  // A detached mount cannot be cloned on older kernels: the first mask is the mount itself.
+  bool attached = false;
+  for (const char* directory : MASKED_DIRECTORIES) {
+    if (attached) {
+      cover(empty, directory);
+    } else if (move_mount(empty, "", AT_FDCWD, directory, MOVE_MOUNT_F_EMPTY_PATH) == 0) {
+      attached = true;
+    } else if (errno != ENOENT) {
+      throw InitError(errno);
+    }
+  }
+}
+
+void protectPaths(Init&) {
+  mount_attr attributes{};
+  attributes.attr_set =
+      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  for (const char* path : READ_ONLY) {
+    int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) continue;
+    Fd tree(check(fd));
+    check(mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)));
+    check(move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH));
+  }
+}
+
+void pivotRoot(Init& init) {
+  check(fchdir(init.root));
+  check(syscall(SYS_pivot_root, ".", "."));
+  check(umount2(".", MNT_DETACH));
+  check(chdir("/"));
+  init.root = nullptr;
+}
+
+void setHostname(Init& init) {
+  check(sethostname(init.hostname.cStr(), init.hostname.size()));
+}
+
+void bringUpLoopback(Init&) {
+  Fd socket(check(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)));
+  ifreq request{};
+  strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  check(ioctl(socket, SIOCSIFFLAGS, &request));
+}
+
+// 0-2 the container's /dev/null, 3 and 4 as wshd expects them; all else ends with exec.
+void arrangeDescriptors(Init& init) {
+  // Above the places that are about to be filled.
+  Fd connection(check(fcntl(init.connection, F_DUPFD_CLOEXEC, 16)));
+  Fd listener(check(fcntl(init.listener, F_DUPFD_CLOEXEC, 16)));
+  Fd setup(check(fcntl(init.context.setup, F_DUPFD_CLOEXEC, 16)));
+  int program = check(fcntl(init.context.wshdProgram, F_DUPFD_CLOEXEC, 16));
+  Fd null(check(open("/dev/null", O_RDWR | O_CLOEXEC)));
+  Fd highNull(check(fcntl(null, F_DUPFD_CLOEXEC, 16)));
+  init.context.setup = kj::mv(setup);
+  init.context.wshdProgram = program;
+  for (int fd = 0; fd <= 2; ++fd) check(dup2(highNull, fd));
+  check(dup2(connection, 3));
+  check(dup2(listener, 4));
+  check(close_range(5, ~0u, CLOSE_RANGE_CLOEXEC));
+}
+
+void limitContainerCapabilities(Init&) {
+  for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; ++cap) {
+    bool keep = false;
+    for (int kept : CAPABILITIES) keep |= kept == cap;
+    if (!keep) check(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0));
+  }
+}
+
+// Last: the filter forbids much of what the steps before do.
+void installFilter(Init& init) {
+  check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+  sock_fprog program{static_cast<unsigned short>(init.context.filter.size()),
+                     const_cast<sock_filter*>(init.context.filter.begin())};
+  check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program));
+}
+
+void execWshd(Init& init) {
+  char name[] = "wshd";
+  char* const arguments[] = {name, nullptr};
+  char* const environment[] = {nullptr};
+  check(syscall(SYS_execveat, init.context.wshdProgram, "", arguments, environment, AT_EMPTY_PATH));
+}
+
+struct InitStep {
+  const char* name;
+  void (*run)(Init&);
+};
+
+constexpr InitStep STEPS[] = {
+    {"join cgroups", joinCgroups},
+    {"receive orders", receiveBuild},
+    {"become the container's root", becomeContainerRoot},
+    {"leave the server's session", leaveSession},
+    {"attach root file system", attachRoot},
+    {"mount /dev", mountDev},
+    {"mount /proc", mountProc},
+    {"mount /sys", mountSys},
+    {"mask paths", maskPaths},
+    {"make paths read-only", protectPaths},
+    {"pivot root", pivotRoot},
+    {"set host name", setHostname},
+    {"bring up loopback", bringUpLoopback},
+    {"arrange descriptors", arrangeDescriptors},
+    {"limit capabilities", limitContainerCapabilities},
+    {"install system call filter", installFilter},
+    {"execute wshd", execWshd},
+};
+
+void report(int setup, const char* step, int error) {
+  // A broker that is gone needs no report.
+  kj::runCatchingExceptions([&] {
+    capnp::MallocMessageBuilder message;
+    auto root = message.initRoot<schema::StepReport>();
+    root.setStep(step);
+    root.setErrno(error);
+    sendPacket(setup, message);
+  });
+}
+
+void runStep(Init& init, const InitStep& step, [[maybe_unused]] uint32_t number) {
+  try {
+#ifdef WARDEN_FAULTS
+    // Known from the second step on; a fault in one of the first two is one after them.
+    if (init.faultAt != 0 && kj::max(init.faultAt, 3u) == number) throw InitError(ECANCELED);
+#endif
+    step.run(init);
+  } catch (const InitError& e) {
+    report(init.context.setup, step.name, e.error);
+    _exit(1);
+  } catch (...) {
+    report(init.context.setup, step.name, 0);
+    _exit(1);
+  }
+}
+
+}  // namespace
+
+void runContainerInit(InitContext context) {
+  Init init{kj::mv(context)};
+  uint32_t number = 0;
+  for (const InitStep& step : STEPS) runStep(init, step, ++number);
+  _exit(1);
+}
+
+kj::Array<kj::StringPtr> containerInitSteps() {
+  auto names = kj::heapArrayBuilder<kj::StringPtr>(kj::size(STEPS));
+  for (const InitStep& step : STEPS) names.add(step.name);
+  return names.finish();
+}
+
+kj::ArrayPtr<const int> containerCapabilities() { return CAPABILITIES; }
+
+}  // namespace warden::privhelper

@@ -1,0 +1,171 @@
+#include "privhelper/container.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <kj/debug.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/packet.h"
+#include "privhelper/container-mounts.h"
+#include "privhelper/id-map.h"
+#include "privhelper/step.h"
+#include "schema/launcher.capnp.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+// A kernel that is this slow has a hung file system below the image or the depot.
+constexpr int SETUP_TIMEOUT_MS = 10000;
+constexpr int KILL_TIMEOUT_MS = 10000;
+
+Fd openProcess(const Pidfd& process) {
+  auto path = kj::str("/proc/", process.pid());
+  Fd directory(step("open process", [&] {
+    return open(path.cStr(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  }));
+  // Alive after the open: the directory is of this process, not of a later one with its number.
+  if (!process.signal(0)) throw StepError("open process", ESRCH);
+  return directory;
+}
+
+void writeMap(int process, const char* file, const IdMap& map) {
+  auto text = idMapText(map);
+  Fd fd(step("open id map", [&] { return openat(process, file, O_WRONLY | O_CLOEXEC); }));
+  step("write id map", [&] { return write(fd, text.begin(), text.size()); });
+}
+
+Fd writeIdMaps(const Pidfd& process, const IdMap& users, const IdMap& groups) {
+  // Answers the process's user namespace.
+  Fd directory = openProcess(process);
+  writeMap(directory, "uid_map", users);
+  writeMap(directory, "gid_map", groups);
+  return Fd(step("open user namespace", [&] {
+    return openat(directory, "ns/user", O_RDONLY | O_CLOEXEC);
+  }));
+}
+
+class HeldNamespace {
+  // A user namespace without a container, for mapping ids of an image.
+ public:
+  HeldNamespace(Launcher& launcher, const IdMap& users, const IdMap& groups)
+      : holder(launcher.holdUserNamespace()) {
+    KJ_ON_SCOPE_FAILURE(holder.signal(SIGKILL));
+    descriptor = writeIdMaps(holder, users, groups);
+  }
+  ~HeldNamespace() noexcept(false) { holder.signal(SIGKILL); }
+  KJ_DISALLOW_COPY(HeldNamespace);
+
+  int fd() const { return descriptor; }
+
+ private:
+  Pidfd holder;
+  Fd descriptor;
+};
+
+}  // namespace
+
+FirstProcess::FirstProcess(Launcher& launcherParam, kj::Maybe<int> cgroup)
+    : launcher(launcherParam) {
+  SocketPair pair = makePacketPair();
+  setup = kj::mv(pair.left);
+  launcher.requestLaunch(pair.right, cgroup);
+  requested = true;
+}
+
+FirstProcess::~FirstProcess() noexcept(false) {
+  if (requested) kj::runCatchingExceptions([this] { awaitBirth(); });
+  if (process.fd() < 0) return;
+  process.signal(SIGKILL);
+  process.waitExit(KILL_TIMEOUT_MS);
+}
+
+void FirstProcess::awaitBirth() {
+  requested = false;
+  process = launcher.awaitLaunch();
+}
+
+void FirstProcess::join(kj::ArrayPtr<const Fd> taskFiles) {
+  faultPoint("send cgroups");
+  capnp::MallocMessageBuilder message;
+  message.initRoot<schema::SetupMessage>().setJoin();
+  kj::Vector<int> fds;
+  for (const Fd& file : taskFiles) fds.add(file.get());
+  sendPacket(setup, message, fds);
+}
+
+void FirstProcess::build(kj::StringPtr hostname, int root, int devices, int connection,
+                         int listener) {
+  faultPoint("send orders");
+  capnp::MallocMessageBuilder message;
+  auto order = message.initRoot<schema::SetupMessage>().initBuild();
+  order.setHostname(hostname);
+  order.setFaultAt(childFault());
+  int fds[] = {root, devices, connection, listener};
+  sendPacket(setup, message, fds);
+}
+
+void FirstProcess::awaitExec() {
+  faultPoint("await wshd");
+  pollfd p{setup, POLLIN, 0};
+  int n = step("await wshd", [&] { return poll(&p, 1, SETUP_TIMEOUT_MS); });
+  if (n == 0) throw StepError("await wshd", ETIMEDOUT);
+  kj::Maybe<StepError> failure;
+  try {
+    KJ_IF_MAYBE(packet, receivePacket(setup)) {
+      auto report = packet->getRoot<schema::StepReport>();
+      failure = StepError(report.getStep(), report.getErrno());
+    }
+  } catch (const kj::Exception& e) {
+    // The end of the connection: by exec, or by the end of the process.
+    if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
+  }
+  KJ_IF_MAYBE(f, failure) {
+    throw kj::mv(*f);
+  }
+  if (process.waitExit(0)) throw StepError("await wshd", 0, "the process ended before it ran wshd");
+  setup = nullptr;
+}
+
+Container::Container(const ContainerHost& host, const CreateOrder& order)
+    : containerId(order.id),
+      slotNumber(order.slot),
+      cgroups(host.cgroups, order.id, host.policy.pidsLimit),
+      process(host.launcher, cgroups.version2Directory()),
+      directory(host.depot, order, host.policy) {
+  build(host, order);
+}
+
+void Container::build(const ContainerHost& host, const CreateOrder& order) {
+  Fd devices = mountDevices(host.policy.rootUid(slotNumber));
+  Fd listener = directory.listen(host.policy);
+  SocketPair pair = makePacketPair();
+
+  process.awaitBirth();
+  process.join(cgroups.taskFiles());
+  cgroups.closeTaskFiles();
+  Fd root = prepareRoot(host, order);
+  process.build(containerId.text(), root, devices, pair.left, listener);
+  directory.writePid(process.pidfd().pid());
+  process.awaitExec();
+
+  connection = kj::mv(pair.right);
+}
+
+Fd Container::prepareRoot(const ContainerHost& host, const CreateOrder& order) {
+  IdMap ids = containerIdMap(host.policy, slotNumber);
+  Fd userNamespace = writeIdMaps(process.pidfd(), ids, ids);
+  if (order.imageVcapUid == nullptr && order.imageVcapGid == nullptr) {
+    IdMappedImage image(userNamespace);
+    return mountOverlay(directory);
+  }
+  // The image has a vcap of its own, whose files change hands: a map that no process has.
+  HeldNamespace swapped(host.launcher, imageIdMap(host.policy, slotNumber, order.imageVcapUid),
+                        imageIdMap(host.policy, slotNumber, order.imageVcapGid));
+  IdMappedImage image(swapped.fd());
+  return mountOverlay(directory);
+}
+
+}  // namespace warden::privhelper

@@ -1,0 +1,162 @@
+// warden-privhelper: the privileged helper of warden, and what an operator starts.
+
+#include <fcntl.h>
+#include <kj/debug.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "base/privilege.h"
+#include "privhelper/broker.h"
+#include "privhelper/filters.h"
+#include "privhelper/private-root.h"
+#include "privhelper/startup.h"
+#include "privhelper/sweeper.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+// Of the broker, with what each is for. docs/SECURITY.md says what an attacker would have with them.
+constexpr int BROKER_CAPABILITIES[] = {
+    CAP_SYS_ADMIN,     // mounts, id-mapped mounts
+    CAP_SETUID,        // id maps of more than one extent
+    CAP_SETGID,        // likewise
+    CAP_CHOWN,         // a container's own layer belongs to its root
+    CAP_DAC_OVERRIDE,  // overlayfs acts on that layer with the rights of who mounted it
+    CAP_FOWNER,        // likewise
+    CAP_FSETID,        // likewise: setgid bits survive a copy-up
+    CAP_SETFCAP,       // likewise: file capabilities survive a copy-up
+    CAP_MKNOD,         // nodes in /dev
+};
+
+Fd blockSignals() {
+  // Also for the processes that are forked later, but for those that reset their mask.
+  sigset_t mask;
+  sigemptyset(&mask);
+  for (int signal : {SIGTERM, SIGINT, SIGUSR2, SIGHUP}) sigaddset(&mask, signal);
+  KJ_SYSCALL(sigprocmask(SIG_BLOCK, &mask, nullptr));
+  sigdelset(&mask, SIGHUP);  // blocked only: the end of a terminal is not the end of the server
+  int fd;
+  KJ_SYSCALL(fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+  signal(SIGPIPE, SIG_IGN);
+  return Fd(fd);
+}
+
+template <typename Body>
+Pidfd forkProcess(std::initializer_list<int> keep, Body&& body) {
+  pid_t pid;
+  KJ_SYSCALL(pid = fork());
+  if (pid != 0) return Pidfd::open(pid);
+  try {
+    closeAllExcept(kj::arrayPtr(keep.begin(), keep.size()));
+    body();
+  } catch (const std::exception& e) {
+    dprintf(STDERR_FILENO, "warden-privhelper: %s\n", e.what());
+  } catch (const kj::Exception& e) {
+    dprintf(STDERR_FILENO, "warden-privhelper: %s\n", e.getDescription().cStr());
+  }
+  _exit(1);
+}
+
+Launcher startLauncher(const Config& config, const Policy& policy) {
+  SocketPair pair = makePacketPair();
+  int hostRoot;
+  KJ_SYSCALL(hostRoot = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  Fd wshdProgram = openProgram(config.privhelper.wshdPath, "warden-wshd");
+  LauncherResources resources{
+      .broker = kj::mv(pair.right),
+      .wshd = sealWshd(wshdProgram),
+      .frontend = openProgram(config.privhelper.frontendPath, "warden-frontend"),
+      .hostRoot = Fd(hostRoot),
+      .frontendUid = policy.frontendUid,
+      .frontendGid = policy.frontendGid,
+  };
+  forkProcess({resources.broker, resources.wshd, resources.frontend, resources.hostRoot}, [&] {
+    enterLauncherRoot(config.server.containerDepotPath.c_str());
+    runLauncher(kj::mv(resources));
+  });
+  return Launcher(kj::mv(pair.left));
+}
+
+struct Sweeper {
+  Pidfd process;
+  Fd wake;
+};
+
+Sweeper startSweeper(const Config& config) {
+  auto path = kj::str(config.server.containerDepotPath.c_str(), '/', Depot::REMOVED);
+  if (mkdir(path.cStr(), 0700) < 0 && errno != EEXIST) KJ_FAIL_SYSCALL("mkdir", errno, path);
+  Pipe pipe = makePipe();
+  Pidfd process = forkProcess({pipe.readEnd}, [&] {
+    enterSweeperRoot(path);
+    runSweeper(kj::mv(pipe.readEnd));
+  });
+  setNonblocking(pipe.writeEnd);
+  return {kj::mv(process), kj::mv(pipe.writeEnd)};
+}
+
+void enterBrokerSandbox(const Config& config) {
+  enterBrokerRoot(config.server.containerDepotPath.c_str(),
+                  config.server.containerRootfsPath.c_str());
+  umask(0);  // modes are said explicitly
+  limitCapabilities(BROKER_CAPABILITIES);
+  setNoNewPrivileges();
+  brokerFilter().install();
+}
+
+void serve(const std::string& configPath) {
+  LoadedConfig loaded = loadConfig(configPath);
+  const Config& config = loaded.config;
+  Policy policy = policyFrom(config);
+  armFaults();
+
+  Fd signals = blockSignals();
+  Fd logFile = openLog(config);
+  AuditLog log(duplicate(logFile));
+  FrontendDescriptors descriptors{
+      .config = kj::mv(loaded.text), .image = openImage(config), .depot = openDepot(config)};
+  if (config.logging.file.has_value()) descriptors.log = kj::mv(logFile);
+
+  ListeningSocket socket(config);
+  descriptors.listener = socket.takeListener();
+  PidFile pidFile(config);
+  Cgroups cgroups("/sys/fs/cgroup", config.privhelper.cgroupParent.c_str());
+  Launcher launcher = startLauncher(config, policy);
+  Sweeper sweeper = startSweeper(config);
+
+  enterBrokerSandbox(config);
+  {
+    Depot depot(DEPOT_PATH, kj::mv(sweeper.wake));
+    FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
+    Broker(ContainerHost{policy, cgroups, depot, launcher}, log, frontend, kj::mv(signals)).run();
+  }
+  // With its pipe closed, the sweeper removes what is left and ends.
+  sweeper.process.waitExit(-1);
+}
+
+}  // namespace
+
+}  // namespace warden::privhelper
+
+int main(int argc, char** argv) {
+  CLI::App app("The privileged helper of the container server warden, and the server's start.");
+  std::string config;
+  app.add_option("--config", config, "the configuration file (docs/OPERATING.md)")->required();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    warden::privhelper::serve(config);
+    return 0;
+  } catch (const std::exception& e) {
+    fprintf(stderr, "warden-privhelper: %s\n", e.what());
+  } catch (const kj::Exception& e) {
+    fprintf(stderr, "warden-privhelper: %s\n", e.getDescription().cStr());
+  }
+  return 1;
+}

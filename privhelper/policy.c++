@@ -1,0 +1,27 @@
+#include "privhelper/policy.h"
+
+#include <pwd.h>
+
+namespace warden::privhelper {
+
+Policy policyFrom(const Config& config) {
+  const std::string& name = config.privhelper.user;
+  const passwd* user = getpwnam(name.c_str());
+  if (user == nullptr) {
+    throw ConfigError("privhelper.user: there is no user \"" + name +
+                      "\": create it as a system user without a login shell");
+  }
+  if (user->pw_uid == 0 || user->pw_gid == 0) {
+    throw ConfigError("privhelper.user: \"" + name + "\" is root: the frontend must be unprivileged");
+  }
+  return Policy{
+      .slotCount = config.user.poolSize,
+      .vcapUidStart = config.user.poolStartUid,
+      .idRangeStart = config.privhelper.idRangeStart,
+      .pidsLimit = config.privhelper.pidsLimit,
+      .frontendUid = user->pw_uid,
+      .frontendGid = user->pw_gid,
+  };
+}
+
+}  // namespace warden::privhelper

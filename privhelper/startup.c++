@@ -1,0 +1,182 @@
+#include "privhelper/startup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <kj/debug.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/path.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+constexpr int BACKLOG = 1024;
+constexpr size_t LARGEST_PROGRAM = 64 << 20;
+
+std::string describe(int error) { return std::string(strerrordesc_np(error)); }
+
+std::string parentOf(const std::string& path) {
+  size_t slash = path.rfind('/');
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string baseOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+Fd openParent(const std::string& path, const char* key) {
+  int fd = open(parentOf(path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    throw ConfigError(std::string(key) + ": cannot open the directory of " + path + ": " +
+                      describe(errno) + "; make it first");
+  }
+  return Fd(fd);
+}
+
+Fd openRootOwnedDirectory(const std::string& path, const char* key) {
+  int raw = open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (raw < 0) {
+    throw ConfigError(std::string(key) + ": cannot open directory " + path + ": " + describe(errno));
+  }
+  Fd fd(raw);
+  struct stat status;
+  KJ_SYSCALL(fstat(fd, &status));
+  if (status.st_uid != 0 || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw ConfigError(std::string(key) + ": " + path +
+                      " must belong to root and be writable by nobody else: chown root and chmod "
+                      "go-w it");
+  }
+  return fd;
+}
+
+bool isServed(int directory, const std::string& name) {
+  // True when a server accepts connections there.
+  int raw;
+  KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  Fd probe(raw);
+  sockaddr_un address{.sun_family = AF_UNIX};
+  auto path = kj::str("/proc/self/fd/", directory, '/', name.c_str());
+  if (path.size() >= sizeof(address.sun_path)) return false;
+  memcpy(address.sun_path, path.begin(), path.size());
+  return connect(probe, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+}
+
+}  // namespace
+
+LoadedConfig loadConfig(const std::string& path) {
+  int raw = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  if (raw < 0) throw ConfigError(path + ": cannot open: " + describe(errno));
+  Fd file(raw);
+  std::string text = readConfigFile(file, path);
+  Config config = parseConfig(text, path);
+  Fd sealed = makeSealedMemfd(
+      "warden-config", kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size()));
+  return {std::move(config), kj::mv(sealed)};
+}
+
+Fd openImage(const Config& config) {
+  return openRootOwnedDirectory(config.server.containerRootfsPath, "server.container_rootfs_path");
+}
+
+Fd openDepot(const Config& config) {
+  const std::string& path = config.server.containerDepotPath;
+  if (mkdir(path.c_str(), 0755) < 0 && errno != EEXIST) {
+    throw ConfigError("server.container_depot_path: cannot make " + path + ": " + describe(errno));
+  }
+  return openRootOwnedDirectory(path, "server.container_depot_path");
+}
+
+Fd openProgram(const std::optional<std::string>& configured, const char* name) {
+  std::string path;
+  if (configured.has_value()) {
+    path = *configured;
+  } else {
+    char self[4096];
+    ssize_t n;
+    KJ_SYSCALL(n = readlink("/proc/self/exe", self, sizeof(self) - 1));
+    path = parentOf(std::string(self, n)) + "/" + name;
+  }
+  int raw = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (raw < 0) throw ConfigError(path + ": cannot open this program: " + describe(errno));
+  Fd fd(raw);
+  struct stat status;
+  KJ_SYSCALL(fstat(fd, &status));
+  if (!S_ISREG(status.st_mode) || status.st_uid != 0 ||
+      (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw ConfigError(path + ": a program that runs with privilege must be a file that belongs to "
+                             "root and is writable by nobody else");
+  }
+  return fd;
+}
+
+Fd sealWshd(int program) {
+  return makeSealedMemfd("wshd", readAll(program, LARGEST_PROGRAM), MemfdUse::EXECUTABLE);
+}
+
+Fd openLog(const Config& config) {
+  if (!config.logging.file.has_value()) return duplicate(STDERR_FILENO);
+  const std::string& path = *config.logging.file;
+  int raw = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+  if (raw < 0) throw ConfigError("logging.file: cannot open " + path + ": " + describe(errno));
+  return Fd(raw);
+}
+
+ListeningSocket::ListeningSocket(const Config& config)
+    : directory(openParent(config.server.unixDomainPath, "server.unix_domain_path")),
+      name(baseOf(config.server.unixDomainPath)) {
+  const std::string& path = config.server.unixDomainPath;
+  struct stat status;
+  if (fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
+    if (!S_ISSOCK(status.st_mode)) {
+      throw ConfigError("server.unix_domain_path: " + path + " exists and is not a socket");
+    }
+    if (isServed(directory, name)) {
+      throw ConfigError("server.unix_domain_path: a server is already running on " + path);
+    }
+    KJ_SYSCALL(unlinkat(directory, name.c_str(), 0));
+  }
+  int raw;
+  KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  listener = Fd(raw);
+  sockaddr_un address{.sun_family = AF_UNIX};
+  auto shortPath = kj::str("/proc/self/fd/", directory.get(), '/', name.c_str());
+  if (shortPath.size() >= sizeof(address.sun_path)) {
+    throw ConfigError("server.unix_domain_path: the file name of " + path + " is too long");
+  }
+  memcpy(address.sun_path, shortPath.begin(), shortPath.size());
+  // The file gets the mode of the socket (unix(7)): there is no moment of wider access.
+  mode_t mask = umask(0);
+  KJ_SYSCALL(fchmod(listener, config.server.unixDomainPermissions));
+  int result = bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  int error = errno;
+  umask(mask);
+  if (result < 0) {
+    throw ConfigError("server.unix_domain_path: cannot bind " + path + ": " + describe(error));
+  }
+  KJ_SYSCALL(listen(listener, BACKLOG));
+}
+
+ListeningSocket::~ListeningSocket() noexcept(false) { unlinkat(directory, name.c_str(), 0); }
+
+PidFile::PidFile(const Config& config) {
+  if (!config.server.pidfile.has_value()) return;
+  directory = openParent(*config.server.pidfile, "server.pidfile");
+  name = baseOf(*config.server.pidfile);
+  int raw = openat(directory, name.c_str(),
+                   O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (raw < 0) {
+    throw ConfigError("server.pidfile: cannot write " + *config.server.pidfile + ": " +
+                      describe(errno));
+  }
+  Fd file(raw);
+  writeAll(file, kj::str(getpid(), '\n').asBytes());
+}
+
+PidFile::~PidFile() noexcept(false) {
+  if (directory != nullptr) unlinkat(directory, name.c_str(), 0);
+}
+
+}  // namespace warden::privhelper

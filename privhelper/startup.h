@@ -1,0 +1,61 @@
+#pragma once
+// What the helper does while it still has all of root's rights: reading its configuration and opening
+// everything that it, or the frontend, will ever need from the host's file system.
+
+#include <string>
+
+#include "base/config.h"
+#include "base/fd.h"
+
+namespace warden::privhelper {
+
+struct LoadedConfig {
+  Config config;
+  Fd text;  // sealed memfd, for the frontend
+};
+LoadedConfig loadConfig(const std::string& path);
+// Throws ConfigError.
+
+Fd openImage(const Config& config);
+Fd openDepot(const Config& config);
+// O_PATH directories, which must belong to root and be writable by nobody else; the depot is made where
+// there is none. Throw ConfigError.
+
+Fd openProgram(const std::optional<std::string>& configured, const char* name);
+// The configured program, or the one called `name` in the directory of this program.
+
+Fd sealWshd(int program);
+
+Fd openLog(const Config& config);
+// logging.file for appending, or stderr.
+
+class ListeningSocket {
+  // warden.sock: bound with its configured mode, and removed at the end.
+
+ public:
+  explicit ListeningSocket(const Config& config);
+  ~ListeningSocket() noexcept(false);
+  KJ_DISALLOW_COPY(ListeningSocket);
+
+  Fd takeListener() { return kj::mv(listener); }
+
+ private:
+  Fd directory;
+  std::string name;
+  Fd listener;
+};
+
+class PidFile {
+  // The number of this process, the one that was started; removed at the end.
+
+ public:
+  explicit PidFile(const Config& config);
+  ~PidFile() noexcept(false);
+  KJ_DISALLOW_COPY(PidFile);
+
+ private:
+  Fd directory;
+  std::string name;
+};
+
+}  // namespace warden::privhelper
