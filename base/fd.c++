@@ -39,7 +39,9 @@ void closeAllExcept(kj::ArrayPtr<const int> keep) {
   for (int fd : sorted) {
     unsigned kept = fd;
     if (kept < first) continue;
-    if (kept > first) KJ_SYSCALL(close_range(first, kept - 1, 0));
+    if (kept > first) {
+      KJ_SYSCALL(close_range(first, kept - 1, 0));
+    }
     first = kept + 1;
   }
   KJ_SYSCALL(close_range(first, ~0u, 0));

@@ -1,6 +1,8 @@
 #pragma once
 // <depot>/<id>: a container's files on disk (design of the layout: docs/ARCHITECTURE.md).
 
+#include <kj/vector.h>
+
 #include "base/fd.h"
 #include "privhelper/request-check.h"
 

@@ -18,6 +18,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <initializer_list>
+#include <utility>
+
 #include "base/packet.h"
 #include "privhelper/private-root.h"
 #include "schema/launcher.capnp.h"

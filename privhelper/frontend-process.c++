@@ -1,5 +1,6 @@
 #include "privhelper/frontend-process.h"
 
+#include <kj/vector.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>

@@ -14,6 +14,7 @@
 
 #include "base/privilege.h"
 #include "privhelper/broker.h"
+#include "privhelper/fault-point.h"
 #include "privhelper/filters.h"
 #include "privhelper/private-root.h"
 #include "privhelper/startup.h"
