@@ -1,0 +1,13 @@
+// warden-wshd: process 1 of a container. Starts jobs for the frontend, reports how they ended, and
+// reaps what is left behind.
+
+#include "wshd/init.h"
+#include "wshd/server.h"
+
+int main() {
+  using namespace warden;
+  hideFromContainer();
+  InitState init = becomeInit();
+  Server server(Fd(CONNECTION_FD), Fd(LISTENER_FD), watchChildren(), init);
+  server.run();
+}
