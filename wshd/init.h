@@ -12,6 +12,9 @@ constexpr int CONNECTION_FD = 3;
 constexpr int LISTENER_FD = 4;
 // A listening SOCK_SEQPACKET socket: where a frontend that comes back connects.
 
+constexpr int FATAL_EXCEPTION = 124;
+// Exit status; init.c++ has the others.
+
 struct InitState {
   // What jobs must know of the state in which wshd was started.
 
