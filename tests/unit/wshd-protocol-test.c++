@@ -195,6 +195,20 @@ TEST_F(WshdProtocolTest, survivesSignalsOfTheContainersRoot) {
   EXPECT_EQ(frontend().ping().which, schema::WshdMessage::DONE);
 }
 
+TEST_F(WshdProtocolTest, startsJobsInBoundedTimeWhileAnotherJobStopsThem) {
+  frontend().spawn({.script = "while :; do kill -STOP -1; done", .jobId = 1});
+  for (uint32_t id = 2; id < 40; ++id) {
+    Message message = frontend().spawn({.script = "true", .jobId = id});
+    if (message.which == schema::WshdMessage::SPAWNED) continue;
+    EXPECT_EQ(message.step, "start the shell in time");
+    EXPECT_EQ(message.error, ETIMEDOUT);
+    break;
+  }
+  EXPECT_EQ(frontend().signalJob(1, SIGKILL).which, schema::WshdMessage::DONE);
+  EXPECT_EQ(frontend().awaitEnd(1).value, SIGKILL);
+  EXPECT_EQ(wshd->run({.script = "exit 9", .jobId = 100}).exitCode, 9);
+}
+
 TEST_F(WshdProtocolTest, servesManyJobsWithoutKeepingAnythingOfThem) {
   for (int i = 0; i < 200; ++i)
     ASSERT_EQ(wshd->run({.script = "exit 0"}).exitCode, 0);
