@@ -15,11 +15,11 @@ class ServerError : public std::runtime_error {
   // The server refused or failed a request. what(): its message as it came, meant for people; it
   // may contain any bytes. The connection can be used further.
 
-public:
+ public:
   explicit ServerError(const ErrorResponse& response);
   const ErrorResponse& response() const { return error; }
 
-private:
+ private:
   ErrorResponse error;
 };
 
@@ -35,7 +35,7 @@ struct ClientOptions {
 };
 
 class Client {
-public:
+ public:
   static Client connect(const std::string& path, ClientOptions options = {});
   // `path`: the server's unix socket. Throws ConnectionError.
 
@@ -66,7 +66,7 @@ public:
   std::string call(Message::Type type, const std::string& request);
   // Any request that has one response, both in encoded form.
 
-private:
+ private:
   Connection connection;
   ClientOptions options;
 

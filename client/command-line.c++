@@ -94,7 +94,7 @@ int fail(const std::string& command, const std::string& cause, int status) {
 class Parser {
   // Declares the subcommands; parsing sets `action` to what is to be done.
 
-public:
+ public:
   Parser() : app(DESCRIPTION, "warden"), commands(settings) {
     app.footer(EPILOGUE);
     app.require_subcommand(1);
@@ -131,7 +131,7 @@ public:
 
   std::function<int()> action;
 
-private:
+ private:
   CLI::App app;
   Settings settings;
   Commands commands;

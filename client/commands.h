@@ -18,7 +18,7 @@ class Commands {
   // Each method is one subcommand: asks the server, prints, and returns the exit status. Errors are
   // those of Client.
 
-public:
+ public:
   explicit Commands(const Settings& settings) : settings(settings) {}
 
   int ping();
@@ -34,7 +34,7 @@ public:
   int stop(const StopRequest& request);
   int destroy(const std::string& handle);
 
-private:
+ private:
   const Settings& settings;
 
   Client connect() const;

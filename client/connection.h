@@ -14,12 +14,12 @@ namespace warden::client {
 class ConnectionError : public std::runtime_error {
   // The server cannot be reached, has gone, or did not answer in time.
 
-public:
+ public:
   using std::runtime_error::runtime_error;
 };
 
 class TimeoutError : public ConnectionError {
-public:
+ public:
   using ConnectionError::ConnectionError;
 };
 
@@ -27,7 +27,7 @@ using Timeout = std::optional<std::chrono::milliseconds>;
 // None: wait for ever.
 
 class Connection {
-public:
+ public:
   static Connection open(const std::string& path, Timeout timeout, size_t maxResponseBytes);
   // Connects to the unix socket at `path`. Throws ConnectionError, whose text names path and cause.
 
@@ -46,7 +46,7 @@ public:
 
   void close();
 
-private:
+ private:
   Fd socket;
   FrameDecoder decoder;
 

@@ -21,7 +21,7 @@ namespace warden::client {
 class ProtocolError : public std::runtime_error {
   // The server sent what is not a response to the request. The connection is of no further use.
 
-public:
+ public:
   using std::runtime_error::runtime_error;
 };
 
@@ -31,7 +31,7 @@ std::string encodeFrame(Message::Type type, std::string_view payload);
 class FrameDecoder {
   // Takes bytes as they arrive and gives back the payloads of frames.
 
-public:
+ public:
   explicit FrameDecoder(size_t maxPayloadBytes);
 
   kj::ArrayPtr<char> space();
@@ -46,7 +46,7 @@ public:
   bool empty() const { return begin == end; }
   // True between frames: no byte of a further one has arrived.
 
-private:
+ private:
   size_t maxPayloadBytes;
   kj::Array<char> buffer;
   size_t begin = 0;  // of what has not been returned yet

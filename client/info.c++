@@ -86,7 +86,7 @@ Json numbersToJson(const NumberField<Message> (&fields)[N], const Message& messa
 }
 
 class Table {
-public:
+ public:
   void row(std::string_view name, std::string_view value) {
     constexpr size_t NAME_WIDTH = 40;
     text.append(name);

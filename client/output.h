@@ -12,7 +12,7 @@
 namespace warden::client {
 
 class OutputError : public std::runtime_error {
-public:
+ public:
   using std::runtime_error::runtime_error;
 };
 
