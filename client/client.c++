@@ -7,7 +7,8 @@ namespace {
 template <typename Response>
 Response decode(const std::string& payload) {
   Response response;
-  if (!response.ParseFromString(payload)) {
+  // The runtime would print to stderr what it says of missing fields.
+  if (!response.ParsePartialFromString(payload) || !response.IsInitialized()) {
     throw ProtocolError("response lacks a required field or is malformed");
   }
   return response;

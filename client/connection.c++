@@ -137,8 +137,10 @@ Message Connection::receiveFrame(Deadline deadline) {
   for (;;) {
     if (auto payload = decoder.next()) {
       Message message;
+      // The runtime would print to stderr what it says of missing fields.
       if (payload->size() > INT_MAX ||
-          !message.ParseFromArray(payload->data(), static_cast<int>(payload->size()))) {
+          !message.ParsePartialFromArray(payload->data(), static_cast<int>(payload->size())) ||
+          !message.IsInitialized()) {
         throw ProtocolError("response is not a message of the protocol");
       }
       return message;
