@@ -29,7 +29,19 @@ struct WshdRequest {
     # Asks for the pipes of the job with this id again: answered with `spawned`.
     ping @6 :Void;
     # Answered with `done`.
+    signalJob @7 :SignalJob;
+    # Answered with `done`, also when the job has ended or there is no such job.
   }
+}
+
+struct SignalJob {
+  # Sends a signal to the process group that the job's shell leads, which is every process of the job
+  # that did not leave it by setpgid(2) or setsid(2). Does nothing when the shell has ended: the
+  # group's number may be another's by then.
+
+  jobId @0 :UInt32;
+  signal @1 :Int32;
+  # As in signal(7), of the container's architecture.
 }
 
 struct SpawnJob {

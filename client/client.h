@@ -1,0 +1,79 @@
+#pragma once
+// A blocking client of the server: one connection, one request at a time, in one thread at a time.
+//
+// Handles and output are bytes, of any value and in no particular encoding.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "client/connection.h"
+
+namespace warden::client {
+
+class ServerError : public std::runtime_error {
+  // The server refused or failed a request. what(): its message as it came, meant for people; it
+  // may contain any bytes. The connection can be used further.
+
+ public:
+  explicit ServerError(const ErrorResponse& response);
+  const ErrorResponse& response() const { return error; }
+
+ private:
+  ErrorResponse error;
+};
+
+struct ClientOptions {
+  Timeout connectTimeout = std::chrono::seconds(10);
+
+  Timeout timeout;
+  // How long sending a request, and then each response, may take. Link, Run and Stream wait for a
+  // job, which may be silent for as long as it likes.
+
+  size_t maxResponseBytes = 1024 * 1024 * 1024;
+  // Payload of one frame. Link and Run answer with up to the server's `job_output_limit`.
+};
+
+class Client {
+ public:
+  static Client connect(const std::string& path, ClientOptions options = {});
+  // `path`: the server's unix socket. Throws ConnectionError.
+
+  explicit Client(Fd socket, ClientOptions options = {});
+  // Takes a connected stream socket.
+
+  // Each of these throws ServerError when the server answers with an error; ConnectionError or
+  // ProtocolError (connection.h) when there is no valid answer, after which every call fails.
+
+  void ping();
+  std::string create(const CreateRequest& request = {});
+  // The handle of the new container.
+  uint32_t spawn(const SpawnRequest& request);
+  // The id of a job that has been started.
+  RunResponse run(const RunRequest& request);
+  LinkResponse link(const std::string& handle, uint32_t jobId);
+  StreamResponse stream(const std::string& handle, uint32_t jobId,
+                        const std::function<void(const StreamResponse&)>& output);
+  // Calls `output` for each piece of output, in order, and returns the last response, which carries
+  // the exit status. An exception that `output` throws closes the connection and is passed on; the
+  // job is not affected.
+  void stop(const StopRequest& request);
+  void destroy(const std::string& handle);
+  std::vector<std::string> list();
+  InfoResponse info(const std::string& handle);
+  std::string echo(const std::string& message);
+
+  std::string call(Message::Type type, const std::string& request);
+  // Any request that has one response, both in encoded form.
+
+ private:
+  Connection connection;
+  ClientOptions options;
+
+  std::string receive(Message::Type type);
+
+  template <typename Response, typename Request>
+  Response request(Message::Type type, const Request& request);
+};
+
+}  // namespace warden::client

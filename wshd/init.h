@@ -1,0 +1,40 @@
+#pragma once
+// Turning the freshly executed program into a safe process 1.
+
+#include <sys/resource.h>
+
+#include "base/fd.h"
+
+namespace warden {
+
+constexpr int CONNECTION_FD = 3;
+// A connected SOCK_SEQPACKET socket: the frontend (schema/wshd.capnp).
+constexpr int LISTENER_FD = 4;
+// A listening SOCK_SEQPACKET socket: where a frontend that comes back connects.
+
+constexpr int FATAL_EXCEPTION = 124;
+// Exit status; init.c++ has the others.
+
+struct InitState {
+  // What jobs must know of the state in which wshd was started.
+
+  uint64_t boundingSet;  // bit n: capability n of capabilities(7)
+  rlimit openFiles;      // RLIMIT_NOFILE, which wshd raises for itself
+};
+
+void hideFromContainer();
+// Makes the process undumpable (prctl(2), PR_SET_DUMPABLE): no process of the container, not even
+// its root, may trace it, read its memory or follow its /proc/PID/fd. Must come before anything
+// else.
+
+InitState becomeInit();
+// Leaves only stdin, stdout, stderr and the two sockets open; default signal dispositions, SIGCHLD
+// blocked, everything else unblocked; umask 022; of the capabilities those that starting and
+// signalling jobs takes, while the bounding set stays for privileged jobs to inherit. Ends the
+// process when a descriptor is not what the contract says: nothing serves the container then, and
+// its starter sees the exit status.
+
+Fd watchChildren();
+// A signalfd(2) for SIGCHLD, non-blocking.
+
+}  // namespace warden

@@ -1,0 +1,230 @@
+#include "wshd/server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace warden {
+
+namespace {
+
+constexpr size_t MAX_JOBS = 4096;
+constexpr size_t FDS_PER_JOB = 2;
+constexpr size_t OTHER_FDS = 32;
+// Standard descriptors, sockets, what one packet and one start of a job take.
+
+size_t jobLimit(const InitState& init) {
+  // wshd's own limit is the hard one (init.h).
+  rlim_t files = init.openFiles.rlim_max;
+  if (files <= OTHER_FDS) return 1;
+  return kj::min(MAX_JOBS, (files - OTHER_FDS) / FDS_PER_JOB);
+}
+
+void fill(schema::Job::Builder out, const JobRecord& job) {
+  out.setJobId(job.id);
+  if (job.running) {
+    out.setRunning();
+  } else if (WIFSIGNALED(job.status)) {
+    out.setSignal(static_cast<uint8_t>(WTERMSIG(job.status)));
+  } else {
+    out.setExitCode(static_cast<uint8_t>(WEXITSTATUS(job.status)));
+  }
+}
+
+void fill(schema::WshdMessage::Builder reply, const Failure& failure) {
+  auto out = reply.initFailed();
+  out.setStep(failure.step);
+  out.setErrno(failure.error);
+}
+
+void answerKill(int result, schema::WshdMessage::Builder reply) {
+  if (result == 0 || errno == ESRCH) {
+    reply.setDone();
+  } else {
+    fill(reply, Failure{"kill", errno});
+  }
+}
+
+}  // namespace
+
+Server::Server(Fd connectionParam, Fd listenerParam, Fd childSignalsParam, const InitState& init)
+    : connection(kj::mv(connectionParam)),
+      listener(kj::mv(listenerParam)),
+      childSignals(kj::mv(childSignalsParam)),
+      init(init),
+      jobs(jobLimit(init)) {
+  setNonblocking(connection);
+  setNonblocking(listener);
+  allowLargestPacket(connection);
+}
+
+void Server::run() {
+  for (;;) {
+    try {
+      serveOnce();
+    } catch (...) {
+      dropConnection();
+    }
+  }
+}
+
+void Server::serveOnce() {
+  short wanted = unsent == nullptr ? POLLIN : POLLOUT;
+  if (jobs.nextEnded() != nullptr) wanted |= POLLOUT;
+  pollfd p[] = {{childSignals, POLLIN, 0}, {listener, POLLIN, 0}, {connection, wanted, 0}};
+  if (poll(p, 3, -1) < 0) return;
+  if (p[0].revents != 0) reapChildren();
+  if (p[1].revents != 0) {
+    acceptConnection();
+  } else if (p[2].revents != 0) {
+    serveConnection(p[2].revents);
+  }
+}
+
+void Server::reapChildren() {
+  // Signals coalesce: one may stand for many ends.
+  signalfd_siginfo ignored;
+  while (read(childSignals, &ignored, sizeof(ignored)) > 0) {
+  }
+  int status;
+  pid_t pid;
+  while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0)
+    jobs.childEnded(pid, status);
+  if (connection != nullptr && unsent == nullptr) sendEvents();
+}
+
+void Server::acceptConnection() {
+  int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (fd < 0) return;
+  dropConnection();
+  connection = Fd(fd);
+  allowLargestPacket(connection);
+  jobs.announceNothing();
+}
+
+void Server::dropConnection() {
+  connection = nullptr;
+  unsent = nullptr;
+}
+
+void Server::serveConnection(short events) {
+  if (!sendUnsent() || !sendEvents()) return;
+  if ((events & (POLLIN | POLLHUP | POLLERR)) == 0) return;
+  KJ_IF_MAYBE (packet, receivePacket(connection)) handle(kj::mv(*packet));
+}
+
+bool Server::sendUnsent() {
+  KJ_IF_MAYBE (waiting, unsent) {
+    Reply& reply = **waiting;
+    if (!sendPacket(connection, reply.message, kj::arrayPtr(reply.fds, reply.fdCount))) {
+      return false;
+    }
+    unsent = nullptr;
+  }
+  return true;
+}
+
+bool Server::sendEvents() {
+  for (;;) {
+    KJ_IF_MAYBE (job, jobs.nextEnded()) {
+      capnp::MallocMessageBuilder message(16);
+      fill(message.initRoot<schema::WshdMessage>().initExited(), *job);
+      if (!sendPacket(connection, message)) return false;
+      jobs.announced(*job);
+    } else {
+      return true;
+    }
+  }
+}
+
+void Server::handle(Packet packet) {
+  auto request = packet.getRoot<schema::WshdRequest>();
+  KJ_REQUIRE(request.getSequence() != 0, "a request has a sequence number");
+  auto out = kj::heap<Reply>();
+  auto reply = out->message.initRoot<schema::WshdMessage>();
+  reply.setSequence(request.getSequence());
+  switch (request.which()) {
+    case schema::WshdRequest::SPAWN:
+      handleSpawn(packet, request.getSpawn(), reply, *out);
+      break;
+    case schema::WshdRequest::SIGNAL_ALL:
+      signalAll(request.getSignalAll(), reply);
+      break;
+    case schema::WshdRequest::SIGNAL_JOB:
+      signalJob(request.getSignalJob().getJobId(), request.getSignalJob().getSignal(), reply);
+      break;
+    case schema::WshdRequest::FORGET:
+      jobs.forget(request.getForget());
+      reply.setDone();
+      break;
+    case schema::WshdRequest::LIST:
+      listJobs(reply);
+      break;
+    case schema::WshdRequest::ATTACH:
+      handleAttach(request.getAttach(), reply, *out);
+      break;
+    case schema::WshdRequest::PING:
+      reply.setDone();
+      break;
+    default:
+      fill(reply, Failure{"read the request: it is unknown to this wshd", ENOSYS});
+  }
+  unsent = kj::mv(out);
+  sendUnsent();
+}
+
+void Server::handleSpawn(Packet& packet, schema::SpawnJob::Reader job,
+                         schema::WshdMessage::Builder reply, Reply& out) {
+  auto planned = planSpawn(job);
+  if (planned.is<Failure>()) return fill(reply, planned.get<Failure>());
+  auto& plan = planned.get<SpawnPlan>();
+  if (packet.fdCount() != 1) return fill(reply, Failure{"take the script's descriptor", EBADF});
+  if (jobs.find(plan.jobId) != nullptr) return fill(reply, Failure{"enter the job id", EEXIST});
+  if (!jobs.reserve()) return fill(reply, Failure{"enter the job: there are too many", EAGAIN});
+
+  auto started = startShell(plan, packet.takeFd(0), init);
+  if (started.is<Failure>()) return fill(reply, started.get<Failure>());
+  auto& shell = started.get<Shell>();
+  jobs.add(plan.jobId, shell.pid, kj::mv(shell.output), kj::mv(shell.errors));
+  handleAttach(plan.jobId, reply, out);
+}
+
+void Server::handleAttach(uint32_t jobId, schema::WshdMessage::Builder reply, Reply& out) {
+  KJ_IF_MAYBE (job, jobs.find(jobId)) {
+    reply.setSpawned(job->pid);
+    out.fds[0] = job->output;
+    out.fds[1] = job->errors;
+    out.fdCount = 2;
+  } else {
+    fill(reply, Failure{"find the job", ESRCH});
+  }
+}
+
+void Server::signalAll(int signal, schema::WshdMessage::Builder reply) {
+  if (!isSignal(signal)) return fill(reply, Failure{"check the signal", EINVAL});
+  // Anywhere else but in its own pid namespace, -1 would be every process of the host.
+  if (getpid() != 1) return fill(reply, Failure{"signal all: wshd is not process 1", EPERM});
+  answerKill(kill(-1, signal), reply);
+}
+
+void Server::signalJob(uint32_t jobId, int signal, schema::WshdMessage::Builder reply) {
+  if (!isSignal(signal)) return fill(reply, Failure{"check the signal", EINVAL});
+  KJ_IF_MAYBE (job, jobs.find(jobId)) {
+    // A job counts as running until it is reaped, so that its number is still its own.
+    if (job->running) return answerKill(kill(-job->pid, signal), reply);
+  }
+  reply.setDone();
+}
+
+void Server::listJobs(schema::WshdMessage::Builder reply) {
+  auto all = jobs.all();
+  auto list = reply.initJobs(all.size());
+  for (uint32_t i = 0; i < all.size(); ++i)
+    fill(list[i], all[i]);
+}
+
+}  // namespace warden

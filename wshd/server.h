@@ -1,0 +1,54 @@
+#pragma once
+// wshd's loop: requests in order, the ends of children, connections that replace one another.
+
+#include <capnp/message.h>
+
+#include "base/packet.h"
+#include "schema/wshd.capnp.h"
+#include "wshd/job-table.h"
+#include "wshd/spawn.h"
+
+namespace warden {
+
+class Server {
+public:
+  Server(Fd connection, Fd listener, Fd childSignals, const InitState& init);
+
+  [[noreturn]] void run();
+  // Never ends: the end of process 1 is the end of its container. Whatever goes wrong on the
+  // connection, malformed requests and lack of memory included, costs the connection only.
+
+private:
+  struct Reply {
+    capnp::MallocMessageBuilder message{64};
+    int fds[2];  // borrowed from a job, which cannot go away while a reply waits
+    size_t fdCount = 0;
+  };
+
+  Fd connection;  // null: no frontend
+  Fd listener;
+  Fd childSignals;
+  const InitState& init;
+  JobTable jobs;
+  kj::Maybe<kj::Own<Reply>> unsent;
+  // The socket was full. Until it is sent no further request is read, which bounds what wshd holds
+  // for a frontend that does not read.
+
+  void serveOnce();
+  void reapChildren();
+  void acceptConnection();
+  void dropConnection();
+  void serveConnection(short events);
+  bool sendUnsent();
+  bool sendEvents();
+
+  void handle(Packet packet);
+  void handleSpawn(Packet& packet, schema::SpawnJob::Reader job, schema::WshdMessage::Builder reply,
+                   Reply& out);
+  void handleAttach(uint32_t jobId, schema::WshdMessage::Builder reply, Reply& out);
+  void signalAll(int signal, schema::WshdMessage::Builder reply);
+  void signalJob(uint32_t jobId, int signal, schema::WshdMessage::Builder reply);
+  void listJobs(schema::WshdMessage::Builder reply);
+};
+
+}  // namespace warden

@@ -1,0 +1,294 @@
+#include "wshd/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace warden {
+
+namespace {
+
+constexpr int START_TIMEOUT_MS = 5'000;
+constexpr int KILL_TIMEOUT_MS = 1'000;
+constexpr int REPORT_FD = 3;
+
+enum Step : uint8_t {
+  SESSION,
+  DESCRIPTORS,
+  SIGNALS,
+  BOUNDING_SET,
+  GROUPS,
+  GID,
+  UID,
+  CAPABILITIES,
+  NO_NEW_PRIVS,
+  VERIFY_IDS,
+  VERIFY_CAPABILITIES,
+  HOME,
+  HOME_ESCAPES,
+  EXECUTE,
+  SET_LIMIT,  // + RLIMIT_*
+  STEPS = SET_LIMIT + RLIM_NLIMITS
+};
+
+kj::StringPtr describe(uint8_t step) {
+  static constexpr const char* NAMES[STEPS] = {
+      "setsid", "set up descriptors", "reset signals", "drop the bounding set", "setgroups",
+      "setresgid", "setresuid", "capset", "no_new_privs", "verify the ids",
+      "verify the capabilities", "chdir to the home directory",
+      "chdir to the home directory: it is outside of the container", "execve /bin/bash and /bin/sh",
+      // In the order of RLIMIT_* (<asm-generic/resource.h>).
+      "setrlimit cpu", "setrlimit fsize", "setrlimit data", "setrlimit stack", "setrlimit core",
+      "setrlimit rss", "setrlimit nproc", "setrlimit nofile", "setrlimit memlock", "setrlimit as",
+      "setrlimit locks", "setrlimit sigpending", "setrlimit msgqueue", "setrlimit nice",
+      "setrlimit rtprio", "setrlimit rttime"};
+  return step < STEPS ? NAMES[step] : "start the shell";
+}
+static_assert(RLIMIT_CPU == 0 && RLIMIT_NOFILE == 7 && RLIMIT_RTTIME == 15 && RLIM_NLIMITS == 16);
+
+constexpr uint8_t setLimit(int resource) {
+  return static_cast<uint8_t>(SET_LIMIT + resource);
+}
+
+struct Report {
+  // From the child, over a pipe that closes when the shell is executed.
+  uint8_t step;
+  int error;
+};
+
+class Child {
+  // The new process on its way to the shell. It shares wshd's memory, so that it changes nothing
+  // but its stack: async-signal-safe calls only (signal-safety(7)), by the raw system call where
+  // glibc's wrapper would look for other threads.
+
+public:
+  Child(const SpawnPlan& plan, const InitState& init) : plan(plan), init(init) {}
+
+  [[noreturn]] void run(int script, int output, int errors, int report) {
+    // Only the shell's own descriptors are open from here on: a home directory that is a link to
+    // /proc/self/fd/N finds nothing of wshd's.
+    placeDescriptors(script, output, errors, report);
+    check(SESSION, setsid());
+    resetSignals();
+    setLimits();
+    if (!plan.privileged) dropBoundingSet();
+    becomeUser();
+    if (!plan.privileged) dropCapabilities();
+    enterHome();
+    execute();
+  }
+
+private:
+  const SpawnPlan& plan;
+  const InitState& init;
+
+  [[noreturn]] void fail(uint8_t step, int error) {
+    Report report{step, error};
+    ssize_t n = write(REPORT_FD, &report, sizeof(report));
+    _exit(n == sizeof(report) ? 127 : 126);
+  }
+
+  void check(uint8_t step, long result) {
+    if (result < 0) fail(step, errno);
+  }
+
+  void placeDescriptors(int script, int output, int errors, int report) {
+    // wshd's own 0, 1 and 2 are open, so that all four are above them and nothing is overwritten
+    // before it is copied: 3 is the last to be placed.
+    bool placed = dup2(script, 0) == 0 && dup2(output, 1) == 1 && dup2(errors, 2) == 2 &&
+                  (report == REPORT_FD || dup3(report, REPORT_FD, O_CLOEXEC) == REPORT_FD) &&
+                  syscall(SYS_close_range, REPORT_FD + 1, ~0u, 0) == 0;
+    if (!placed) fail(DESCRIPTORS, errno);
+  }
+
+  void resetSignals() {
+    // Dispositions are the default since wshd's start (init.h).
+    sigset_t none;
+    sigemptyset(&none);
+    check(SIGNALS, sigprocmask(SIG_SETMASK, &none, nullptr));
+  }
+
+  void setLimits() {
+    check(setLimit(RLIMIT_NOFILE), setrlimit(RLIMIT_NOFILE, &init.openFiles));
+    for (const Limit& limit : plan.limits) {
+      auto resource = static_cast<__rlimit_resource_t>(limit.resource);
+      rlim_t value = limit.value;
+      rlimit current;
+      check(setLimit(limit.resource), getrlimit(resource, &current));
+      if (limit.clamp && value > current.rlim_max) value = current.rlim_max;
+      rlimit wanted{value, value};
+      check(setLimit(limit.resource), setrlimit(resource, &wanted));
+    }
+  }
+
+  void dropBoundingSet() {
+    for (int cap = 0; cap < 64; ++cap) {
+      if ((init.boundingSet >> cap & 1) != 0) {
+        check(BOUNDING_SET, prctl(PR_CAPBSET_DROP, cap, 0, 0, 0));
+      }
+    }
+  }
+
+  void becomeUser() {
+    check(GROUPS, syscall(SYS_setgroups, plan.groups.size(), plan.groups.begin()));
+    check(GID, syscall(SYS_setresgid, plan.gid, plan.gid, plan.gid));
+    check(UID, syscall(SYS_setresuid, plan.uid, plan.uid, plan.uid));
+    // A change of ids sets what fs.suid_dumpable says (proc(5)), and the memory is wshd's.
+    hideFromContainer();
+
+    uid_t u[3];
+    gid_t g[3];
+    check(VERIFY_IDS, getresuid(&u[0], &u[1], &u[2]));
+    check(VERIFY_IDS, getresgid(&g[0], &g[1], &g[2]));
+    for (int i = 0; i < 3; ++i) {
+      if (u[i] != plan.uid || g[i] != plan.gid) fail(VERIFY_IDS, EPERM);
+    }
+    if (getgroups(0, nullptr) != static_cast<int>(plan.groups.size())) fail(VERIFY_IDS, EPERM);
+  }
+
+  void dropCapabilities() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[2] = {};
+    check(CAPABILITIES, syscall(SYS_capset, &header, data));
+    check(NO_NEW_PRIVS, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+
+    check(VERIFY_CAPABILITIES, syscall(SYS_capget, &header, data));
+    for (const auto& part : data) {
+      if ((part.permitted | part.effective | part.inheritable) != 0) {
+        fail(VERIFY_CAPABILITIES, EPERM);
+      }
+    }
+    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) fail(VERIFY_CAPABILITIES, EPERM);
+  }
+
+  void enterHome() {
+    check(HOME, chdir(plan.home.cStr()));
+    // The kernel names a directory that the root directory does not lead to "(unreachable)..."
+    // (getcwd(2)).
+    char path[PATH_MAX];
+    long length = syscall(SYS_getcwd, path, sizeof(path));
+    check(HOME_ESCAPES, length);
+    if (path[0] != '/') fail(HOME_ESCAPES, EXDEV);
+  }
+
+  [[noreturn]] void execute() {
+    char bash[] = "bash";
+    char* bashArguments[] = {bash, nullptr};
+    execve("/bin/bash", bashArguments, plan.environment.begin());
+    if (errno == ENOENT) {
+      char sh[] = "sh";
+      char* shArguments[] = {sh, nullptr};
+      execve("/bin/sh", shArguments, plan.environment.begin());
+    }
+    fail(EXECUTE, errno);
+  }
+};
+
+bool makePipe(Fd& readEnd, Fd& writeEnd) {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) < 0) return false;
+  readEnd = Fd(fds[0]);
+  writeEnd = Fd(fds[1]);
+  return true;
+}
+
+bool isReadableFile(int fd) {
+  struct stat status;
+  if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) return false;
+  int flags = fcntl(fd, F_GETFL);
+  return flags >= 0 && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_WRONLY;
+}
+
+class Stack {
+  // For the time that a child runs on wshd's memory.
+
+public:
+  static constexpr size_t SIZE = 64 * 1024;  // the child needs about 6 KiB
+
+  Stack()
+      : bottom(mmap(nullptr, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
+                    -1, 0)) {}
+  ~Stack() {
+    if (isValid()) munmap(bottom, SIZE);
+  }
+  KJ_DISALLOW_COPY(Stack);
+
+  bool isValid() const { return bottom != MAP_FAILED; }
+  void* top() const { return static_cast<char*>(bottom) + SIZE; }
+
+private:
+  void* bottom;
+};
+
+struct ChildArguments {
+  Child child;
+  int script, output, errors, report;
+};
+
+int runChild(void* raw) {
+  auto& arguments = *static_cast<ChildArguments*>(raw);
+  arguments.child.run(arguments.script, arguments.output, arguments.errors, arguments.report);
+}
+
+bool awaitReport(int report, int timeoutMs) {
+  // errno says nothing here: it is the child's, too. Only EINTR can be the cause.
+  pollfd p{report, POLLIN, 0};
+  int n;
+  do {
+    n = poll(&p, 1, timeoutMs);
+  } while (n < 0);
+  return n > 0;
+}
+
+kj::Maybe<Failure> awaitExecution(pid_t pid, int report) {
+  Report text;
+  bool inTime = awaitReport(report, START_TIMEOUT_MS);
+  if (inTime && read(report, &text, sizeof(text)) != sizeof(text)) return nullptr;
+
+  // Whoever stops the child cannot keep it from being killed. Its end of the pipe closes after it
+  // has left wshd's memory; if it is stuck in the kernel, it never comes back to use that.
+  kill(pid, SIGKILL);
+  awaitReport(report, KILL_TIMEOUT_MS);
+  if (!inTime) return Failure{"start the shell in time", ETIMEDOUT};
+  return Failure{describe(text.step), text.error};
+}
+
+}  // namespace
+
+kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const InitState& init) {
+  if (!isReadableFile(script)) return Failure{"check the script's descriptor", EINVAL};
+
+  Fd output, outputEnd, errors, errorsEnd, report, reportEnd;
+  if (!makePipe(output, outputEnd) || !makePipe(errors, errorsEnd) ||
+      !makePipe(report, reportEnd)) {
+    return Failure{"make pipes", errno};
+  }
+
+  Stack stack;
+  if (!stack.isValid()) return Failure{"make a stack", ENOMEM};
+
+  // The child shares wshd's memory until the shell is executed, which saves copying the page tables
+  // and the faults after that (a tenth of a short job's time). It is not vfork(2), which would
+  // leave process 1 waiting for as long as another process of the job's user keeps the child
+  // stopped. Nothing in the container can write to that memory by way of the child: it is not
+  // dumpable.
+  ChildArguments arguments{Child(plan, init), script, outputEnd, errorsEnd, reportEnd};
+  pid_t pid = clone(runChild, stack.top(), CLONE_VM | SIGCHLD, &arguments);
+  if (pid < 0) return Failure{"fork", errno};
+
+  reportEnd = nullptr;
+  KJ_IF_MAYBE (failure, awaitExecution(pid, report)) return *failure;
+  return Shell{pid, kj::mv(output), kj::mv(errors)};
+}
+
+}  // namespace warden
