@@ -35,6 +35,7 @@ constexpr int BROKER_CAPABILITIES[] = {
     CAP_FSETID,        // likewise: setgid bits survive a copy-up
     CAP_SETFCAP,       // likewise: file capabilities survive a copy-up
     CAP_MKNOD,         // nodes in /dev
+    CAP_KILL,          // tells the frontend, another user's process, to end
 };
 
 Fd blockSignals() {
