@@ -1,6 +1,6 @@
-// What a job costs without any container: the same shell, started on the host by posix_spawn(3) (which
-// does not copy the caller's memory), with the same script on its stdin, pipes for stdout and stderr,
-// both read to their end, and waited for.
+// What a job costs without any container: the same shell, started on the host by posix_spawn(3)
+// (which does not copy the caller's memory), with the same script on its stdin, pipes for stdout
+// and stderr, both read to their end, and waited for.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -76,7 +76,8 @@ int main(int argc, char** argv) {
   char path[] = "PATH=/bin:/usr/bin";
   char* environment[] = {path, nullptr};
   char* command[] = {shell.data(), name.data(), nullptr};
-  for (int i = 0; i < 20; ++i) runOnce(command, environment, script);
+  for (int i = 0; i < 20; ++i)
+    runOnce(command, environment, script);
   Series series;
   for (int i = 0; i < iterations; ++i) {
     double start = nowUs();
