@@ -29,7 +29,17 @@ struct WshdRequest {
     # Asks for the pipes of the job with this id again: answered with `spawned`.
     ping @6 :Void;
     # Answered with `done`.
+    signalJob @7 :SignalJob;
+    # Answered with `done`, also when there is no such job or it has ended.
   }
+}
+
+struct SignalJob {
+  # Sends a signal to the processes of one job: the session and process group that its shell leads.
+  # What has left them is not reached.
+
+  jobId @0 :UInt32;
+  signal @1 :Int32;
 }
 
 struct SpawnJob {
