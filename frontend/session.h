@@ -1,6 +1,6 @@
 #pragma once
-// The seam between the edge (connections and framing: frontend/edge-*.c++) and the core (containers and
-// jobs): the edge knows no container, the core no socket.
+// The seam between the edge (connections and framing: frontend/edge-*.c++) and the core (containers
+// and jobs): the edge knows no container, the core no socket.
 
 #include <google/protobuf/message_lite.h>
 #include <kj/async.h>
@@ -24,8 +24,8 @@ class ResponseWriter {
  public:
   virtual kj::Promise<void> send(Message::Type type, kj::Array<PayloadPart> payload) = 0;
   // Writes one frame: a Message of `type` whose payload is the concatenation of the parts. Resolves
-  // when the kernel has taken all of it, so a client that does not read delays only its own session.
-  // One send at a time.
+  // when the kernel has taken all of it, so a client that does not read delays only its own
+  // session. One send at a time.
 
   kj::Promise<void> send(Message::Type type, const google::protobuf::MessageLite& response);
 };
@@ -43,8 +43,8 @@ class Session {
 
   virtual kj::Promise<Continuation> handle(Message::Type type, kj::Array<kj::byte> request,
                                            ResponseWriter& out) = 0;
-  // Executes one request and sends its response or responses, or an Error response; rejects only for
-  // what is a bug (answered as "internal error" with a number the log repeats). Called for one
+  // Executes one request and sends its response or responses, or an Error response; rejects only
+  // for what is a bug (answered as "internal error" with a number the log repeats). Called for one
   // request at a time. Dropping the promise means that the client has gone: what was begun for it
   // (create, destroy) is completed or undone, what it waited for (jobs) goes on.
 };

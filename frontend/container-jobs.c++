@@ -1,0 +1,76 @@
+// The part of a container that concerns its jobs.
+
+#include <kj/debug.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include "frontend/client-error.h"
+#include "frontend/container.h"
+
+namespace warden::frontend {
+
+kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
+  requireActive();
+  if (jobs.size() >= MAX_JOBS) {
+    return clientErrorOf("the container has ", MAX_JOBS,
+                         " jobs that run or that nobody has linked; link some of them first");
+  }
+  auto environment =
+      jobEnvironment(request.privileged ? root : vcap, request.privileged, services.lang);
+  auto start = prepare(jobId, request, environment);
+  auto job = kj::refcounted<Job>(services, kj::addRef(*stateDirectory), jobId,
+                                 kj::mv(request.output), static_cast<Job::Listener&>(*this));
+  jobs.emplace(jobId, kj::addRef(*job));
+
+  auto running = wshd->spawn(kj::mv(start))
+                     .then([job = kj::mv(job)](StartedJob pipes) mutable {
+                       job->started(kj::mv(pipes));
+                       return kj::mv(job);
+                     })
+                     .catch_([this, jobId](kj::Exception&& reason) -> kj::Own<Job> {
+                       spawnFailed(jobId);
+                       kj::throwFatalException(kj::mv(reason));
+                     })
+                     .fork();
+  // The client may go away; the job is started all the same, and can be linked by another.
+  tasks.add(running.addBranch().then([](kj::Own<Job>) {}, [](kj::Exception&&) {}));
+  return running.addBranch();
+}
+
+JobStart Container::prepare(uint32_t jobId, JobRequest& request,
+                            kj::ArrayPtr<const kj::String> environment) {
+  auto& user = request.privileged ? root : vcap;
+  return JobStart{jobId,     user.uid,    user.gid,       user.groups,           request.privileged,
+                  user.home, environment, request.limits, kj::mv(request.script)};
+}
+
+void Container::spawnFailed(uint32_t jobId) {
+  jobs.erase(jobId);
+  jobsChanged.fire();
+}
+
+kj::Own<Job> Container::job(uint32_t jobId) {
+  auto found = jobs.find(jobId);
+  if (found == jobs.end()) kj::throwFatalException(clientErrorOf("no such job"));
+  return kj::addRef(*found->second);
+}
+
+void Container::release(Job& job) {
+  if (jobs.erase(job.id()) > 0 && current != State::DESTROYED) wshd->forget(job.id());
+}
+
+void Container::jobExited(uint32_t jobId, uint32_t status) {
+  auto found = jobs.find(jobId);
+  if (found != jobs.end()) found->second->exited(status);
+}
+
+void Container::jobMustEnd(Job& job, kj::StringPtr event) {
+  addEvent(event);
+  wshd->signalJob(job.id(), SIGKILL);
+}
+
+void Container::jobEnded(Job&) {
+  jobsChanged.fire();
+}
+
+}  // namespace warden::frontend

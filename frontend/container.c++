@@ -1,0 +1,195 @@
+#include "frontend/container.h"
+
+#include <kj/debug.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include "frontend/client-error.h"
+
+namespace warden::frontend {
+
+namespace {
+
+constexpr int TERM_SIGNALS = 10;  // one a second, then KILL
+constexpr auto TERM_INTERVAL = 1 * kj::SECONDS;
+
+// How long wshd's last packets may take to be read after its death has been seen.
+constexpr auto FAREWELL_TIME = 100 * kj::MILLISECONDS;
+
+constexpr size_t MAX_EVENTS = 1000;
+
+kj::StringPtr stateName(Container::State state) {
+  switch (state) {
+    case Container::State::BORN:
+      return "born";
+    case Container::State::ACTIVE:
+      return "active";
+    case Container::State::STOPPED:
+      return "stopped";
+    case Container::State::DESTROYED:
+      return "destroyed";
+  }
+  KJ_UNREACHABLE;
+}
+
+[[noreturn]] void refuse(kj::StringPtr permitted, Container::State state) {
+  kj::throwFatalException(clientErrorOf("Container state must be one of '", permitted,
+                                        "', current state is '", stateName(state), "'"));
+}
+
+}  // namespace
+
+Container::Container(const Services& services, const ContainerId& id, std::string handle, Slot slot)
+    : services(services),
+      containerId(id),
+      name(std::move(handle)),
+      slot(kj::mv(slot)),
+      tasks(*this) {}
+
+Container::~Container() noexcept(false) {}
+
+void Container::requireActive() const {
+  if (current != State::ACTIVE) refuse("active", current);
+}
+
+void Container::requireActiveOrStopped() const {
+  if (current != State::ACTIVE && current != State::STOPPED) refuse("active, stopped", current);
+}
+
+kj::Promise<void> Container::create(ContainerSetup setup) {
+  auto answer = services.helper.create(containerId, slotIndex(), setup.imageVcap, setup.files);
+  return answer.then([this, setup = kj::mv(setup)](
+                         CreatedContainer created) mutable -> kj::Promise<void> {
+    KJ_IF_MAYBE (reason,
+                 kj::runCatchingExceptions([&]() { activate(kj::mv(setup), kj::mv(created)); })) {
+      // The container is there, but it cannot be used: what the helper made has to go again.
+      return services.helper.destroy(containerId).then([reason = kj::cp(*reason)]() mutable {
+        kj::throwFatalException(kj::mv(reason));
+      });
+    }
+    return kj::READY_NOW;
+  });
+}
+
+void Container::activate(ContainerSetup&& setup, CreatedContainer&& created) {
+  vcap = kj::mv(setup.vcap);
+  root = kj::mv(setup.root);
+  process = kj::mv(created.wshd);
+  stateDirectory = kj::refcounted<StateDirectory>(kj::mv(created.stateDirectory));
+  wshd = kj::heap<WshdClient>(services.port, services.timer, kj::mv(created.wshdSocket),
+                              static_cast<WshdClient::Listener&>(*this));
+  processObserver = kj::heap<kj::UnixEventPort::FdObserver>(
+      services.port, process.fd(), kj::UnixEventPort::FdObserver::OBSERVE_READ);
+  current = State::ACTIVE;
+  watch();
+}
+
+void Container::watch() {
+  static constexpr char EVENT[] = "the container's first process ended";
+  tasks.add(wshd->run().catch_([this](kj::Exception&& reason) {
+    if (current != State::DESTROYED) {
+      spdlog::warn("container {}: connection to wshd lost: {}", containerId.text().cStr(),
+                   reason.getDescription().cStr());
+    }
+    abandon(EVENT);
+  }));
+  // wshd's last packets are read first, for they may hold true exit statuses.
+  tasks.add(processObserver->whenBecomesReadable()
+                .then([this]() { return services.timer.afterDelay(FAREWELL_TIME); })
+                .then([this]() { abandon(EVENT); }));
+}
+
+void Container::abandon(kj::StringPtr event) {
+  if (current == State::DESTROYED || current == State::BORN) return;
+  if (current == State::ACTIVE) {
+    current = State::STOPPED;
+    addEvent(event);
+  }
+  endJobs();
+}
+
+void Container::addEvent(kj::StringPtr event) {
+  if (events.size() < MAX_EVENTS) events.add(kj::str(event));
+}
+
+void Container::endJobs() {
+  for (auto& entry : jobs)
+    entry.second->exited(FAILED_JOB_STATUS);
+}
+
+kj::Promise<void> Container::destroy() {
+  if (lastInfo == nullptr) {
+    fillInfo(lastInfo.emplace());
+    current = State::DESTROYED;
+  }
+  return services.helper.destroy(containerId).then([this]() { finishDestroy(); });
+}
+
+void Container::finishDestroy() {
+  endJobs();
+  // Linkers hold the jobs that they wait for; nobody can come for the others.
+  jobs.clear();
+  jobsChanged.fire();
+  releaseSlot();
+}
+
+void Container::describe(InfoResponse& info) const {
+  KJ_IF_MAYBE (last, lastInfo) {
+    info = *last;
+  } else {
+    fillInfo(info);
+  }
+}
+
+void Container::fillInfo(InfoResponse& info) const {
+  info.set_state(stateName(current).cStr());
+  for (auto& event : events)
+    info.add_events(event.cStr());
+  info.set_container_path(services.config.server.containerDepotPath + "/" +
+                          containerId.text().cStr());
+  for (auto& entry : jobs) {
+    if (!entry.second->ended()) info.add_job_ids(entry.first);
+  }
+}
+
+void Container::taskFailed(kj::Exception&& exception) {
+  spdlog::error("container {}: {}", containerId.text().cStr(), kj::str(exception).cStr());
+}
+
+// -- stopping
+
+kj::Promise<void> Container::stop(bool kill) {
+  requireActiveOrStopped();
+  if (current == State::STOPPED) {
+    // One that is under way is hurried up.
+    if (kill) wshd->signalAll(SIGKILL);
+    return kj::READY_NOW;
+  }
+  current = State::STOPPED;
+  tasks.add(terminate(kill ? TERM_SIGNALS : 0));
+  return whenIdle();
+}
+
+kj::Promise<void> Container::terminate(int signalsSent) {
+  // Goes on when the jobs have ended: processes that left them are to end, too.
+  if (current == State::DESTROYED) return kj::READY_NOW;
+  if (signalsSent >= TERM_SIGNALS) {
+    wshd->signalAll(SIGKILL);
+    return kj::READY_NOW;
+  }
+  wshd->signalAll(SIGTERM);
+  return services.timer.afterDelay(TERM_INTERVAL).then([this, signalsSent]() {
+    return terminate(signalsSent + 1);
+  });
+}
+
+kj::Promise<void> Container::whenIdle() {
+  for (auto& entry : jobs) {
+    if (!entry.second->ended()) {
+      return jobsChanged.wait().then([this]() { return whenIdle(); });
+    }
+  }
+  return kj::READY_NOW;
+}
+
+}  // namespace warden::frontend

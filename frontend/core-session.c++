@@ -1,0 +1,189 @@
+#include "frontend/core-session.h"
+
+#include <spdlog/spdlog.h>
+
+#include "frontend/client-error.h"
+#include "frontend/job-answer.h"
+
+namespace warden::frontend {
+
+CoreSession::CoreSession(const Services& services, Registry& registry)
+    : services(services), registry(registry), connection(registry.connectionOpened()) {}
+
+CoreSession::~CoreSession() noexcept(false) {
+  registry.connectionClosed(connection);
+}
+
+kj::Promise<Continuation> CoreSession::handle(Message::Type type, kj::Array<kj::byte> request,
+                                              ResponseWriter& out) {
+  spdlog::debug("connection {}: {}, {} bytes", connection, Message::Type_Name(type),
+                request.size());
+  return kj::evalNow([&]() { return dispatch(type, request, out); })
+      .catch_([&out](kj::Exception&& reason) -> kj::Promise<Continuation> {
+        if (!isClientError(reason)) return kj::mv(reason);
+        ErrorResponse response;
+        auto text = reason.getDescription();
+        response.set_message(text.begin(), text.size());
+        return out.send(Message::Error, response).then([]() { return Continuation::KEEP_OPEN; });
+      });
+}
+
+kj::Promise<Continuation> CoreSession::dispatch(Message::Type type,
+                                                kj::ArrayPtr<const kj::byte> request,
+                                                ResponseWriter& out) {
+  switch (type) {
+    case Message::Create:
+      return decodeAndCall(request, out, &CoreSession::create);
+    case Message::Stop:
+      return decodeAndCall(request, out, &CoreSession::stop);
+    case Message::Destroy:
+      return decodeAndCall(request, out, &CoreSession::destroy);
+    case Message::Info:
+      return decodeAndCall(request, out, &CoreSession::info);
+    case Message::Spawn:
+      return decodeAndCall(request, out, &CoreSession::spawn);
+    case Message::Link:
+      return decodeAndCall(request, out, &CoreSession::link);
+    case Message::Run:
+      return decodeAndCall(request, out, &CoreSession::run);
+    case Message::Stream:
+      return decodeAndCall(request, out, &CoreSession::stream);
+    case Message::Ping:
+      return decodeAndCall(request, out, &CoreSession::ping);
+    case Message::List:
+      return decodeAndCall(request, out, &CoreSession::list);
+    case Message::Echo:
+      return decodeAndCall(request, out, &CoreSession::echo);
+    case Message::NetIn:
+      return decodeAndRefuse<NetInRequest>(request, "net_in");
+    case Message::NetOut:
+      return decodeAndRefuse<NetOutRequest>(request, "net_out");
+    case Message::CopyIn:
+      return decodeAndRefuse<CopyInRequest>(request, "copy_in");
+    case Message::CopyOut:
+      return decodeAndRefuse<CopyOutRequest>(request, "copy_out");
+    case Message::LimitMemory:
+      return decodeAndRefuse<LimitMemoryRequest>(request, "limit_memory");
+    case Message::LimitDisk:
+      return decodeAndRefuse<LimitDiskRequest>(request, "limit_disk");
+    case Message::LimitBandwidth:
+      return decodeAndRefuse<LimitBandwidthRequest>(request, "limit_bandwidth");
+    case Message::LimitCpu:
+      return decodeAndRefuse<LimitCpuRequest>(request, "limit_cpu");
+    case Message::Error:
+      break;  // only ever an answer
+  }
+  return Continuation::CLOSE;
+}
+
+namespace {
+
+// Not ParseFromArray, which writes to stderr when a required field is missing.
+bool decode(google::protobuf::MessageLite& message, kj::ArrayPtr<const kj::byte> bytes) {
+  return message.ParsePartialFromArray(bytes.begin(), bytes.size()) && message.IsInitialized();
+}
+
+}  // namespace
+
+template <typename Request>
+kj::Promise<Continuation> CoreSession::decodeAndCall(kj::ArrayPtr<const kj::byte> bytes,
+                                                     ResponseWriter& out,
+                                                     Handler<Request> handler) {
+  auto request = kj::heap<Request>();
+  if (!decode(*request, bytes)) return Continuation::CLOSE;
+  return (this->*handler)(*request, out).attach(kj::mv(request)).then([]() {
+    return Continuation::KEEP_OPEN;
+  });
+}
+
+template <typename Request>
+Continuation CoreSession::decodeAndRefuse(kj::ArrayPtr<const kj::byte> bytes, kj::StringPtr name) {
+  Request request;
+  if (!decode(request, bytes)) return Continuation::CLOSE;
+  kj::throwFatalException(clientErrorOf(name, " is not supported by this server version"));
+}
+
+kj::Promise<void> CoreSession::ping(const PingRequest&, ResponseWriter& out) {
+  return out.send(Message::Ping, PingResponse());
+}
+
+kj::Promise<void> CoreSession::echo(const EchoRequest& request, ResponseWriter& out) {
+  EchoResponse response;
+  response.set_message(request.message());
+  return out.send(Message::Echo, response);
+}
+
+kj::Promise<void> CoreSession::list(const ListRequest&, ResponseWriter& out) {
+  ListResponse response;
+  for (auto& handle : registry.handles())
+    response.add_handles(handle);
+  return out.send(Message::List, response);
+}
+
+kj::Promise<void> CoreSession::create(const CreateRequest& request, ResponseWriter& out) {
+  return registry.create(connection, request).then([&out](kj::Own<Container> container) {
+    CreateResponse response;
+    response.set_handle(container->handle());
+    return out.send(Message::Create, response);
+  });
+}
+
+kj::Promise<void> CoreSession::stop(const StopRequest& request, ResponseWriter& out) {
+  auto container = find(request.handle());
+  auto stopped = container->stop(request.kill());
+  if (request.background()) stopped = kj::READY_NOW;
+  return stopped.attach(kj::mv(container)).then([&out]() {
+    return out.send(Message::Stop, StopResponse());
+  });
+}
+
+kj::Promise<void> CoreSession::destroy(const DestroyRequest& request, ResponseWriter& out) {
+  auto container = find(request.handle());
+  return registry.destroy(*container).attach(kj::mv(container)).then([&out]() {
+    return out.send(Message::Destroy, DestroyResponse());
+  });
+}
+
+kj::Promise<void> CoreSession::info(const InfoRequest& request, ResponseWriter& out) {
+  auto container = find(request.handle());
+  container->requireActiveOrStopped();
+  InfoResponse response;
+  container->describe(response);
+  return out.send(Message::Info, response);
+}
+
+kj::Promise<void> CoreSession::spawn(const SpawnRequest& request, ResponseWriter& out) {
+  auto container = find(request.handle());
+  container->requireActive();
+  return container->spawn(registry.nextJobId(), readJobRequest(request, services.config.server))
+      .attach(kj::mv(container))
+      .then([&out](kj::Own<Job> job) {
+        SpawnResponse response;
+        response.set_job_id(job->id());
+        return out.send(Message::Spawn, response);
+      });
+}
+
+kj::Promise<void> CoreSession::run(const RunRequest& request, ResponseWriter& out) {
+  auto container = find(request.handle());
+  container->requireActive();
+  auto job =
+      container->spawn(registry.nextJobId(), readJobRequest(request, services.config.server));
+  return job.then([container = kj::mv(container), &out](kj::Own<Job> job) mutable {
+    return answerWhenEnded(kj::mv(container), kj::mv(job), Message::Run, out);
+  });
+}
+
+kj::Promise<void> CoreSession::link(const LinkRequest& request, ResponseWriter& out) {
+  auto container = find(request.handle());
+  auto job = container->job(request.job_id());
+  return answerWhenEnded(kj::mv(container), kj::mv(job), Message::Link, out);
+}
+
+kj::Promise<void> CoreSession::stream(const StreamRequest& request, ResponseWriter& out) {
+  auto container = find(request.handle());
+  auto job = container->job(request.job_id());
+  return streamOutput(kj::mv(container), kj::mv(job), out);
+}
+
+}  // namespace warden::frontend

@@ -1,0 +1,49 @@
+#pragma once
+// What one client connection asks, carried out on the registry.
+
+#include "frontend/registry.h"
+#include "frontend/session.h"
+
+namespace warden::frontend {
+
+class CoreSession final : public Session {
+ public:
+  CoreSession(const Services& services, Registry& registry);
+  ~CoreSession() noexcept(false) override;
+  KJ_DISALLOW_COPY(CoreSession);
+
+  kj::Promise<Continuation> handle(Message::Type type, kj::Array<kj::byte> request,
+                                   ResponseWriter& out) override;
+
+ private:
+  const Services& services;
+  Registry& registry;
+  ConnectionNumber connection;
+
+  template <typename Request>
+  using Handler = kj::Promise<void> (CoreSession::*)(const Request& request, ResponseWriter& out);
+
+  kj::Promise<Continuation> dispatch(Message::Type type, kj::ArrayPtr<const kj::byte> request,
+                                     ResponseWriter& out);
+  template <typename Request>
+  kj::Promise<Continuation> decodeAndCall(kj::ArrayPtr<const kj::byte> bytes, ResponseWriter& out,
+                                          Handler<Request> handler);
+  template <typename Request>
+  Continuation decodeAndRefuse(kj::ArrayPtr<const kj::byte> bytes, kj::StringPtr name);
+
+  kj::Own<Container> find(const std::string& handle) { return registry.find(connection, handle); }
+
+  kj::Promise<void> ping(const PingRequest& request, ResponseWriter& out);
+  kj::Promise<void> echo(const EchoRequest& request, ResponseWriter& out);
+  kj::Promise<void> list(const ListRequest& request, ResponseWriter& out);
+  kj::Promise<void> create(const CreateRequest& request, ResponseWriter& out);
+  kj::Promise<void> stop(const StopRequest& request, ResponseWriter& out);
+  kj::Promise<void> destroy(const DestroyRequest& request, ResponseWriter& out);
+  kj::Promise<void> info(const InfoRequest& request, ResponseWriter& out);
+  kj::Promise<void> spawn(const SpawnRequest& request, ResponseWriter& out);
+  kj::Promise<void> link(const LinkRequest& request, ResponseWriter& out);
+  kj::Promise<void> run(const RunRequest& request, ResponseWriter& out);
+  kj::Promise<void> stream(const StreamRequest& request, ResponseWriter& out);
+};
+
+}  // namespace warden::frontend

@@ -1,0 +1,63 @@
+#include "frontend/core.h"
+
+#include <fcntl.h>
+#include <kj/debug.h>
+#include <stdlib.h>
+
+#include "frontend/core-session.h"
+
+namespace warden::frontend {
+
+namespace {
+
+Fd openNullDevice() {
+  int fd;
+  KJ_SYSCALL(fd = ::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  return Fd(fd);
+}
+
+kj::String jobLang() {
+  const char* own = getenv("LANG");
+  return kj::str(own == nullptr || *own == '\0' ? "en_US.UTF-8" : own);
+}
+
+}  // namespace
+
+struct Core::Impl {
+  HelperClient helper;
+  SyslogSocket syslog;
+  Fd nullDevice;
+  kj::String lang;
+  Services services;
+  Registry registry;
+
+  Impl(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
+       Fd imageDirectory, std::string hostResolvConf)
+      : helper(port, timer, kj::mv(helperSocket)),
+        syslog(config.server.syslogSocket),
+        nullDevice(openNullDevice()),
+        lang(jobLang()),
+        services{port, timer, config, helper, syslog, nullDevice, lang},
+        registry(services, kj::mv(imageDirectory), std::move(hostResolvConf)) {}
+};
+
+Core::Core(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
+           Fd imageDirectory, std::string hostResolvConf)
+    : impl(std::make_unique<Impl>(port, timer, config, kj::mv(helperSocket), kj::mv(imageDirectory),
+                                  std::move(hostResolvConf))) {}
+
+Core::~Core() noexcept(false) {}
+
+kj::Promise<void> Core::run() {
+  return impl->helper.run();
+}
+
+kj::Promise<void> Core::shutdown() {
+  return impl->registry.shutdown();
+}
+
+kj::Own<Session> Core::open(int) {
+  return kj::heap<CoreSession>(impl->services, impl->registry);
+}
+
+}  // namespace warden::frontend

@@ -1,0 +1,45 @@
+#pragma once
+// The frontend's core: containers and jobs, served to the edge as sessions (frontend/session.h).
+
+#include <kj/async-unix.h>
+#include <kj/timer.h>
+
+#include <memory>
+#include <string>
+
+#include "base/config.h"
+#include "base/fd.h"
+#include "frontend/session.h"
+
+namespace warden::frontend {
+
+class Core final : public SessionFactory {
+ public:
+  Core(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
+       Fd imageDirectory, std::string hostResolvConf);
+  // Opens /dev/null and the syslog socket, so it is made before the sandbox closes, and sends
+  // the helper its greeting. `port`, `timer` and `config` are borrowed for life. `imageDirectory`:
+  // O_PATH directory of server.container_rootfs_path. `hostResolvConf`: the text of the host's
+  // /etc/resolv.conf, used where network.dns_servers is empty.
+
+  ~Core() noexcept(false);
+  KJ_DISALLOW_COPY(Core);
+
+  kj::Promise<void> run();
+  // Serves the helper's answers. Never resolves; rejects when the helper refuses the
+  // greeting or its connection is lost, after every request under way has been failed: the process
+  // then has to exit. Sessions may be opened before the greeting is answered. Called once.
+
+  kj::Promise<void> shutdown();
+  // Begins no new create; containers become stopped and their jobs end with status 255, so that
+  // whoever waits for one is answered. Resolves when the creates and destroys under way are
+  // complete. Called once.
+
+  kj::Own<Session> open(int clientSocket) override;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+}  // namespace warden::frontend

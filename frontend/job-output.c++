@@ -1,0 +1,153 @@
+#include "frontend/job-output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <kj/debug.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+namespace warden::frontend {
+
+namespace {
+
+using Moved = OutputSpool::Moved;
+
+// What one stream may move before the rest of the event loop has its turn.
+constexpr size_t BYTES_PER_MOVE = 256 * 1024;
+constexpr int MOVES_PER_TURN = 4;
+
+// pipe(7): the capacity a pipe has at first.
+constexpr size_t DEFAULT_PIPE_BYTES = 64 * 1024;
+constexpr int PIPE_BYTES[] = {1024 * 1024, 512 * 1024, 256 * 1024, 128 * 1024};
+
+// A user may have only so many large pipes (pipe(7), pipe-user-pages-soft), so smaller ones are
+// tried.
+void enlarge(int pipe) {
+  for (int size : PIPE_BYTES) {
+    if (fcntl(pipe, F_SETPIPE_SZ, size) >= 0) return;
+  }
+}
+
+size_t bytesIn(int pipe) {
+  int available = 0;
+  KJ_SYSCALL(ioctl(pipe, FIONREAD, &available));
+  return available;
+}
+
+}  // namespace
+
+JobOutput::JobOutput(const Services& services, OutputSpool& spool, OutputOptions options,
+                     Owner& owner)
+    : services(services),
+      spool(spool),
+      discard(options.discard),
+      owner(owner),
+      pumps{{OutputStream::STDOUT}, {OutputStream::STDERR}} {
+  KJ_IF_MAYBE (tag, options.logTag) {
+    pumps[0].lines.emplace(services.syslog, SyslogSocket::INFO, tag->asArray());
+    pumps[1].lines.emplace(services.syslog, SyslogSocket::ERROR, tag->asArray());
+  }
+}
+
+void JobOutput::start(StartedJob pipes) {
+  startPump(pumps[0], kj::mv(pipes.standardOutput));
+  startPump(pumps[1], kj::mv(pipes.standardError));
+}
+
+void JobOutput::startPump(Pump& pump, Fd pipe) {
+  setNonblocking(pipe);
+  pump.pipe = kj::mv(pipe);
+  pump.observer = kj::heap<kj::UnixEventPort::FdObserver>(
+      services.port, pump.pipe, kj::UnixEventPort::FdObserver::OBSERVE_READ);
+  pump.task = kj::evalNow([&]() {
+                return run(pump);
+              }).eagerlyEvaluate([this, &pump](kj::Exception&& reason) {
+    pump.done = true;
+    owner.outputFailed(kj::mv(reason));
+  });
+}
+
+kj::Promise<void> JobOutput::run(Pump& pump) {
+  bool grew = false;
+  KJ_DEFER(if (grew && !discard) owner.outputGrew());
+  for (int i = 0; i < MOVES_PER_TURN; ++i) {
+    switch (move(pump, BYTES_PER_MOVE).what) {
+      case Moved::SOME:
+        grew = true;
+        break;
+      case Moved::NOTHING:
+        return pump.observer->whenBecomesReadable().then([this, &pump]() { return run(pump); });
+      case Moved::OVER_LIMIT:
+        pump.done = true;
+        owner.outputOverLimit();
+        return kj::READY_NOW;
+      case Moved::END:
+        pump.done = true;
+        return kj::READY_NOW;
+    }
+  }
+  return services.timer.afterDelay(0 * kj::SECONDS).then([this, &pump]() { return run(pump); });
+}
+
+OutputSpool::Progress JobOutput::move(Pump& pump, size_t maximum) {
+  if (pump.lines != nullptr) return moveByHand(pump, maximum);
+  auto moved =
+      discard ? moveToNowhere(pump, maximum) : spool.moveFromPipe(pump.pipe, pump.stream, maximum);
+  if (!pump.enlarged && moved.bytes >= DEFAULT_PIPE_BYTES / 2) {
+    // The job writes faster than it is read: let each turn move more.
+    enlarge(pump.pipe);
+    pump.enlarged = true;
+  }
+  return moved;
+}
+
+OutputSpool::Progress JobOutput::moveByHand(Pump& pump, size_t maximum) {
+  kj::byte buffer[DEFAULT_PIPE_BYTES];
+  ssize_t n;
+  KJ_NONBLOCKING_SYSCALL(n = read(pump.pipe, buffer, kj::min(maximum, sizeof(buffer))));
+  if (n < 0) return {Moved::NOTHING};
+  if (n == 0) return {Moved::END};
+  auto bytes = kj::arrayPtr(buffer, n);
+  KJ_IF_MAYBE (lines, pump.lines) {
+    lines->add(bytes.asChars());
+  }
+  if (!discard && !spool.append(pump.stream, bytes)) return {Moved::OVER_LIMIT};
+  return {Moved::SOME, bytes.size()};
+}
+
+OutputSpool::Progress JobOutput::moveToNowhere(Pump& pump, size_t maximum) {
+  ssize_t n;
+  KJ_NONBLOCKING_SYSCALL(n = splice(pump.pipe, nullptr, services.nullDevice, nullptr, maximum,
+                                    SPLICE_F_NONBLOCK | SPLICE_F_MOVE));
+  if (n < 0) return {Moved::NOTHING};
+  if (n == 0) return {Moved::END};
+  return {Moved::SOME, static_cast<size_t>(n)};
+}
+
+void JobOutput::finish() {
+  for (auto& pump : pumps) {
+    pump.task = nullptr;
+    pump.observer = nullptr;
+    if (pump.pipe == nullptr) continue;
+    KJ_IF_MAYBE (reason, kj::runCatchingExceptions([&]() { drain(pump); })) {
+      owner.outputFailed(kj::mv(*reason));
+    }
+    pump.pipe = nullptr;
+  }
+}
+
+void JobOutput::drain(Pump& pump) {
+  // Processes that outlive the shell may go on writing; what counts is what is there now.
+  size_t rest = pump.done ? 0 : bytesIn(pump.pipe);
+  while (rest > 0) {
+    auto moved = move(pump, rest);
+    if (moved.what == Moved::OVER_LIMIT) owner.outputOverLimit();
+    if (moved.what != Moved::SOME) break;
+    rest -= moved.bytes;
+  }
+  KJ_IF_MAYBE (lines, pump.lines) {
+    lines->finish();
+  }
+}
+
+}  // namespace warden::frontend

@@ -1,0 +1,59 @@
+#pragma once
+// Moves a job's output from its pipes to where it belongs, as it comes.
+
+#include "frontend/output-spool.h"
+#include "frontend/services.h"
+#include "frontend/wshd-client.h"
+
+namespace warden::frontend {
+
+struct OutputOptions {
+  bool discard = false;          // keep nothing; then nothing is limited either
+  kj::Maybe<kj::String> logTag;  // send each line to syslog, too
+};
+
+class JobOutput {
+ public:
+  class Owner {
+    // None of these may call back into finish() or destroy the JobOutput.
+   public:
+    virtual void outputGrew() = 0;
+    virtual void outputOverLimit() = 0;
+    virtual void outputFailed(kj::Exception&& reason) = 0;
+    // Over the limit, or not storable: the stream is read no more.
+  };
+
+  JobOutput(const Services& services, OutputSpool& spool, OutputOptions options, Owner& owner);
+  KJ_DISALLOW_COPY(JobOutput);
+
+  void start(StartedJob pipes);
+  void finish();
+  // The shell has ended: takes what is in the pipes now, and closes them, though others may still
+  // hold their write ends.
+
+ private:
+  struct Pump {
+    OutputStream stream;
+    Fd pipe;
+    kj::Maybe<SyslogLines> lines;
+    bool enlarged = false;
+    bool done = false;
+    kj::Own<kj::UnixEventPort::FdObserver> observer;
+    kj::Promise<void> task = nullptr;
+  };
+
+  const Services& services;
+  OutputSpool& spool;
+  bool discard;
+  Owner& owner;
+  Pump pumps[2];
+
+  void startPump(Pump& pump, Fd pipe);
+  kj::Promise<void> run(Pump& pump);
+  OutputSpool::Progress move(Pump& pump, size_t maximum);
+  OutputSpool::Progress moveByHand(Pump& pump, size_t maximum);
+  OutputSpool::Progress moveToNowhere(Pump& pump, size_t maximum);
+  void drain(Pump& pump);
+};
+
+}  // namespace warden::frontend

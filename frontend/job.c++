@@ -1,0 +1,68 @@
+#include "frontend/job.h"
+
+#include <spdlog/spdlog.h>
+
+namespace warden::frontend {
+
+Job::Job(const Services& services, kj::Own<StateDirectory> directory, uint32_t id,
+         OutputOptions options, Listener& listener)
+    : listener(listener),
+      jobId(id),
+      spool(kj::mv(directory), id, services.config.server.jobOutputLimit),
+      pumps(services, spool, kj::mv(options), *this) {}
+
+void Job::started(StartedJob pipes) {
+  if (state == State::ENDED) return;
+  pumps.start(kj::mv(pipes));
+  if (state == State::EXITED_EARLY) {
+    end();
+  } else {
+    state = State::RUNNING;
+  }
+}
+
+void Job::exited(uint32_t status) {
+  switch (state) {
+    case State::STARTING:
+      exitStatus = status;
+      state = State::EXITED_EARLY;
+      break;
+    case State::RUNNING:
+      exitStatus = status;
+      end();
+      break;
+    case State::EXITED_EARLY:
+    case State::ENDED:
+      break;
+  }
+}
+
+void Job::end() {
+  pumps.finish();
+  if (mustEnd) exitStatus = FAILED_JOB_STATUS;
+  state = State::ENDED;
+  changed.fire();
+  listener.jobEnded(*this);
+}
+
+kj::Promise<void> Job::whenEnded() {
+  if (ended()) return kj::READY_NOW;
+  return changed.wait().then([this]() { return whenEnded(); });
+}
+
+void Job::giveUp(kj::StringPtr event) {
+  if (mustEnd) return;
+  mustEnd = true;
+  listener.jobMustEnd(*this, event);
+}
+
+void Job::outputOverLimit() {
+  giveUp("command exceeded maximum output");
+}
+
+void Job::outputFailed(kj::Exception&& reason) {
+  spdlog::error("job {}: output could not be stored: {}", jobId, reason.getDescription().cStr());
+  giveUp("command output could not be stored");
+}
+
+}  // namespace warden::frontend

@@ -1,0 +1,74 @@
+#include "frontend/packet-link.h"
+
+#include <kj/debug.h>
+
+namespace warden::frontend {
+
+namespace {
+
+// After so many packets the rest of the event loop has its turn.
+constexpr int PACKETS_PER_TURN = 64;
+
+}  // namespace
+
+PacketLink::PacketLink(kj::UnixEventPort& port, kj::Timer& timer, Fd socketParam)
+    : timer(timer),
+      socket(kj::mv(socketParam)),
+      observer(port, socket, kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE) {
+  setNonblocking(socket);
+  allowLargestPacket(socket);
+}
+
+bool PacketLink::trySend(Queued& packet) {
+  KJ_IF_MAYBE (fd, packet.attachment) {
+    int raw = fd->get();
+    return sendPacket(socket, *packet.message, kj::arrayPtr(&raw, 1));
+  }
+  return sendPacket(socket, *packet.message);
+}
+
+void PacketLink::send(kj::Own<capnp::MallocMessageBuilder> message, kj::Maybe<Fd> attachment) {
+  Queued packet{kj::mv(message), kj::mv(attachment)};
+  if (queue.empty() && trySend(packet)) return;
+  if (queue.size() >= MAX_QUEUED_PACKETS) {
+    kj::throwFatalException(KJ_EXCEPTION(OVERLOADED, "peer does not read what it is sent"));
+  }
+  queue.push_back(kj::mv(packet));
+  if (queue.size() == 1) {
+    // A failure to send is a lost peer, which receive() reports.
+    flushing = flush().eagerlyEvaluate([](kj::Exception&&) {});
+  }
+}
+
+kj::Promise<void> PacketLink::flush() {
+  // Writability is signalled by edges, and the last attempt found the socket full.
+  return observer.whenBecomesWritable().then([this]() -> kj::Promise<void> {
+    while (!queue.empty()) {
+      if (!trySend(queue.front())) return flush();
+      queue.pop_front();
+    }
+    return kj::READY_NOW;
+  });
+}
+
+kj::Promise<void> PacketLink::receive(kj::Function<void(Packet)> handler) {
+  auto owned = kj::heap(kj::mv(handler));
+  return kj::evalNow([&]() { return receiveLoop(*owned); }).attach(kj::mv(owned));
+}
+
+kj::Promise<void> PacketLink::receiveLoop(kj::Function<void(Packet)>& handler) {
+  for (int i = 0; i < PACKETS_PER_TURN; ++i) {
+    KJ_IF_MAYBE (packet, receivePacket(socket)) {
+      handler(kj::mv(*packet));
+    } else {
+      return observer.whenBecomesReadable().then(
+          [this, &handler]() { return receiveLoop(handler); });
+    }
+  }
+  // A timer that is due, unlike kj::evalLater, lets the loop look for other input first.
+  return timer.afterDelay(0 * kj::SECONDS).then([this, &handler]() {
+    return receiveLoop(handler);
+  });
+}
+
+}  // namespace warden::frontend

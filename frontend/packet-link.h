@@ -1,0 +1,51 @@
+#pragma once
+// A SOCK_SEQPACKET connection to another process of the server, on the event loop.
+
+#include <capnp/message.h>
+#include <kj/async-unix.h>
+#include <kj/function.h>
+#include <kj/vector.h>
+
+#include <deque>
+
+#include "base/fd.h"
+#include "base/packet.h"
+
+namespace warden::frontend {
+
+class PacketLink {
+ public:
+  PacketLink(kj::UnixEventPort& port, kj::Timer& timer, Fd socket);
+  // `port` and `timer` are borrowed.
+
+  KJ_DISALLOW_COPY(PacketLink);
+
+  void send(kj::Own<capnp::MallocMessageBuilder> message, kj::Maybe<Fd> attachment = nullptr);
+  // Sends at once, or after what waits already when the socket is full. Throws OVERLOADED when
+  // MAX_QUEUED_PACKETS wait, DISCONNECTED when the peer is gone.
+
+  kj::Promise<void> receive(kj::Function<void(Packet)> handler);
+  // Calls `handler` for each packet, in order. Never resolves; rejects when the peer is gone, when
+  // a packet is malformed, or with what `handler` throws. Called once; dropping the promise stops
+  // it.
+
+  static constexpr size_t MAX_QUEUED_PACKETS = 8192;
+
+ private:
+  struct Queued {
+    kj::Own<capnp::MallocMessageBuilder> message;
+    kj::Maybe<Fd> attachment;
+  };
+
+  kj::Timer& timer;
+  Fd socket;
+  kj::UnixEventPort::FdObserver observer;
+  std::deque<Queued> queue;
+  kj::Promise<void> flushing = nullptr;
+
+  bool trySend(Queued& packet);
+  kj::Promise<void> flush();
+  kj::Promise<void> receiveLoop(kj::Function<void(Packet)>& handler);
+};
+
+}  // namespace warden::frontend

@@ -1,0 +1,88 @@
+// The part of the registry that destroys containers which nobody is connected for.
+
+#include <kj/debug.h>
+#include <spdlog/spdlog.h>
+
+#include "frontend/registry.h"
+
+namespace warden::frontend {
+
+ConnectionNumber Registry::connectionOpened() {
+  auto number = ++clock;
+  connections.insert(number);
+  for (auto& [handle, entry] : entries)
+    entry.unreferencedSince = nullptr;
+  return number;
+}
+
+void Registry::connectionClosed(ConnectionNumber connection) {
+  connections.erase(connection);
+  for (auto& [handle, entry] : entries) {
+    entry.namedBy.erase(connection);
+    considerGrace(entry);
+  }
+}
+
+bool Registry::isReferenced(const Entry& entry) const {
+  // A connection younger than the container saw it when it opened.
+  bool seen = !connections.empty() && *connections.rbegin() > entry.born;
+  return seen || !entry.namedBy.empty();
+}
+
+void Registry::considerGrace(Entry& entry) {
+  auto state = entry.container->state();
+  bool waits = entry.graceTime.has_value() && entry.unreferencedSince == nullptr &&
+               (state == Container::State::ACTIVE || state == Container::State::STOPPED);
+  if (!waits || isReferenced(entry)) return;
+  auto now = services.timer.now();
+  entry.unreferencedSince = now;
+  setGraceAlarm(now + *entry.graceTime * kj::SECONDS);
+}
+
+void Registry::setGraceAlarm(kj::TimePoint when) {
+  // One timer serves all containers. It may ring for one that is referenced again: that costs a
+  // look, while connections may come and go as often as they like.
+  KJ_IF_MAYBE (set, graceAlarm) {
+    if (*set <= when) return;
+  }
+  if (shuttingDown) return;
+  graceAlarm = when;
+  graceTask = services.timer.atTime(when)
+                  .then([this]() { graceAlarmRings(); })
+                  .eagerlyEvaluate([](kj::Exception&& reason) {
+                    spdlog::error("grace times: {}", kj::str(reason).cStr());
+                  });
+}
+
+void Registry::graceAlarmRings() {
+  graceAlarm = nullptr;
+  auto now = services.timer.now();
+  kj::Maybe<kj::TimePoint> next;
+  kj::Vector<kj::Own<Container>> expired;
+  for (auto& [handle, entry] : entries) {
+    KJ_IF_MAYBE (since, entry.unreferencedSince) {
+      auto deadline = *since + *entry.graceTime * kj::SECONDS;
+      if (deadline <= now) {
+        expired.add(kj::addRef(*entry.container));
+        entry.unreferencedSince = nullptr;
+      } else {
+        KJ_IF_MAYBE (n, next) {
+          next = kj::min(*n, deadline);
+        } else {
+          next = deadline;
+        }
+      }
+    }
+  }
+  for (auto& container : expired) {
+    spdlog::info("container {}: its grace time is over", container->id().text().cStr());
+    tasks.add(kj::evalNow([&]() { return destroy(*container); }).catch_([](kj::Exception&&) {}));
+  }
+  KJ_IF_MAYBE (n, next) {
+    // This runs inside of the promise that the new alarm replaces.
+    auto when = *n;
+    tasks.add(kj::evalLater([this, when]() { setGraceAlarm(when); }));
+  }
+}
+
+}  // namespace warden::frontend

@@ -1,0 +1,170 @@
+#include "frontend/registry.h"
+
+#include <kj/debug.h>
+#include <spdlog/spdlog.h>
+
+#include "frontend/client-error.h"
+
+namespace warden::frontend {
+
+namespace {
+
+void refuseUnsupported(const CreateRequest& request) {
+  kj::StringPtr field;
+  if (request.bind_mounts_size() > 0) field = "bind_mounts";
+  if (request.has_network()) field = "network";
+  if (request.has_rootfs()) field = "rootfs";
+  if (field.size() > 0) {
+    kj::throwFatalException(clientErrorOf(field, " is not supported by this server version"));
+  }
+}
+
+}  // namespace
+
+Registry::Registry(const Services& services, Fd imageDirectory, std::string hostResolvConf)
+    : services(services),
+      image(kj::mv(imageDirectory)),
+      hostResolvConf(std::move(hostResolvConf)),
+      slots(services.config.user.poolSize),
+      tasks(*this) {}
+
+Registry::~Registry() noexcept(false) {}
+
+void Registry::taskFailed(kj::Exception&& exception) {
+  spdlog::warn("{}", exception.getDescription().cStr());
+}
+
+Registry::Entry& Registry::entryOf(const Container& container) {
+  auto found = entries.find(container.handle());
+  KJ_ASSERT(found != entries.end() && found->second.container.get() == &container);
+  return found->second;
+}
+
+kj::Own<Container> Registry::find(ConnectionNumber by, const std::string& handle) {
+  auto found = entries.find(handle);
+  if (found == entries.end()) kj::throwFatalException(clientErrorOf("unknown handle"));
+  auto& entry = found->second;
+  if (by < entry.born && connections.count(by) > 0) {
+    entry.namedBy.insert(by);
+    entry.unreferencedSince = nullptr;
+  }
+  return kj::addRef(*entry.container);
+}
+
+std::vector<std::string> Registry::handles() const {
+  std::vector<std::string> result;
+  for (auto& [handle, entry] : entries) {
+    auto state = entry.container->state();
+    if (state == Container::State::ACTIVE || state == Container::State::STOPPED) {
+      result.push_back(handle);
+    }
+  }
+  return result;
+}
+
+// -- create
+
+Registry::Entry& Registry::reserve(const CreateRequest& request) {
+  refuseUnsupported(request);
+  if (shuttingDown) kj::throwFatalException(clientErrorOf("the server is shutting down"));
+  auto id = ids.next();
+  while (!request.has_handle() && entries.count(id.text().cStr()) > 0)
+    id = ids.next();
+  std::string handle = request.has_handle() ? request.handle() : id.text().cStr();
+  if (entries.count(handle) > 0) {
+    kj::throwFatalException(
+        clientErrorOf("container with handle: ", kj::heapString(handle.data(), handle.size()),
+                      " already exists."));
+  }
+  auto slot = slots.acquire();
+  if (slot == nullptr) {
+    kj::throwFatalException(
+        clientErrorOf("all ", services.config.user.poolSize,
+                      " containers that user.pool_size allows exist; destroy one first"));
+  }
+  Entry entry;
+  entry.container =
+      kj::refcounted<Container>(services, id, handle, kj::mv(KJ_ASSERT_NONNULL(slot)));
+  entry.born = ++clock;
+  entry.graceTime = services.config.server.containerGraceTime;
+  if (request.has_grace_time()) entry.graceTime = request.grace_time();
+  return entries.emplace(handle, kj::mv(entry)).first->second;
+}
+
+kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by,
+                                                 const CreateRequest& request) {
+  auto& entry = reserve(request);
+  if (connections.count(by) > 0) entry.namedBy.insert(by);
+  auto container = kj::addRef(*entry.container);
+  auto& reference = *container;
+
+  auto built = build(reference)
+                   .then(
+                       [this, &reference]() {
+                         spdlog::info("container {} created", reference.id().text().cStr());
+                         considerGrace(entryOf(reference));
+                       },
+                       [this, &reference](kj::Exception&& reason) {
+                         spdlog::warn("container {} could not be created: {}",
+                                      reference.id().text().cStr(), reason.getDescription().cStr());
+                         reference.releaseSlot();
+                         entries.erase(reference.handle());
+                         kj::throwFatalException(kj::mv(reason));
+                       })
+                   .fork();
+  tasks.add(built.addBranch().catch_([](kj::Exception&&) {}).attach(kj::addRef(reference)));
+  return built.addBranch().then(
+      [container = kj::mv(container)]() mutable { return kj::mv(container); });
+}
+
+kj::Promise<void> Registry::build(Container& container) {
+  return kj::evalNow([&]() {
+    auto vcapId = services.config.user.poolStartUid + container.slotIndex();
+    return container.create(
+        setUpContainer(image, container.id(), vcapId, services.config.network, hostResolvConf));
+  });
+}
+
+// -- destroy
+
+kj::Promise<void> Registry::destroy(Container& container) {
+  auto found = entries.find(container.handle());
+  if (found == entries.end() || found->second.container.get() != &container) {
+    return clientErrorOf("unknown handle");
+  }
+  auto& entry = found->second;
+  KJ_IF_MAYBE (underWay, entry.destroying) {
+    return underWay->addBranch();
+  }
+  // One whose destroy has failed can be tried again.
+  if (container.state() != Container::State::DESTROYED) container.requireActiveOrStopped();
+
+  auto gone = kj::evalNow([&]() { return container.destroy(); })
+                  .then(
+                      [this, &container]() {
+                        spdlog::info("container {} destroyed", container.id().text().cStr());
+                        entries.erase(container.handle());
+                      },
+                      [this, &container](kj::Exception&& reason) {
+                        spdlog::error("container {} could not be destroyed: {}",
+                                      container.id().text().cStr(), reason.getDescription().cStr());
+                        entryOf(container).destroying = nullptr;
+                        kj::throwFatalException(kj::mv(reason));
+                      })
+                  .attach(kj::addRef(container))
+                  .fork();
+  tasks.add(gone.addBranch().catch_([](kj::Exception&&) {}));
+  auto branch = gone.addBranch();
+  entry.destroying = kj::mv(gone);
+  return branch;
+}
+
+kj::Promise<void> Registry::shutdown() {
+  shuttingDown = true;
+  graceTask = nullptr;
+  for (auto& [handle, entry] : entries)
+    entry.container->abandon("the server was shut down");
+  return tasks.onEmpty();
+}
+
+}  // namespace warden::frontend

@@ -1,0 +1,78 @@
+#pragma once
+// All containers, by handle; their making and their end; and the connections that keep them alive.
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "frontend/container.h"
+
+namespace warden::frontend {
+
+using ConnectionNumber = uint64_t;
+
+class Registry final : private kj::TaskSet::ErrorHandler {
+  // Creates and destroys run to their end here, whether or not the client that asked for them
+  // waits.
+
+ public:
+  Registry(const Services& services, Fd imageDirectory, std::string hostResolvConf);
+  ~Registry() noexcept(false);
+
+  ConnectionNumber connectionOpened();
+  // References every container that exists: none of them is destroyed by its grace time now.
+  void connectionClosed(ConnectionNumber connection);
+
+  kj::Promise<kj::Own<Container>> create(ConnectionNumber by, const CreateRequest& request);
+  // Rejects with an error for the client; then the handle and all else are free again.
+
+  kj::Own<Container> find(ConnectionNumber by, const std::string& handle);
+  // Throws "unknown handle". The connection references the container from now on.
+
+  kj::Promise<void> destroy(Container& container);
+  // Resolves when nothing is left, also for a second caller.
+
+  std::vector<std::string> handles() const;
+  // Of active and stopped containers.
+
+  uint32_t nextJobId() { return ++lastJobId; }
+
+  kj::Promise<void> shutdown();
+  // See Core::shutdown.
+
+ private:
+  struct Entry {
+    kj::Own<Container> container;
+    uint64_t born;                       // on the same clock as connections
+    std::set<ConnectionNumber> namedBy;  // of the connections that were there before it
+    std::optional<uint32_t> graceTime;   // seconds
+    kj::Maybe<kj::TimePoint> unreferencedSince;
+    kj::Maybe<kj::ForkedPromise<void>> destroying;
+  };
+
+  const Services& services;
+  ImageFacts image;
+  std::string hostResolvConf;
+  SlotPool slots;
+  ContainerIdGenerator ids;
+  uint32_t lastJobId = 0;
+  uint64_t clock = 0;
+  bool shuttingDown = false;
+  std::set<ConnectionNumber> connections;
+  std::map<std::string, Entry> entries;
+  kj::Maybe<kj::TimePoint> graceAlarm;  // when `graceTask` looks next
+  kj::Promise<void> graceTask = nullptr;
+  kj::TaskSet tasks;
+
+  Entry& reserve(const CreateRequest& request);
+  kj::Promise<void> build(Container& container);
+  Entry& entryOf(const Container& container);
+  bool isReferenced(const Entry& entry) const;
+  void considerGrace(Entry& entry);
+  void setGraceAlarm(kj::TimePoint when);
+  void graceAlarmRings();
+
+  void taskFailed(kj::Exception&& exception) override;
+};
+
+}  // namespace warden::frontend

@@ -1,0 +1,23 @@
+#pragma once
+// What every part of the core is given by the one above it.
+
+#include <kj/async-unix.h>
+#include <kj/timer.h>
+
+#include "base/config.h"
+#include "frontend/helper-client.h"
+#include "frontend/syslog-lines.h"
+
+namespace warden::frontend {
+
+struct Services {
+  kj::UnixEventPort& port;
+  kj::Timer& timer;
+  const Config& config;
+  HelperClient& helper;
+  const SyslogSocket& syslog;
+  int nullDevice;      // /dev/null, for writing
+  kj::StringPtr lang;  // LANG of jobs
+};
+
+}  // namespace warden::frontend

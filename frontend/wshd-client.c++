@@ -1,0 +1,149 @@
+#include "frontend/wshd-client.h"
+
+#include <kj/debug.h>
+#include <sys/stat.h>
+
+#include "frontend/client-error.h"
+#include "schema/wshd.capnp.h"
+
+namespace warden::frontend {
+
+namespace {
+
+constexpr uint32_t ENDED_BY_SIGNAL = 255;
+
+// The event loop can watch any pipe; another kind of descriptor would come from a wshd taken over.
+Fd takePipe(Packet& packet, size_t index) {
+  auto fd = packet.takeFd(index);
+  struct stat status;
+  KJ_SYSCALL(fstat(fd, &status));
+  KJ_REQUIRE(S_ISFIFO(status.st_mode), "wshd sent a descriptor that is no pipe");
+  return fd;
+}
+
+StartedJob readStarted(Packet&& packet) {
+  auto message = packet.getRoot<schema::WshdMessage>();
+  if (message.isFailed()) {
+    auto failure = message.getFailed();
+    kj::throwFatalException(clientErrorOf("could not start the job: ", failure.getStep(), ": ",
+                                          errnoText(failure.getErrno())));
+  }
+  KJ_REQUIRE(message.isSpawned(), "wshd's reply does not fit the request");
+  auto out = takePipe(packet, 0);
+  return {kj::mv(out), takePipe(packet, 1)};
+}
+
+void fill(schema::SpawnJob::Builder spawn, const JobStart& start) {
+  spawn.setJobId(start.jobId);
+  spawn.setUid(start.uid);
+  spawn.setGid(start.gid);
+  spawn.setGroups(start.groups);
+  spawn.setPrivileged(start.privileged);
+  spawn.setHome(start.home.asBytes());
+  auto environment = spawn.initEnvironment(start.environment.size());
+  for (size_t i = 0; i < start.environment.size(); ++i) {
+    environment.set(i, start.environment[i].asBytes());
+  }
+  auto limits = spawn.initLimits(start.limits.size());
+  for (size_t i = 0; i < start.limits.size(); ++i) {
+    limits[i].setResource(start.limits[i].resource);
+    limits[i].setValue(start.limits[i].value);
+    limits[i].setClamp(start.limits[i].clamp);
+  }
+}
+
+}  // namespace
+
+WshdClient::WshdClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket, Listener& listener)
+    : link(port, timer, kj::mv(socket)), listener(listener) {}
+
+kj::Promise<void> WshdClient::run() {
+  return link.receive([this](Packet packet) { dispatch(kj::mv(packet)); })
+      .catch_([this](kj::Exception&& reason) -> kj::Promise<void> {
+        auto error = clientErrorOf(
+            "the container's first process has ended: the container can only be destroyed");
+        replies.failAll(error);
+        lost = kj::mv(error);
+        return kj::mv(reason);
+      });
+}
+
+void WshdClient::dispatch(Packet packet) {
+  auto message = packet.getRoot<schema::WshdMessage>();
+  if (message.getSequence() != 0) {
+    auto sequence = message.getSequence();
+    replies.settle(sequence, kj::mv(packet));
+    return;
+  }
+  KJ_REQUIRE(message.isExited(), "wshd sent an unknown event");
+  auto job = message.getExited();
+  KJ_REQUIRE(!job.isRunning(), "wshd reported the end of a job that runs");
+  listener.jobExited(job.getJobId(), job.isExitCode() ? job.getExitCode() : ENDED_BY_SIGNAL);
+}
+
+kj::Promise<Packet> WshdClient::request(kj::Own<capnp::MallocMessageBuilder> message,
+                                        uint64_t sequence, kj::Maybe<Fd> attachment) {
+  KJ_IF_MAYBE (error, lost) {
+    return kj::cp(*error);
+  }
+  return kj::evalNow([&]() {
+    link.send(kj::mv(message), kj::mv(attachment));
+    return replies.await(sequence);
+  });
+}
+
+void WshdClient::post(kj::Own<capnp::MallocMessageBuilder> message) {
+  if (lost != nullptr) return;
+  // A peer that is gone or stuck is noticed by run(); these requests have no answer of their own.
+  kj::runCatchingExceptions([&]() { link.send(kj::mv(message)); });
+}
+
+kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
+  fill(root.initSpawn(), start);
+  return request(kj::mv(message), sequence, kj::mv(start.script)).then([](Packet packet) {
+    return readStarted(kj::mv(packet));
+  });
+}
+
+kj::Promise<void> WshdClient::ping() {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
+  root.setPing();
+  return request(kj::mv(message), sequence).then([](Packet packet) {
+    KJ_REQUIRE(packet.getRoot<schema::WshdMessage>().isDone(), "wshd did not answer a ping");
+  });
+}
+
+void WshdClient::signalAll(int signal) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  root.setSequence(replies.nextSequence());
+  root.setSignalAll(signal);
+  post(kj::mv(message));
+}
+
+void WshdClient::signalJob(uint32_t jobId, int signal) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  root.setSequence(replies.nextSequence());
+  auto request = root.initSignalJob();
+  request.setJobId(jobId);
+  request.setSignal(signal);
+  post(kj::mv(message));
+}
+
+void WshdClient::forget(uint32_t jobId) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  root.setSequence(replies.nextSequence());
+  root.setForget(jobId);
+  post(kj::mv(message));
+}
+
+}  // namespace warden::frontend

@@ -1,0 +1,74 @@
+#pragma once
+// The frontend's end of the connection to process 1 of one container (schema/wshd.capnp). A job's
+// processes may try to take wshd over, so what it says is believed as far as its own container
+// only.
+
+#include <kj/string.h>
+
+#include "frontend/packet-link.h"
+#include "frontend/reply-table.h"
+
+namespace warden::frontend {
+
+struct JobLimit {
+  uint8_t resource;  // RLIMIT_*
+  uint64_t value;
+  bool clamp;  // lower it to the hard limit in force, rather than fail
+};
+
+struct JobStart {
+  // Ids are the container's.
+  uint32_t jobId;
+  uint32_t uid;
+  uint32_t gid;
+  kj::ArrayPtr<const uint32_t> groups;
+  bool privileged;
+  kj::StringPtr home;
+  kj::ArrayPtr<const kj::String> environment;
+  kj::ArrayPtr<const JobLimit> limits;
+  Fd script;  // sealed memfd
+};
+
+struct StartedJob {
+  // Read ends of pipes.
+  Fd standardOutput;
+  Fd standardError;
+};
+
+class WshdClient {
+ public:
+  class Listener {
+   public:
+    virtual void jobExited(uint32_t jobId, uint32_t status) = 0;
+    // The shell's exit status, 255 when a signal ended it. May precede the continuation of spawn().
+  };
+
+  WshdClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket, Listener& listener);
+
+  kj::Promise<void> run();
+  // Serves replies and events. Never resolves; rejects when wshd is gone or talks nonsense. By then
+  // every pending promise has been rejected with an error for the client, as are later requests.
+
+  kj::Promise<StartedJob> spawn(JobStart&& start);
+  // Rejects with an error for the client when the job could not be started.
+
+  kj::Promise<void> ping();
+
+  void signalAll(int signal);
+  void signalJob(uint32_t jobId, int signal);
+  void forget(uint32_t jobId);
+  // Sent in order with all else, and not waited for; without effect when wshd is gone.
+
+ private:
+  PacketLink link;
+  Listener& listener;
+  ReplyTable replies;
+  kj::Maybe<kj::Exception> lost;
+
+  kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
+                              kj::Maybe<Fd> attachment = nullptr);
+  void post(kj::Own<capnp::MallocMessageBuilder> message);
+  void dispatch(Packet packet);
+};
+
+}  // namespace warden::frontend
