@@ -1,0 +1,353 @@
+#include "base/config.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/config-reader.h"
+
+namespace warden {
+
+namespace {
+
+constexpr size_t MAX_CONFIG_BYTES = 1 << 20;
+constexpr uint64_t IDS_PER_SLOT = 65536;
+constexpr uint64_t ID_LIMIT = uint64_t(1) << 31;
+
+// Unmapped ids show as 65534 inside of a user namespace (user_namespaces(7)); vcap must not be
+// that.
+constexpr uint64_t OVERFLOW_UID = 65534;
+
+struct Rlimit {
+  const char* name;
+  int resource;
+  uint64_t value;  // without configuration; units as in setrlimit(2)
+};
+constexpr Rlimit RLIMITS[] = {
+    {"as", RLIMIT_AS, RLIM_INFINITY},
+    {"core", RLIMIT_CORE, 0},
+    {"cpu", RLIMIT_CPU, RLIM_INFINITY},
+    {"data", RLIMIT_DATA, RLIM_INFINITY},
+    {"fsize", RLIMIT_FSIZE, RLIM_INFINITY},
+    {"locks", RLIMIT_LOCKS, RLIM_INFINITY},
+    {"memlock", RLIMIT_MEMLOCK, 64 * 1024},
+    {"msgqueue", RLIMIT_MSGQUEUE, 819200},
+    {"nice", RLIMIT_NICE, 0},
+    {"nofile", RLIMIT_NOFILE, 1024},
+    {"nproc", RLIMIT_NPROC, 1024},
+    {"rss", RLIMIT_RSS, RLIM_INFINITY},
+    {"rtprio", RLIMIT_RTPRIO, 0},
+    {"sigpending", RLIMIT_SIGPENDING, 1024},
+    {"stack", RLIMIT_STACK, 8 * 1024 * 1024},
+};
+
+template <typename To, typename From>
+void assign(To& target, const std::optional<From>& value) {
+  if (value) target = static_cast<To>(*value);
+}
+
+template <typename To, typename From>
+void assign(std::optional<To>& target, const std::optional<From>& value) {
+  if (value) target = static_cast<To>(*value);
+}
+
+// An IPv4 address in host byte order.
+std::optional<uint32_t> parseAddress(const std::string& text) {
+  in_addr address;
+  if (inet_pton(AF_INET, text.c_str(), &address) != 1) return std::nullopt;
+  return ntohl(address.s_addr);
+}
+
+std::optional<uint32_t> parseDecimal(const std::string& text, uint32_t maximum) {
+  uint32_t value;
+  auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || stop != text.data() + text.size() || value > maximum) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+struct Cidr {
+  uint32_t address;  // host byte order
+  uint32_t bits;
+};
+
+std::optional<Cidr> parseCidr(const std::string& text) {
+  size_t slash = text.find('/');
+  if (slash == std::string::npos) return std::nullopt;
+  auto address = parseAddress(text.substr(0, slash));
+  auto bits = parseDecimal(text.substr(slash + 1), 32);
+  if (!address || !bits) return std::nullopt;
+  return Cidr{*address, *bits};
+}
+
+bool isNetwork(const std::string& text) {
+  if (parseAddress(text) || parseCidr(text)) return true;
+  size_t dash = text.find('-');
+  if (dash == std::string::npos) return false;
+  auto first = parseAddress(text.substr(0, dash));
+  auto last = parseAddress(text.substr(dash + 1));
+  return first && last && *first <= *last;
+}
+
+bool isNameserver(const std::string& text) {
+  in6_addr address;
+  return parseAddress(text) || inet_pton(AF_INET6, text.c_str(), &address) == 1;
+}
+
+std::map<int, uint64_t> readRlimits(ConfigSection section) {
+  std::map<int, uint64_t> result;
+  for (const Rlimit& limit : RLIMITS) {
+    result[limit.resource] = section.limit(limit.name).value_or(limit.value);
+  }
+  section.finish();
+  return result;
+}
+
+std::string requirePath(ConfigSection& section, const std::string& key) {
+  auto path = section.path(key);
+  if (!path) section.fail(key, "is missing; an absolute path is required");
+  return *path;
+}
+
+Config::Server readServer(ConfigSection section) {
+  Config::Server server;
+  assign(server.unixDomainPath, section.path("unix_domain_path"));
+  if (server.unixDomainPath.size() >= sizeof(sockaddr_un::sun_path)) {
+    section.fail("unix_domain_path", "is too long; at most 107 bytes are accepted");
+  }
+  assign(server.unixDomainPermissions,
+         section.number("unix_domain_permissions", 0, 0777, "an octal mode from 0000 to 0777"));
+  assign(server.containerKlass, section.text("container_klass"));
+  server.containerRootfsPath = requirePath(section, "container_rootfs_path");
+  server.containerDepotPath = requirePath(section, "container_depot_path");
+  assign(server.containerGraceTime, section.number("container_grace_time", 0, UINT32_MAX));
+  server.containerRlimits = readRlimits(section.section("container_rlimits"));
+  assign(server.jobOutputLimit, section.number("job_output_limit", 0, INT64_MAX));
+  ConfigSection quota = section.section("quota");
+  assign(server.diskQuotaEnabled, quota.flag("disk_quota_enabled"));
+  quota.finish();
+  assign(server.allowNestedWarden, section.flag("allow_nested_warden"));
+  server.pidfile = section.path("pidfile");
+  server.syslogSocket = section.path("syslog_socket");
+  section.finish();
+  return server;
+}
+
+Config::Logging readLogging(ConfigSection section) {
+  Config::Logging logging;
+  assign(logging.level, section.text("level"));
+  if (logging.level == "debug1" || logging.level == "debug2") logging.level = "debug";
+  constexpr const char* LEVELS[] = {"debug", "info", "warn", "error"};
+  if (std::find(std::begin(LEVELS), std::end(LEVELS), logging.level) == std::end(LEVELS)) {
+    section.fail("level",
+                 "'" + logging.level + "' is no level; debug, info, warn or error is accepted");
+  }
+  logging.file = section.path("file");
+  logging.syslog = section.text("syslog");
+  section.finish();
+  return logging;
+}
+
+void readNetworkPool(ConfigSection& section, Config::Network& network) {
+  if (auto pool = section.text("pool_network")) {
+    for (const char* other : {"pool_start_address", "pool_size"}) {
+      if (section.has(other)) {
+        section.fail(other, "says again what pool_network says; one of the two is accepted");
+      }
+    }
+    auto cidr = parseCidr(*pool);
+    uint32_t mask = cidr && cidr->bits > 0 ? ~uint32_t(0) << (32 - cidr->bits) : 0;
+    if (!cidr || cidr->bits < 8 || cidr->bits > 30 || (cidr->address & ~mask) != 0) {
+      section.fail(
+          "pool_network",
+          "is no usable network; an IPv4 network from A.B.C.D/8 to A.B.C.D/30 is accepted");
+    }
+    network.poolStart = cidr->address;
+    network.poolSize = uint32_t(1) << (30 - cidr->bits);
+    return;
+  }
+  if (auto start = section.text("pool_start_address")) {
+    auto address = parseAddress(*start);
+    if (!address || *address % 4 != 0) {
+      section.fail("pool_start_address",
+                   "is no start of a /30; an IPv4 address that is a multiple of 4 is accepted");
+    }
+    network.poolStart = *address;
+  }
+  assign(network.poolSize, section.number("pool_size", 1, uint64_t(1) << 22));
+  if (uint64_t(network.poolStart) + uint64_t(network.poolSize) * 4 > uint64_t(1) << 32) {
+    section.fail("pool_size", "goes past 255.255.255.255; fewer networks are accepted");
+  }
+}
+
+Config::Network readNetwork(ConfigSection section) {
+  Config::Network network;
+  readNetworkPool(section, network);
+  assign(network.releaseDelay, section.number("release_delay", 0, 86400));
+  // The bounds of veth(4): ETH_MIN_MTU and ETH_MAX_MTU.
+  assign(network.mtu, section.number("mtu", 68, 65535));
+  network.allowNetworks = section.texts("allow_networks");
+  for (const auto& item : network.allowNetworks) {
+    if (!isNetwork(item)) {
+      section.fail("allow_networks", "'" + item +
+                                         "' is no network; an IPv4 address, a network A.B.C.D/BITS "
+                                         "or a range FIRST-LAST is accepted");
+    }
+  }
+  assign(network.allowHostAccess, section.flag("allow_host_access"));
+  network.dnsServers = section.texts("dns_servers");
+  for (const auto& item : network.dnsServers) {
+    if (!isNameserver(item)) {
+      section.fail("dns_servers", "'" + item + "' is no address; IP addresses are accepted");
+    }
+  }
+  section.finish();
+  return network;
+}
+
+Config::Port readPort(ConfigSection section) {
+  Config::Port port;
+  assign(port.poolStart, section.number("pool_start_port", 1, 65535));
+  assign(port.poolSize, section.number("pool_size", 1, 65535));
+  if (port.poolStart && port.poolSize && *port.poolStart + *port.poolSize > 65536) {
+    section.fail("pool_size", "goes past port 65535; fewer ports are accepted");
+  }
+  section.finish();
+  return port;
+}
+
+Config::User readUser(ConfigSection section) {
+  Config::User user;
+  assign(user.poolStartUid, section.number("pool_start_uid", 1, OVERFLOW_UID - 1));
+  assign(user.poolSize, section.number("pool_size", 1, OVERFLOW_UID - 1));
+  if (user.poolStartUid + user.poolSize > OVERFLOW_UID) {
+    section.fail("pool_size",
+                 "goes past uid 65533; pool_start_uid + pool_size up to 65534 is accepted");
+  }
+  section.finish();
+  return user;
+}
+
+// A name that is safe as one component of a path below a cgroup hierarchy.
+bool isComponent(const std::string& name) {
+  return name.size() <= 64 &&
+         std::all_of(
+             name.begin(), name.end(),
+             [](unsigned char c) { return isalnum(c) || c == '-' || c == '_' || c == '.'; }) &&
+         name[0] != '.';
+}
+
+Config::PrivHelper readPrivHelper(ConfigSection section, const Config::User& users) {
+  Config::PrivHelper helper;
+  assign(helper.user, section.text("user"));
+  if (helper.user == "root") {
+    section.fail("user", "is root; the name of a user without privilege is accepted");
+  }
+  uint64_t highest = ID_LIMIT - users.poolSize * IDS_PER_SLOT;
+  // Above 65535, so that no container's id is the uid of a user of the host or of the pool of
+  // vcaps.
+  assign(helper.idRangeStart,
+         section.number("id_range_start", IDS_PER_SLOT, highest,
+                        "a number from 65536 to " + std::to_string(highest) +
+                            " (2^31 - user.pool_size * 65536), which leaves 65536 ids for each "
+                            "container and does not overlap the pool of users,"));
+  if (helper.idRangeStart > highest) {
+    section.fail("id_range_start",
+                 "its default leaves too few ids for user.pool_size containers; at most " +
+                     std::to_string(highest) + " is accepted");
+  }
+  // PID_MAX_LIMIT of the kernel (proc(5), pid_max).
+  assign(helper.pidsLimit, section.number("pids_limit", 0, 1 << 22));
+  assign(helper.cgroupParent, section.text("cgroup_parent"));
+  if (!isComponent(helper.cgroupParent)) {
+    section.fail("cgroup_parent",
+                 "is no plain name; up to 64 letters, digits, '-', '_' and '.' are accepted, "
+                 "not starting with '.'");
+  }
+  helper.wshdPath = section.path("wshd_path");
+  helper.frontendPath = section.path("frontend_path");
+  section.finish();
+  return helper;
+}
+
+Config::Frontend readFrontend(ConfigSection section) {
+  Config::Frontend frontend;
+  assign(frontend.maxConnections, section.number("max_connections", 1, 1 << 20));
+  assign(frontend.maxRequestBytes, section.number("max_request_bytes", 1024, 64 << 20));
+  section.finish();
+  return frontend;
+}
+
+YAML::Node loadDocument(const std::string& text, const std::string& fileName) {
+  try {
+    auto documents = YAML::LoadAll(text);
+    if (documents.size() > 1) {
+      failConfig(fileName, documents[1].Mark(),
+                 "the file: has several documents; one YAML document is accepted");
+    }
+    return documents.empty() ? YAML::Node() : documents[0];
+  } catch (const YAML::Exception& e) {
+    failConfig(fileName, e.mark,
+               "the file: is not YAML (" + e.msg + "); one YAML document is accepted");
+  }
+}
+
+}  // namespace
+
+Config parseConfig(const std::string& text, const std::string& fileName) {
+  ConfigSection root(fileName, "", loadDocument(text, fileName));
+  try {
+    Config config;
+    config.server = readServer(root.section("server"));
+    ConfigSection health = root.section("health_check_server");
+    assign(config.healthCheckPort, health.number("port", 1, 65535));
+    health.finish();
+    config.logging = readLogging(root.section("logging"));
+    config.network = readNetwork(root.section("network"));
+    config.port = readPort(root.section("port"));
+    config.user = readUser(root.section("user"));
+    config.privhelper = readPrivHelper(root.section("privhelper"), config.user);
+    config.frontend = readFrontend(root.section("frontend"));
+    root.finish();
+    return config;
+  } catch (const YAML::Exception& e) {
+    failConfig(fileName, e.mark, "the file: cannot be read as YAML (" + e.msg + ")");
+  }
+}
+
+std::string readConfigFile(int fd, const std::string& fileName) {
+  struct stat info;
+  if (fstat(fd, &info) < 0) throw ConfigError(fileName + ":1: fstat: " + strerror(errno));
+  if (!S_ISREG(info.st_mode)) {
+    throw ConfigError(fileName + ":1: the file: is no regular file; a regular file is accepted");
+  }
+  if (info.st_uid != 0 || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw ConfigError(fileName +
+                      ":1: the file: may be changed by others than root; a file that belongs to "
+                      "root and that only root may write is accepted");
+  }
+  std::string text(MAX_CONFIG_BYTES + 1, '\0');
+  size_t size = 0;
+  while (size < text.size()) {
+    ssize_t n = pread(fd, text.data() + size, text.size() - size, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw ConfigError(fileName + ":1: read: " + strerror(errno));
+    if (n == 0) break;
+    size += n;
+  }
+  if (size > MAX_CONFIG_BYTES) {
+    throw ConfigError(fileName + ":1: the file: is too large; at most 1 MiB is accepted");
+  }
+  text.resize(size);
+  return text;
+}
+
+}  // namespace warden

@@ -1,0 +1,310 @@
+// The configuration file: what is read, and each refusal with its line and key.
+
+#include "base/config.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+namespace warden {
+namespace {
+
+const char* const MINIMAL =
+    "server:\n"
+    "  container_rootfs_path: /image\n"
+    "  container_depot_path: /depot\n";
+
+std::string refusal(const std::string& text) {
+  try {
+    parseConfig(text, "w.yml");
+    return "accepted";
+  } catch (const ConfigError& e) {
+    return e.what();
+  }
+}
+
+TEST(ConfigTest, hasTheDocumentedDefaults) {
+  Config config = parseConfig(MINIMAL, "w.yml");
+  EXPECT_EQ(config.server.containerRootfsPath, "/image");
+  EXPECT_EQ(config.server.containerDepotPath, "/depot");
+  EXPECT_EQ(config.server.unixDomainPath, "/tmp/warden.sock");
+  EXPECT_EQ(config.server.unixDomainPermissions, 0755u);
+  EXPECT_FALSE(config.server.containerGraceTime.has_value());
+  const auto& limits = config.server.containerRlimits;
+  EXPECT_EQ(limits.size(), 15u);
+  EXPECT_EQ(limits.at(RLIMIT_CORE), 0u);
+  EXPECT_EQ(limits.at(RLIMIT_MEMLOCK), 65536u);
+  EXPECT_EQ(limits.at(RLIMIT_MSGQUEUE), 819200u);
+  EXPECT_EQ(limits.at(RLIMIT_NOFILE), 1024u);
+  EXPECT_EQ(limits.at(RLIMIT_STACK), 8u << 20);
+  EXPECT_EQ(limits.at(RLIMIT_AS), 0xffffffffffffffffu);
+  EXPECT_EQ(config.privhelper.user, "warden");
+}
+
+TEST(ConfigTest, readsAnOldServersFile) {
+  Config config = parseConfig(
+      "---\n"
+      "server:\n"
+      "  unix_domain_path: /var/run/warden.sock\n"
+      "  unix_domain_permissions: 0777\n"
+      "  container_klass: Warden::Container::Linux\n"
+      "  container_rootfs_path: /var/warden/rootfs\n"
+      "  container_depot_path: /var/warden/containers\n"
+      "  container_grace_time: ~\n"
+      "  container_rlimits:\n"
+      "    core: 0\n"
+      "    nofile: 30_000\n"
+      "    as: -1\n"
+      "    cpu: 18446744073709551615\n"
+      "  job_output_limit: 0x100000\n"
+      "  quota:\n"
+      "    disk_quota_enabled: no\n"
+      "  allow_nested_warden: false\n"
+      "  pidfile:\n"
+      "health_check_server:\n"
+      "  port: 2345\n"
+      "logging:\n"
+      "  file: /var/log/warden.log\n"
+      "  level: debug2\n"
+      "  syslog: warden\n"
+      "network:\n"
+      "  pool_start_address: 10.0.0.4\n"
+      "  pool_size: 64\n"
+      "  mtu: 1400\n"
+      "  allow_networks: [10.1.0.0/16, 1.2.3.4, 1.2.3.4-1.2.3.9]\n"
+      "  dns_servers:\n"
+      "    - 8.8.8.8\n"
+      "    - ::1\n"
+      "port:\n"
+      "user:\n"
+      "  pool_start_uid: 20000\n"
+      "  pool_size: 25\n",
+      "w.yml");
+  EXPECT_EQ(config.server.unixDomainPermissions, 0777u);
+  EXPECT_FALSE(config.server.containerGraceTime.has_value());
+  EXPECT_FALSE(config.server.pidfile.has_value());
+  EXPECT_FALSE(config.server.diskQuotaEnabled);
+  EXPECT_EQ(config.server.jobOutputLimit, 1048576u);
+  EXPECT_EQ(config.server.containerRlimits.at(RLIMIT_NOFILE), 30000u);
+  EXPECT_EQ(config.server.containerRlimits.at(RLIMIT_AS), RLIM_INFINITY);
+  EXPECT_EQ(config.server.containerRlimits.at(RLIMIT_CPU), RLIM_INFINITY);
+  EXPECT_EQ(config.healthCheckPort.value(), 2345);
+  EXPECT_EQ(config.logging.level, "debug");
+  EXPECT_EQ(config.logging.syslog.value(), "warden");
+  EXPECT_EQ(config.network.poolStart, 0x0a000004u);
+  EXPECT_EQ(config.network.poolSize, 64u);
+  EXPECT_EQ(config.network.allowNetworks.size(), 3u);
+  EXPECT_EQ(config.network.dnsServers[1], "::1");
+  EXPECT_EQ(config.user.poolStartUid, 20000u);
+}
+
+TEST(ConfigTest, readsANetworkAsItsPool) {
+  Config config =
+      parseConfig(std::string(MINIMAL) + "network:\n  pool_network: 10.1.0.0/22\n", "w.yml");
+  EXPECT_EQ(config.network.poolStart, 0x0a010000u);
+  EXPECT_EQ(config.network.poolSize, 256u);
+}
+
+TEST(ConfigTest, readsTheSectionsOfThisServer) {
+  Config config = parseConfig(std::string(MINIMAL) +
+                                  "privhelper:\n"
+                                  "  user: w\n"
+                                  "  id_range_start: 1000000\n"
+                                  "  pids_limit: 10\n"
+                                  "  cgroup_parent: test-1\n"
+                                  "  wshd_path: /x/wshd\n"
+                                  "  frontend_path: /x/frontend\n"
+                                  "frontend: {max_connections: 7, max_request_bytes: 2048}\n",
+                              "w.yml");
+  EXPECT_EQ(config.privhelper.user, "w");
+  EXPECT_EQ(config.privhelper.idRangeStart, 1000000u);
+  EXPECT_EQ(config.privhelper.pidsLimit, 10u);
+  EXPECT_EQ(config.privhelper.cgroupParent, "test-1");
+  EXPECT_EQ(config.privhelper.wshdPath.value(), "/x/wshd");
+  EXPECT_EQ(config.privhelper.frontendPath.value(), "/x/frontend");
+  EXPECT_EQ(config.frontend.maxConnections, 7u);
+  EXPECT_EQ(config.frontend.maxRequestBytes, 2048u);
+}
+
+struct Refusal {
+  const char* name;
+  std::string text;      // appended to MINIMAL, so its first line is the fourth
+  std::string expected;  // how the message begins
+};
+
+class ConfigRefusalTest : public testing::TestWithParam<Refusal> {};
+
+TEST_P(ConfigRefusalTest, namesFileLineAndKey) {
+  std::string message = refusal(MINIMAL + GetParam().text);
+  EXPECT_TRUE(message.starts_with(GetParam().expected)) << message;
+  EXPECT_TRUE(message.find("accepted") != std::string::npos) << message;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ConfigRefusalTest,
+    testing::Values(
+        Refusal{"unknownSection", "serverr:\n", "w.yml:4: serverr: is not known"},
+        Refusal{"unknownKey", "  klass: x\n", "w.yml:4: server.klass: is not known"},
+        Refusal{"unknownNestedKey", "  quota:\n    x: 1\n", "w.yml:5: server.quota.x: is not"},
+        Refusal{"unknownLimit", "  container_rlimits:\n    core: 1\n    foo: 1\n",
+                "w.yml:6: server.container_rlimits.foo: is not known"},
+        Refusal{"mergeKey", "user:\n  <<: {pool_size: 1}\n", "w.yml:5: user.<<: is not known"},
+        Refusal{"repeatedKey", "  container_depot_path: /other\n",
+                "w.yml:4: server.container_depot_path: is repeated; it stands in line 3"},
+        Refusal{"repeatedSection", "user:\nuser:\n", "w.yml:5: user: is repeated"},
+        Refusal{"keyThatIsAList", "[a]: b\n", "w.yml:4: ?: a key is no plain text"},
+        Refusal{"sectionThatIsAScalar", "user: 5\n", "w.yml:4: user: has another type"},
+        Refusal{"sectionThatIsAList", "user: [5]\n", "w.yml:4: user: has another type"},
+        Refusal{"textThatIsANumber", "logging:\n  syslog: 12\n",
+                "w.yml:5: logging.syslog: '12' is"},
+        Refusal{"textThatIsAFlag", "logging:\n  syslog: on\n", "w.yml:5: logging.syslog: 'on' is"},
+        Refusal{"textThatIsAList", "logging:\n  syslog: [a]\n", "w.yml:5: logging.syslog: has"},
+        Refusal{"emptyText", "logging:\n  syslog: ''\n", "w.yml:5: logging.syslog: '' is empty"},
+        Refusal{"controlCharacter", "logging:\n  file: \"/a\\0b\"\n",
+                "w.yml:5: logging.file: '/a?b'"},
+        Refusal{"unknownLevel", "logging:\n  level: loud\n", "w.yml:5: logging.level: 'loud'"},
+        Refusal{"relativePath", "logging:\n  file: a/b\n", "w.yml:5: logging.file: 'a/b' is rel"},
+        Refusal{"numberInQuotes", "user:\n  pool_size: '5'\n",
+                "w.yml:5: user.pool_size: '5' is no"},
+        Refusal{"numberThatIsText", "user:\n  pool_size: many\n",
+                "w.yml:5: user.pool_size: 'many'"},
+        Refusal{"negativeNumber", "user:\n  pool_size: -5\n",
+                "w.yml:5: user.pool_size: '-5' is no"},
+        Refusal{"numberWithSign", "user:\n  pool_size: +5\n",
+                "w.yml:5: user.pool_size: '+5' is no"},
+        Refusal{"fraction", "user:\n  pool_size: 1.5\n", "w.yml:5: user.pool_size: '1.5' is no"},
+        Refusal{"badOctal", "user:\n  pool_size: 08\n", "w.yml:5: user.pool_size: '08' is no"},
+        Refusal{"numberThatIsAList", "user:\n  pool_size: [1]\n", "w.yml:5: user.pool_size: has"},
+        Refusal{"hugeNumber", "user:\n  pool_size: 99999999999999999999\n",
+                "w.yml:5: user.pool_size: '99999999999999999999' is no whole number"},
+        Refusal{"emptyPool", "user:\n  pool_size: 0\n", "w.yml:5: user.pool_size: '0' is out"},
+        Refusal{"poolWithRoot", "user:\n  pool_start_uid: 0\n",
+                "w.yml:5: user.pool_start_uid: '0'"},
+        Refusal{"poolWithNobody", "user:\n  pool_start_uid: 65000\n  pool_size: 535\n",
+                "w.yml:6: user.pool_size: goes past uid 65533"},
+        Refusal{"decimalMode", "  unix_domain_permissions: 777\n",
+                "w.yml:4: server.unix_domain_permissions: '777' is out of range; an octal"},
+        Refusal{"flagThatIsANumber", "  allow_nested_warden: 1\n",
+                "w.yml:4: server.allow_nested_warden: '1' is no truth value"},
+        Refusal{"flagInQuotes", "  allow_nested_warden: 'true'\n",
+                "w.yml:4: server.allow_nested_warden: 'true' is no truth value"},
+        Refusal{"longSocketPath", "  unix_domain_path: /" + std::string(107, 'a') + "\n",
+                "w.yml:4: server.unix_domain_path: is too long"},
+        Refusal{"negativeLimit", "  container_rlimits:\n    core: -2\n",
+                "w.yml:5: server.container_rlimits.core: '-2' is no"},
+        Refusal{"graceTimeTooLong", "  container_grace_time: 4294967296\n",
+                "w.yml:4: server.container_grace_time: '4294967296' is out"},
+        Refusal{"healthPort", "health_check_server:\n  port: 65536\n",
+                "w.yml:5: health_check_server.port: '65536' is out"},
+        Refusal{"poolTwice", "network:\n  pool_network: 10.0.0.0/24\n  pool_size: 3\n",
+                "w.yml:6: network.pool_size: says again"},
+        Refusal{"poolNetworkWithHostBits", "network:\n  pool_network: 10.0.0.1/24\n",
+                "w.yml:5: network.pool_network: is no usable"},
+        Refusal{"poolNetworkTooSmall", "network:\n  pool_network: 10.0.0.0/31\n",
+                "w.yml:5: network.pool_network: is no usable"},
+        Refusal{"poolStartNotAligned", "network:\n  pool_start_address: 10.0.0.2\n",
+                "w.yml:5: network.pool_start_address: is no start"},
+        Refusal{"poolPastTheEnd",
+                "network:\n  pool_start_address: 255.255.255.0\n  pool_size: 65\n",
+                "w.yml:6: network.pool_size: goes past"},
+        Refusal{"mtu", "network:\n  mtu: 67\n", "w.yml:5: network.mtu: '67' is out"},
+        Refusal{"allowedHostName",
+                "network:\n  allow_networks:\n    - 1.2.3.4\n    - example.org\n",
+                "w.yml:6: network.allow_networks: 'example.org' is no network"},
+        Refusal{"allowedRangeBackwards", "network:\n  allow_networks: [1.2.3.4-1.2.3.3]\n",
+                "w.yml:5: network.allow_networks: '1.2.3.4-1.2.3.3' is no"},
+        Refusal{"listThatIsText", "network:\n  allow_networks: 1.2.3.4\n",
+                "w.yml:5: network.allow_networks: has another type"},
+        Refusal{"listOfLists", "network:\n  dns_servers:\n    - [a]\n",
+                "w.yml:6: network.dns_servers: an item is no text"},
+        Refusal{"dnsServer", "network:\n  dns_servers: [8.8.8]\n",
+                "w.yml:5: network.dns_servers: '8.8.8' is no address"},
+        Refusal{"portsPastTheEnd", "port:\n  pool_start_port: 65000\n  pool_size: 537\n",
+                "w.yml:6: port.pool_size: goes past"},
+        Refusal{"frontendAsRoot", "privhelper:\n  user: root\n",
+                "w.yml:5: privhelper.user: is root"},
+        Refusal{"idsOverThePoolOfUsers", "privhelper:\n  id_range_start: 65535\n",
+                "w.yml:5: privhelper.id_range_start: '65535' is out of range"},
+        Refusal{"idsPastTheEnd", "privhelper:\n  id_range_start: 2130706433\n",
+                "w.yml:5: privhelper.id_range_start: '2130706433' is out of range"},
+        Refusal{"tooManyIds", "user: {pool_size: 5000}\nprivhelper:\n  pids_limit: 1\n",
+                "w.yml:6: privhelper.id_range_start: its default leaves too few"},
+        Refusal{"tooManyIdsWithoutSection", "user: {pool_size: 5000}\n",
+                "w.yml:1: privhelper.id_range_start: its default leaves too few"},
+        Refusal{"cgroupParentWithSlash", "privhelper:\n  cgroup_parent: a/b\n",
+                "w.yml:5: privhelper.cgroup_parent: is no plain"},
+        Refusal{"cgroupParentThatIsDots", "privhelper:\n  cgroup_parent: ..\n",
+                "w.yml:5: privhelper.cgroup_parent: is no plain"},
+        Refusal{"noConnections", "frontend:\n  max_connections: 0\n",
+                "w.yml:5: frontend.max_connections: '0' is out"},
+        Refusal{"smallRequests", "frontend:\n  max_request_bytes: 1023\n",
+                "w.yml:5: frontend.max_request_bytes: '1023' is out"},
+        Refusal{"tabs", "\tuser: 1\n", "w.yml:"}, Refusal{"openQuote", "user: \"x\n", "w.yml:"},
+        Refusal{"severalDocuments", "---\nuser:\n", "w.yml:"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(ConfigTest, refusesMissingPaths) {
+  EXPECT_TRUE(refusal("").starts_with("w.yml:1: server.container_rootfs_path: is missing"));
+  EXPECT_TRUE(refusal("\nserver:\n  container_rootfs_path: /a\n")
+                  .starts_with("w.yml:3: server.container_depot_path: is missing"));
+  EXPECT_TRUE(refusal("server:\n  container_depot_path: /a\n  container_rootfs_path:\n")
+                  .starts_with("w.yml:3: server.container_rootfs_path: is missing"));
+}
+
+TEST(ConfigTest, refusesWhatIsNoMapping) {
+  EXPECT_TRUE(refusal("hello").starts_with("w.yml:1: the file: has another type"));
+  EXPECT_TRUE(refusal("- a\n").starts_with("w.yml:1: the file: has another type"));
+}
+
+TEST(ConfigTest, survivesDeepNesting) {
+  EXPECT_NE(refusal(std::string(100000, '[')), "accepted");
+  EXPECT_NE(refusal(std::string(100000, '{')), "accepted");
+}
+
+Fd temporaryFile(const std::string& content, mode_t mode) {
+  char name[] = "/tmp/warden-config-test-XXXXXX";
+  Fd fd(mkostemp(name, O_CLOEXEC));
+  unlink(name);
+  fchmod(fd, mode);
+  writeAll(fd, kj::StringPtr(content.c_str(), content.size()).asBytes());
+  return fd;
+}
+
+TEST(ConfigFileTest, readsFromTheStart) {
+  if (getuid() != 0) GTEST_SKIP() << "needs root: the file must belong to root";
+  Fd fd = temporaryFile("hello: 1\n", 0644);
+  EXPECT_EQ(readConfigFile(fd, "w.yml"), "hello: 1\n");
+  EXPECT_EQ(readConfigFile(fd, "w.yml"), "hello: 1\n");
+}
+
+TEST(ConfigFileTest, refusesAFileThatOthersMayWrite) {
+  if (getuid() != 0) GTEST_SKIP() << "needs root: the file must belong to root";
+  EXPECT_THROW(readConfigFile(temporaryFile("", 0664), "w.yml"), ConfigError);
+  EXPECT_THROW(readConfigFile(temporaryFile("", 0646), "w.yml"), ConfigError);
+  Fd foreign = temporaryFile("", 0644);
+  ASSERT_EQ(fchown(foreign, 1, 0), 0);
+  EXPECT_THROW(readConfigFile(foreign, "w.yml"), ConfigError);
+}
+
+TEST(ConfigFileTest, refusesWhatIsNoRegularFile) {
+  Fd directory(open("/", O_RDONLY | O_CLOEXEC));
+  EXPECT_THROW(readConfigFile(directory, "w.yml"), ConfigError);
+  Fd device(open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  EXPECT_THROW(readConfigFile(device, "w.yml"), ConfigError);
+}
+
+TEST(ConfigFileTest, refusesAFileThatIsTooLarge) {
+  if (getuid() != 0) GTEST_SKIP() << "needs root: the file must belong to root";
+  EXPECT_EQ(readConfigFile(temporaryFile(std::string(1 << 20, '#'), 0600), "w.yml").size(),
+            1u << 20);
+  EXPECT_THROW(readConfigFile(temporaryFile(std::string((1 << 20) + 1, '#'), 0600), "w.yml"),
+               ConfigError);
+}
+
+}  // namespace
+}  // namespace warden

@@ -1,0 +1,1 @@
+warden_unit_test(base-config-test base-config-test.c++ LIBS warden_config warden_base)
