@@ -34,6 +34,8 @@ protected:
   std::string root;
   Fd depot, image, state;
 
+  ~SandboxTest() noexcept override {}
+
   void SetUp() override {
     if (getuid() != 0) GTEST_SKIP() << "needs root, to become another user";
     char name[] = "/tmp/warden-sandbox-test-XXXXXX";
