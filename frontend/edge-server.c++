@@ -40,10 +40,14 @@ EdgeServer::EdgeServer(kj::UnixEventPort& port, Fd listenerParam, SessionFactory
 EdgeServer::~EdgeServer() noexcept(false) {}
 
 kj::Promise<void> EdgeServer::run() {
-  return acceptCanceler.wrap(acceptLoop()).exclusiveJoin(drainBegins.addBranch());
+  return acceptLoop().exclusiveJoin(drainBegins.addBranch()).then([this]() {
+    observer = nullptr;
+    listener = nullptr;
+  });
 }
 
 kj::Promise<void> EdgeServer::acceptLoop() {
+  if (isDraining()) return kj::READY_NOW;
   for (int i = 0; i < ACCEPTS_PER_TURN; ++i) {
     int raw = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (raw >= 0) {
@@ -101,9 +105,6 @@ kj::Promise<void> EdgeServer::drain() {
   KJ_REQUIRE(!isDraining(), "drained twice");
   drainFulfiller->fulfill();
   drainFulfiller = nullptr;
-  acceptCanceler.cancel("the server stops");
-  observer = nullptr;
-  listener = nullptr;
   for (auto& connection : connections)
     connection.drain();
   return tasks.onEmpty();

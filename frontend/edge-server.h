@@ -24,12 +24,13 @@ public:
   ~EdgeServer() noexcept(false);
 
   kj::Promise<void> run();
-  // Accepts until drain() is called; rejects only when the listening socket fails for good.
+  // Accepts until drain() is called, then closes the listener and resolves; rejects only when the
+  // listening socket fails for good. To be called once, before drain().
 
   kj::Promise<void> drain();
-  // Stops accepting and closes the listener, closes the connections that are idle or in Link, Run
-  // or Stream, lets the other requests finish, then resolves. A client that does not read its
-  // response is given DRAIN_WRITE_TIMEOUT. To be called once.
+  // Stops accepting, closes the connections that are idle or in Link, Run or Stream, lets the other
+  // requests finish, then resolves. A client that has not read its response 5 s later is cut off.
+  // To be called once.
 
   size_t connectionCount() const { return connections.size(); }
 
@@ -47,7 +48,6 @@ private:
   kj::ForkedPromise<void> drainBegins;
   kj::ForkedPromise<void> drainTimesOut;
   kj::List<EdgeConnection, &EdgeConnection::link> connections;
-  kj::Canceler acceptCanceler;
   kj::TaskSet tasks;  // one for each connection; destroyed before what they use
 
   kj::Promise<void> acceptLoop();

@@ -69,7 +69,9 @@ void closeOthers(const Options& options) {
   }
   unsigned first = 0;
   for (unsigned fd : kept) {
-    if (fd > first) KJ_SYSCALL(syscall(SYS_close_range, first, fd - 1, 0));
+    if (fd > first) {
+      KJ_SYSCALL(syscall(SYS_close_range, first, fd - 1, 0));
+    }
     first = fd + 1;
   }
   KJ_SYSCALL(syscall(SYS_close_range, first, ~0u, 0));
@@ -170,7 +172,9 @@ int run(const Options& options) {
     serve(options, config, *log);
     return 0;
   } catch (const kj::Exception& e) {
-    log->error("the frontend ends: {}", kj::str(e).cStr());
+    // That the helper is gone says all; anything else is a bug, whose place matters.
+    bool gone = e.getType() == kj::Exception::Type::DISCONNECTED;
+    log->error("the frontend ends: {}", gone ? e.getDescription().cStr() : kj::str(e).cStr());
   } catch (const std::exception& e) {
     log->error("the frontend ends: {}", e.what());
   }

@@ -1,5 +1,5 @@
-// The client framing and the requests in it. The input is a client's byte stream; its first byte says
-// in which pieces the stream arrives.
+// The client framing and the requests in it. The input is a client's byte stream; its first byte
+// says in which pieces the stream arrives.
 
 #include <kj/debug.h>
 

@@ -1,5 +1,5 @@
-// What the helper does with the bytes of a frontend that an attacker has taken over: decode the packet,
-// read every field.
+// What the helper does with the bytes of a frontend that an attacker has taken over: decode the
+// packet, read every field.
 
 #include <kj/debug.h>
 
@@ -15,12 +15,13 @@ namespace {
 volatile uint64_t sum;
 
 void touch(capnp::Data::Reader data) {
-  for (kj::byte b : data) sum = sum + b;
+  for (kj::byte b : data)
+    sum = sum + b;
 }
 
 void readCreate(schema::CreateContainer::Reader create) {
   sum = sum + create.getSlot() + create.getImageVcapUid() + create.getImageVcapGid();
-  KJ_IF_MAYBE(id, ContainerId::parse(create.getId())) {
+  KJ_IF_MAYBE (id, ContainerId::parse(create.getId())) {
     KJ_ASSERT(ContainerId::fromNumber(id->number()) == *id);
   }
   auto files = create.getEtcFiles();
@@ -40,7 +41,7 @@ void readRequest(schema::HelperRequest::Reader request) {
     case schema::HelperRequest::CREATE:
       return readCreate(request.getCreate());
     case schema::HelperRequest::DESTROY:
-      KJ_IF_MAYBE(id, ContainerId::parse(request.getDestroy().getId())) {
+      KJ_IF_MAYBE (id, ContainerId::parse(request.getDestroy().getId())) {
         sum = sum + id->number();
       }
       return;

@@ -1,5 +1,5 @@
-// Feeds each file of the corpus directories it is given to the fuzz target: what a fuzzer once found is
-// a unit test from then on.
+// Feeds each file of the corpus directories it is given to the fuzz target: what a fuzzer once
+// found is a unit test from then on.
 
 #include <stddef.h>
 #include <stdint.h>

@@ -175,6 +175,7 @@ protected:
   EdgeServer* server = nullptr;
   kj::PromiseFulfiller<void>* stop = nullptr;
   std::atomic<bool> drained{false};
+  std::atomic<bool> accepting{true};
 
   void start(uint32_t maxConnections = 1000) {
     fileContent.resize(FILE_BYTES);
@@ -204,7 +205,7 @@ protected:
     stop = paf.fulfiller.get();
     server = &edge;
     executor = &kj::getCurrentThreadExecutor();
-    auto running = edge.run().eagerlyEvaluate(nullptr);
+    auto running = edge.run().then([this]() { accepting = false; }).eagerlyEvaluate(nullptr);
     paf.promise.wait(scope);
   }
 
@@ -449,6 +450,7 @@ TEST_F(EdgeTest, drainsIdleConnectionsAndThoseThatWaitForJobs) {
   EXPECT_EQ(creating.receive(), "Create:slow");
   EXPECT_EQ(creating.receive().substr(0, 3), "end");
   EXPECT_TRUE(eventually([&]() { return drained.load(); }));
+  EXPECT_FALSE(accepting);
   EXPECT_EQ(shared.dropped, 1);
   EXPECT_TRUE(Client(address).fd == nullptr);
 }
