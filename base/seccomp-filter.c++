@@ -59,6 +59,11 @@ SeccompFilter& SeccompFilter::denyIf(int error, const char* name,
   return add(SCMP_ACT_ERRNO(error), name, conditions);
 }
 
+SeccompFilter& SeccompFilter::logDenials() {
+  check(seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_LOG, 1), "log");
+  return *this;
+}
+
 kj::Array<sock_filter> SeccompFilter::compile() const {
   int raw;
   KJ_SYSCALL(raw = memfd_create("seccomp-filter", MFD_CLOEXEC));

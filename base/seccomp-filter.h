@@ -27,6 +27,10 @@ class SeccompFilter {
   // Conditions on arguments, all of which must hold (SCMP_A0(...) and so on). For arguments that the
   // kernel reads as 32 bit, compare with SCMP_CMP_MASKED_EQ and a 32 bit mask.
 
+  SeccompFilter& logDenials();
+  // What the installed filter denies goes to the kernel's log (seccomp(2), SECCOMP_FILTER_FLAG_LOG), as far as
+  // /proc/sys/kernel/seccomp/actions_logged allows. Not part of compile().
+
   kj::Array<sock_filter> compile() const;
   // The program, for installing after clone without further allocation.
 

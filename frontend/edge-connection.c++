@@ -1,0 +1,118 @@
+#include "frontend/edge-connection.h"
+
+#include <errno.h>
+#include <kj/debug.h>
+#include <sys/socket.h>
+
+namespace warden::frontend {
+
+namespace {
+
+// How much of a hostile client's input is thrown away before its connection is closed.
+constexpr int DISCARDED_READS = 16;
+
+// A client that never stops pipelining gets this many answers before others have their turn.
+constexpr uint REQUESTS_PER_TURN = 16;
+
+bool waitsForAJob(Message::Type type) {
+  return type == Message::Link || type == Message::Run || type == Message::Stream;
+}
+
+}  // namespace
+
+EdgeConnection::EdgeConnection(EdgeContext& context, Fd socketParam, size_t maxRequestBytes)
+    : context(context),
+      socket(kj::mv(socketParam)),
+      observer(context.eventPort(), socket, kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE),
+      decoder(maxRequestBytes),
+      writer(context, observer, socket),
+      // A client that only shuts down its sending direction (shutdown(2), SHUT_WR) does not raise
+      // POLLHUP (unix(7) sockets), and still gets its answers.
+      hangup(observer.whenWriteDisconnected().then([this]() { hungUp = true; }).fork()) {}
+
+// Closing a unix socket with unread input makes the peer's next read fail with ECONNRESET
+// (unix(7)); without, the peer reads its answers and then the end.
+EdgeConnection::~EdgeConnection() noexcept(false) {
+  auto buffer = context.readBuffer();
+  for (int i = 0; i < DISCARDED_READS; ++i) {
+    if (recv(socket, buffer.begin(), buffer.size(), 0) <= 0) break;
+  }
+}
+
+kj::Promise<void> EdgeConnection::run(SessionFactory& sessions) {
+  session = sessions.open(socket);
+  return canceler.wrap(serve());
+}
+
+kj::Promise<void> EdgeConnection::serve() {
+  for (;;) {
+    if (context.isDraining()) return kj::READY_NOW;
+    auto decoded = decoder.next();
+    KJ_SWITCH_ONEOF(decoded) {
+      KJ_CASE_ONEOF(frame, Frame) {
+        return execute(kj::mv(frame));
+      }
+      KJ_CASE_ONEOF(malformed, MalformedFrame) {
+        context.log().debug("connection closed: {}", malformed.reason.cStr());
+        return kj::READY_NOW;
+      }
+      KJ_CASE_ONEOF(incomplete, IncompleteFrame) {}
+    }
+    auto buffer = context.readBuffer();
+    ssize_t n = recv(socket, buffer.begin(), buffer.size(), 0);
+    if (n > 0) {
+      decoder.feed(buffer.slice(0, n));
+    } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      requestsInARow = 0;
+      return observer.whenBecomesReadable().then([this]() { return serve(); });
+    } else if (n == 0 || errno != EINTR) {
+      return kj::READY_NOW;
+    }
+  }
+}
+
+kj::Promise<void> EdgeConnection::execute(Frame&& frame) {
+  current = frame.type;
+  // Nothing is read meanwhile: what a client pipelines waits in its own socket.
+  auto answered =
+      kj::evalNow([&]() { return session->handle(frame.type, kj::mv(frame.payload), writer); });
+  auto disconnected = hangup.addBranch().then([]() -> Continuation {
+    kj::throwFatalException(KJ_EXCEPTION(DISCONNECTED, "the client has gone"));
+  });
+  return answered.exclusiveJoin(kj::mv(disconnected))
+      .then([this](Continuation continuation) { return next(continuation); },
+            [this](kj::Exception&& exception) { return answerFailure(kj::mv(exception)); });
+}
+
+kj::Promise<void> EdgeConnection::next(Continuation continuation) {
+  current = nullptr;
+  if (continuation == Continuation::CLOSE || writer.isBroken()) return kj::READY_NOW;
+  if (++requestsInARow < REQUESTS_PER_TURN) return serve();
+  requestsInARow = 0;
+  return context.yield().then([this]() { return serve(); });
+}
+
+kj::Promise<void> EdgeConnection::answerFailure(kj::Exception&& exception) {
+  if (hungUp || writer.clientHasGone()) return kj::READY_NOW;
+  uint64_t number = context.nextErrorNumber();
+  context.log().error("internal error {}: {}", number, kj::str(exception).cStr());
+  if (writer.isBroken()) return next(Continuation::CLOSE);
+  ErrorResponse response;
+  response.set_message(kj::str("internal error (number ", number, ")").cStr());
+  return writer.send(Message::Error, response)
+      .then([this]() { return next(Continuation::KEEP_OPEN); },
+            [](kj::Exception&&) -> kj::Promise<void> {
+              // Only the client's going away makes this fail.
+              return kj::READY_NOW;
+            });
+}
+
+void EdgeConnection::drain() {
+  bool waiting = true;
+  KJ_IF_MAYBE (type, current) {
+    waiting = waitsForAJob(*type);
+  }
+  if (waiting) canceler.cancel(KJ_EXCEPTION(DISCONNECTED, "the server stops"));
+}
+
+}  // namespace warden::frontend

@@ -1,0 +1,30 @@
+#pragma once
+// What a connection uses of its server.
+
+#include <kj/async-unix.h>
+#include <spdlog/logger.h>
+
+namespace warden::frontend {
+
+class EdgeContext {
+public:
+  virtual kj::UnixEventPort& eventPort() = 0;
+
+  virtual spdlog::logger& log() = 0;
+
+  virtual kj::ArrayPtr<kj::byte> readBuffer() = 0;
+  // One for all connections, so that idle ones hold none; its content is valid until the caller
+  // returns to the event loop.
+
+  virtual uint64_t nextErrorNumber() = 0;
+
+  virtual bool isDraining() const = 0;
+
+  virtual kj::Promise<void> whenDrainTimesOut() = 0;
+  // Resolves some time after draining has begun: who has not read its response by then is cut off.
+
+  virtual kj::Promise<void> yield() = 0;
+  // Resolves after the event loop has looked for input and output of others.
+};
+
+}  // namespace warden::frontend

@@ -1,0 +1,119 @@
+#include "frontend/edge-server.h"
+
+#include <errno.h>
+#include <kj/debug.h>
+#include <string.h>
+#include <sys/socket.h>
+
+namespace warden::frontend {
+
+namespace {
+
+constexpr size_t READ_BUFFER_BYTES = 64 * 1024;
+constexpr int ACCEPTS_PER_TURN = 64;
+constexpr kj::Duration RETRY_ACCEPT = 100 * kj::MILLISECONDS;
+constexpr kj::Duration DRAIN_WRITE_TIMEOUT = 5 * kj::SECONDS;
+
+}  // namespace
+
+EdgeServer::EdgeServer(kj::UnixEventPort& port, Fd listenerParam, SessionFactory& sessions,
+                       Options options, spdlog::logger& logger)
+    : port(port),
+      listener(kj::mv(listenerParam)),
+      sessions(sessions),
+      options(options),
+      logger(logger),
+      inputBuffer(kj::heapArray<kj::byte>(READ_BUFFER_BYTES)),
+      drainBegins(nullptr),
+      drainTimesOut(nullptr),
+      tasks(*this) {
+  auto paf = kj::newPromiseAndFulfiller<void>();
+  drainFulfiller = kj::mv(paf.fulfiller);
+  drainBegins = paf.promise.fork();
+  drainTimesOut = drainBegins.addBranch()
+                      .then([&port]() { return port.getTimer().afterDelay(DRAIN_WRITE_TIMEOUT); })
+                      .fork();
+  setNonblocking(listener);
+  observer.emplace(port, listener.get(), kj::UnixEventPort::FdObserver::OBSERVE_READ);
+}
+
+EdgeServer::~EdgeServer() noexcept(false) {}
+
+kj::Promise<void> EdgeServer::run() {
+  return acceptLoop().exclusiveJoin(drainBegins.addBranch()).then([this]() {
+    observer = nullptr;
+    listener = nullptr;
+  });
+}
+
+kj::Promise<void> EdgeServer::acceptLoop() {
+  if (isDraining()) return kj::READY_NOW;
+  for (int i = 0; i < ACCEPTS_PER_TURN; ++i) {
+    int raw = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (raw >= 0) {
+      acceptFailed = false;
+      accepted(Fd(raw));
+      continue;
+    }
+    int error = errno;
+    if (error == EAGAIN || error == EWOULDBLOCK) {
+      return KJ_ASSERT_NONNULL(observer).whenBecomesReadable().then(
+          [this]() { return acceptLoop(); });
+    }
+    if (error == EINTR || error == ECONNABORTED) continue;
+    return acceptLater(error);
+  }
+  return yield().then([this]() { return acceptLoop(); });
+}
+
+// Out of descriptors or memory: what waits in the listen queue stays there until some are free
+// again.
+kj::Promise<void> EdgeServer::acceptLater(int error) {
+  bool shortage = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+  if (!shortage) KJ_FAIL_SYSCALL("accept4", error);
+  if (!acceptFailed) logger.error("connections have to wait: accept: {}", strerror(error));
+  acceptFailed = true;
+  return port.getTimer().afterDelay(RETRY_ACCEPT).then([this]() { return acceptLoop(); });
+}
+
+void EdgeServer::accepted(Fd socket) {
+  if (connections.size() >= options.maxConnections) return refuse(kj::mv(socket));
+  EdgeContext& context = *this;
+  auto connection = kj::heap<EdgeConnection>(context, kj::mv(socket), options.maxRequestBytes);
+  auto& reference = *connection;
+  connections.add(reference);
+  auto listed = kj::defer([this, &reference]() { connections.remove(reference); });
+  auto served = kj::evalNow([&]() { return reference.run(sessions); });
+  tasks.add(served.attach(kj::mv(listed)).attach(kj::mv(connection)));
+}
+
+// The response is small and the socket new, so it is taken whole or the client has gone.
+void EdgeServer::refuse(Fd socket) {
+  ErrorResponse response;
+  response.set_message("too many connections");
+  auto frame = encodeFrame(Message::Error, serialize(response));
+  if (send(socket, frame.begin(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;
+  recv(socket, inputBuffer.begin(), inputBuffer.size(), MSG_DONTWAIT);
+}
+
+// Timers fire only after the event port has been polled.
+kj::Promise<void> EdgeServer::yield() {
+  return port.getTimer().afterDelay(0 * kj::SECONDS);
+}
+
+kj::Promise<void> EdgeServer::drain() {
+  KJ_REQUIRE(!isDraining(), "drained twice");
+  drainFulfiller->fulfill();
+  drainFulfiller = nullptr;
+  for (auto& connection : connections)
+    connection.drain();
+  return tasks.onEmpty();
+}
+
+void EdgeServer::taskFailed(kj::Exception&& exception) {
+  if (exception.getType() == kj::Exception::Type::DISCONNECTED) return;
+  logger.error("connection closed by internal error {}: {}", nextErrorNumber(),
+               kj::str(exception).cStr());
+}
+
+}  // namespace warden::frontend

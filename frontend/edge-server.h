@@ -1,0 +1,70 @@
+#pragma once
+// The listening socket: accepts clients, up to a limit, and ends them all when the server drains.
+
+#include <kj/async-unix.h>
+#include <kj/list.h>
+#include <spdlog/logger.h>
+
+#include "base/fd.h"
+#include "frontend/edge-connection.h"
+#include "frontend/session.h"
+
+namespace warden::frontend {
+
+class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
+public:
+  struct Options {
+    uint32_t maxConnections;   // more are answered with an Error and closed
+    uint32_t maxRequestBytes;  // of one frame's payload
+  };
+
+  EdgeServer(kj::UnixEventPort& port, Fd listener, SessionFactory& sessions, Options options,
+             spdlog::logger& logger);
+  // `listener` is bound and listening; it is made non-blocking. The rest outlives the server.
+  ~EdgeServer() noexcept(false);
+
+  kj::Promise<void> run();
+  // Accepts until drain() is called, then closes the listener and resolves; rejects only when the
+  // listening socket fails for good. To be called once, before drain().
+
+  kj::Promise<void> drain();
+  // Stops accepting, closes the connections that are idle or in Link, Run or Stream, lets the other
+  // requests finish, then resolves. A client that has not read its response 5 s later is cut off.
+  // To be called once.
+
+  size_t connectionCount() const { return connections.size(); }
+
+private:
+  kj::UnixEventPort& port;
+  Fd listener;
+  kj::Maybe<kj::UnixEventPort::FdObserver> observer;
+  SessionFactory& sessions;
+  Options options;
+  spdlog::logger& logger;
+  uint64_t lastErrorNumber = 0;
+  bool acceptFailed = false;  // so that a lasting shortage is logged once
+  kj::Array<kj::byte> inputBuffer;
+  kj::Own<kj::PromiseFulfiller<void>> drainFulfiller;
+  kj::ForkedPromise<void> drainBegins;
+  kj::ForkedPromise<void> drainTimesOut;
+  kj::List<EdgeConnection, &EdgeConnection::link> connections;
+  kj::TaskSet tasks;  // one for each connection; destroyed before what they use
+
+  kj::Promise<void> acceptLoop();
+  kj::Promise<void> acceptLater(int error);
+  void accepted(Fd socket);
+  void refuse(Fd socket);
+
+  // EdgeContext
+  kj::UnixEventPort& eventPort() override { return port; }
+  spdlog::logger& log() override { return logger; }
+  kj::ArrayPtr<kj::byte> readBuffer() override { return inputBuffer; }
+  uint64_t nextErrorNumber() override { return ++lastErrorNumber; }
+  bool isDraining() const override { return drainFulfiller == nullptr; }
+  kj::Promise<void> whenDrainTimesOut() override { return drainTimesOut.addBranch(); }
+  kj::Promise<void> yield() override;
+
+  void taskFailed(kj::Exception&& exception) override;
+};
+
+}  // namespace warden::frontend

@@ -1,0 +1,11 @@
+# The client's side of the frontend: connections, framing, log, sandbox; and the program.
+add_library(warden_frontend_edge STATIC
+  edge-connection.c++ edge-server.c++ edge-writer.c++ frame-codec.c++ log.c++ sandbox.c++)
+target_link_libraries(warden_frontend_edge PUBLIC
+  warden_base warden_sandbox warden_schema_client CapnProto::kj-async spdlog::spdlog)
+
+if(TARGET warden_frontend_core)
+  add_executable(warden-frontend main.c++)
+  target_link_libraries(warden-frontend PRIVATE
+    warden_frontend_edge warden_frontend_core warden_config CLI11::CLI11)
+endif()

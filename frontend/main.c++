@@ -1,0 +1,201 @@
+// warden-frontend: serves clients. Started by the helper, with descriptors for all that it may
+// touch.
+
+#include <fcntl.h>
+#include <google/protobuf/stubs/logging.h>
+#include <kj/async-unix.h>
+#include <kj/debug.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <set>
+
+#include "base/config.h"
+#include "base/fd.h"
+#include "frontend/core.h"
+#include "frontend/edge-server.h"
+#include "frontend/log.h"
+#include "frontend/sandbox.h"
+
+namespace warden::frontend {
+
+namespace {
+
+// The event loop looks for input at least this often, however much there is to do already.
+constexpr uint EVENTS_PER_POLL = 64;
+
+constexpr size_t MAX_RESOLV_CONF_BYTES = 64 * 1024;
+
+struct Options {
+  int helperFd = -1;
+  int listenFd = -1;
+  int configFd = -1;
+  int imageFd = -1;
+  int depotFd = -1;
+  int logFd = STDERR_FILENO;
+  std::string configName = "the configuration";
+};
+
+void defineOptions(CLI::App& app, Options& options) {
+  auto descriptor = [&app](const char* name, int& target, const char* help) {
+    return app.add_option(name, target, help)->check(CLI::Range(0, 1 << 20));
+  };
+  descriptor("--helper-fd", options.helperFd, "connection to the helper")->required();
+  descriptor("--listen-fd", options.listenFd, "listening client socket")->required();
+  descriptor("--config-fd", options.configFd, "open configuration file")->required();
+  descriptor("--image-fd", options.imageFd, "directory server.container_rootfs_path")->required();
+  descriptor("--depot-fd", options.depotFd, "directory server.container_depot_path")->required();
+  descriptor("--log-fd", options.logFd, "open log file; else stderr");
+  app.add_option("--config-name", options.configName, "path of the configuration, for messages");
+}
+
+// Takes the descriptor that the helper passed under this number.
+Fd adopt(int fd) {
+  KJ_SYSCALL(fcntl(fd, F_SETFD, FD_CLOEXEC), fd);
+  return Fd(fd);
+}
+
+// Whatever else was inherited is not ours to use.
+void closeOthers(const Options& options) {
+  std::set<unsigned> kept{0, 1, 2};
+  for (int fd : {options.helperFd, options.listenFd, options.configFd, options.imageFd,
+                 options.depotFd, options.logFd}) {
+    kept.insert(fd);
+  }
+  unsigned first = 0;
+  for (unsigned fd : kept) {
+    if (fd > first) {
+      KJ_SYSCALL(syscall(SYS_close_range, first, fd - 1, 0));
+    }
+    first = fd + 1;
+  }
+  KJ_SYSCALL(syscall(SYS_close_range, first, ~0u, 0));
+}
+
+// Returns the limit in force: the highest that is allowed.
+rlim_t raiseDescriptorLimit() {
+  rlimit limit;
+  KJ_SYSCALL(getrlimit(RLIMIT_NOFILE, &limit));
+  limit.rlim_cur = limit.rlim_max;
+  KJ_SYSCALL(setrlimit(RLIMIT_NOFILE, &limit));
+  return limit.rlim_cur;
+}
+
+// Clients may use half of the descriptors; containers and jobs need the others.
+EdgeServer::Options edgeOptions(const Config& config, rlim_t descriptors, spdlog::logger& log) {
+  rlim_t most = std::max<rlim_t>(descriptors / 2, 1);
+  uint32_t connections = config.frontend.maxConnections;
+  if (connections > most) {
+    log.warn("frontend.max_connections is {}, but the limit on descriptors allows {}", connections,
+             most);
+    connections = most;
+  }
+  return {connections, config.frontend.maxRequestBytes};
+}
+
+std::string readHostResolvConf() {
+  int raw = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  if (raw < 0) return "";
+  Fd file(raw);
+  auto bytes = readAll(file, MAX_RESOLV_CONF_BYTES);
+  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+}
+
+kj::Promise<int> whenAsked(kj::UnixEventPort& port) {
+  auto name = [](siginfo_t info) { return info.si_signo; };
+  return port.onSignal(SIGTERM).then(name).exclusiveJoin(
+      port.onSignal(SIGINT).then(name).exclusiveJoin(port.onSignal(SIGUSR2).then(name)));
+}
+
+kj::Promise<void> drainWhenAsked(kj::UnixEventPort& port, EdgeServer& edge, Core& core,
+                                 spdlog::logger& log) {
+  return whenAsked(port)
+      .then([&edge, &log](int signal) {
+        log.info("signal {}: draining {} connections", signal, edge.connectionCount());
+        return edge.drain();
+      })
+      .then([&core]() { return core.shutdown(); });
+}
+
+// Accepting ends when the server drains; only its failing ends the process.
+kj::Promise<void> accept(EdgeServer& edge) {
+  return edge.run().then([]() -> kj::Promise<void> { return kj::NEVER_DONE; });
+}
+
+void serve(const Options& options, const Config& config, spdlog::logger& log) {
+  EdgeServer::Options limits = edgeOptions(config, raiseDescriptorLimit(), log);
+
+  // Signals are blocked before anything can wait for them.
+  for (int signal : {SIGTERM, SIGINT, SIGUSR2})
+    kj::UnixEventPort::captureSignal(signal);
+  ::signal(SIGPIPE, SIG_IGN);
+  kj::UnixEventPort port;
+  kj::EventLoop loop(port);
+  kj::WaitScope scope(loop);
+  scope.setBusyPollInterval(EVENTS_PER_POLL);
+
+  Core core(port, port.getTimer(), config, adopt(options.helperFd), adopt(options.imageFd),
+            readHostResolvConf());
+  EdgeServer edge(port, adopt(options.listenFd), core, limits, log);
+
+  Fd depot = adopt(options.depotFd);
+  SandboxReport sandbox = enterSandbox({.depot = depot, .image = options.imageFd});
+  depot = nullptr;
+  log.info("serving; {}", sandbox.landlockVersion == 0
+                              ? "this kernel has no Landlock"
+                              : fmt::format("Landlock version {}", sandbox.landlockVersion));
+
+  core.run()
+      .exclusiveJoin(accept(edge))
+      .exclusiveJoin(drainWhenAsked(port, edge, core, log))
+      .wait(scope);
+  log.info("drained");
+}
+
+// Before the log is open, errors go to stderr; then to the log, one line each.
+int run(const Options& options) {
+  closeOthers(options);
+  Config config =
+      parseConfig(readConfigFile(adopt(options.configFd), options.configName), options.configName);
+  KJ_SYSCALL(fcntl(options.logFd, F_SETFD, FD_CLOEXEC), "log");
+  auto log = makeLogger(config.logging, options.logFd);
+  spdlog::set_default_logger(log);
+  KjLog kjLog(*log);
+  // What clients send malformed is no news.
+  google::protobuf::SetLogHandler(nullptr);
+  try {
+    serve(options, config, *log);
+    return 0;
+  } catch (const kj::Exception& e) {
+    // That the helper is gone says all; anything else is a bug, whose place matters.
+    bool gone = e.getType() == kj::Exception::Type::DISCONNECTED;
+    log->error("the frontend ends: {}", gone ? e.getDescription().cStr() : kj::str(e).cStr());
+  } catch (const std::exception& e) {
+    log->error("the frontend ends: {}", e.what());
+  }
+  return 1;
+}
+
+}  // namespace
+
+}  // namespace warden::frontend
+
+int main(int argc, char** argv) {
+  CLI::App app("Serves warden's clients. Started by warden-privhelper.");
+  warden::frontend::Options options;
+  warden::frontend::defineOptions(app, options);
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return warden::frontend::run(options);
+  } catch (const kj::Exception& e) {
+    fprintf(stderr, "warden-frontend: %s\n", kj::str(e.getDescription()).cStr());
+  } catch (const std::exception& e) {
+    fprintf(stderr, "warden-frontend: %s\n", e.what());
+  }
+  return 1;
+}

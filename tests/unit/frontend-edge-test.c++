@@ -1,0 +1,494 @@
+// The edge on a real unix socket, with a session of the test's own behind it.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <kj/debug.h>
+#include <kj/thread.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <sstream>
+#include <thread>
+
+#include "base/fd.h"
+#include "frontend/edge-server.h"
+
+namespace warden::frontend {
+namespace {
+
+constexpr uint64_t FILE_BYTES = 8 << 20;
+
+std::string payloadOf(const kj::Array<kj::byte>& bytes) {
+  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+}
+
+kj::Array<kj::byte> bytesOf(const std::string& text) {
+  return kj::heapArray<kj::byte>(reinterpret_cast<const kj::byte*>(text.data()), text.size());
+}
+
+struct Shared {
+  std::atomic<int> dropped{0};  // promises of Link that went away unresolved
+  std::atomic<int> linking{0};  // Links under way
+  std::atomic<int> sessions{0};
+  Fd file;  // what Stream sends
+};
+
+// Echo answers with its request; Link waits for ever; Create and Destroy wait 200 ms; Stream sends
+// a file between two memory parts; Info has a bug; NetIn fails half way; Stop asks to close.
+class TestSession final : public Session {
+public:
+  TestSession(Shared& shared, kj::Timer& timer) : shared(shared), timer(timer) {
+    ++shared.sessions;
+  }
+  ~TestSession() noexcept(false) { --shared.sessions; }
+
+  kj::Promise<Continuation> handle(Message::Type type, kj::Array<kj::byte> request,
+                                   ResponseWriter& out) override {
+    switch (type) {
+      case Message::Link: {
+        ++shared.linking;
+        kj::Promise<Continuation> never = kj::NEVER_DONE;
+        return never.attach(kj::defer([this]() { ++shared.dropped; }));
+      }
+      case Message::Create:
+        return timer.afterDelay(200 * kj::MILLISECONDS)
+            .then([type, &out, request = kj::mv(request)]() mutable {
+              return answer(type, kj::mv(request), out);
+            });
+      case Message::Stream:
+        return stream(type, FILE_BYTES, out);
+      case Message::NetIn:
+        return stream(type, FILE_BYTES + 1, out);
+      case Message::Info:
+        KJ_FAIL_ASSERT("a bug of the test");
+      case Message::Stop:
+        return out.send(Message::Stop, StopResponse()).then([]() { return Continuation::CLOSE; });
+      default:
+        return answer(type, kj::mv(request), out);
+    }
+  }
+
+private:
+  Shared& shared;
+  kj::Timer& timer;
+
+  static kj::Promise<Continuation> answer(Message::Type type, kj::Array<kj::byte> bytes,
+                                          ResponseWriter& out) {
+    auto parts = kj::heapArrayBuilder<PayloadPart>(1);
+    parts.add(kj::mv(bytes));
+    return out.send(type, parts.finish()).then([]() { return Continuation::KEEP_OPEN; });
+  }
+
+  kj::Promise<Continuation> stream(Message::Type type, uint64_t size, ResponseWriter& out) {
+    auto parts = kj::heapArrayBuilder<PayloadPart>(3);
+    parts.add(bytesOf("before"));
+    parts.add(FileRange{shared.file, 0, size});
+    parts.add(bytesOf("after"));
+    return out.send(type, parts.finish()).then([]() { return Continuation::KEEP_OPEN; });
+  }
+};
+
+class TestSessions final : public SessionFactory {
+public:
+  TestSessions(Shared& shared, kj::Timer& timer) : shared(shared), timer(timer) {}
+  kj::Own<Session> open(int) override { return kj::heap<TestSession>(shared, timer); }
+
+private:
+  Shared& shared;
+  kj::Timer& timer;
+};
+
+struct Address {
+  sockaddr_un name{};
+  socklen_t size;
+
+  explicit Address(const std::string& text) {
+    name.sun_family = AF_UNIX;
+    memcpy(name.sun_path + 1, text.data(), text.size());  // abstract: leaves no file behind
+    size = offsetof(sockaddr_un, sun_path) + 1 + text.size();
+  }
+};
+
+class Client {
+public:
+  explicit Client(const Address& address) : fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    timeval timeout{10, 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+    if (connect(fd, reinterpret_cast<const sockaddr*>(&address.name), address.size) < 0) {
+      fd = nullptr;
+    }
+  }
+
+  void sendRaw(const std::string& bytes) const {
+    ASSERT_EQ(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
+  }
+  void send(Message::Type type, const std::string& payload = "") const {
+    auto frame = encodeFrame(type, bytesOf(payload));
+    sendRaw(std::string(reinterpret_cast<char*>(frame.begin()), frame.size()));
+  }
+
+  // "TYPE:payload", "end" when the server has closed the connection, "error" otherwise.
+  std::string receive() {
+    for (;;) {
+      auto decoded = decoder.next();
+      if (decoded.is<Frame>()) {
+        auto& frame = decoded.get<Frame>();
+        return Message::Type_Name(frame.type) + ":" + payloadOf(frame.payload);
+      }
+      if (decoded.is<MalformedFrame>()) return "malformed";
+      kj::byte buffer[65536];
+      ssize_t n = recv(fd, buffer, sizeof(buffer), 0);
+      if (n == 0) return "end";
+      if (n < 0) return std::string("error: ") + strerror(errno);
+      decoder.feed(kj::arrayPtr(buffer, n));
+    }
+  }
+  std::string ask(Message::Type type, const std::string& payload = "") {
+    send(type, payload);
+    return receive();
+  }
+
+  Fd fd;
+
+private:
+  FrameDecoder decoder{1 << 30};
+};
+
+class EdgeTest : public testing::Test {
+protected:
+  std::string name = "warden-edge-test-" + std::to_string(getpid()) + "-" +
+                     testing::UnitTest::GetInstance()->current_test_info()->name();
+  Address address{name};
+  std::unique_ptr<Shared> sharedState = std::make_unique<Shared>();
+  Shared& shared = *sharedState;
+  std::ostringstream logText;
+  std::string fileContent;
+  std::unique_ptr<kj::Thread> thread;
+  std::atomic<const kj::Executor*> executor{nullptr};
+  EdgeServer* server = nullptr;
+  kj::PromiseFulfiller<void>* stop = nullptr;
+  std::atomic<bool> drained{false};
+  std::atomic<bool> accepting{true};
+
+  void start(uint32_t maxConnections = 1000) {
+    fileContent.resize(FILE_BYTES);
+    for (size_t i = 0; i < fileContent.size(); ++i)
+      fileContent[i] = i * 2654435761u >> 24;
+    shared.file = Fd(memfd_create("stream", MFD_CLOEXEC));
+    writeAll(shared.file, bytesOf(fileContent));
+    Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address.name), address.size), 0);
+    ASSERT_EQ(listen(listener, 4096), 0);
+    thread = std::make_unique<kj::Thread>([this, maxConnections, fd = kj::mv(listener)]() mutable {
+      serve(kj::mv(fd), maxConnections);
+    });
+    while (executor == nullptr)
+      std::this_thread::yield();
+  }
+
+  void serve(Fd listener, uint32_t maxConnections) {
+    kj::UnixEventPort port;
+    kj::EventLoop loop(port);
+    kj::WaitScope scope(loop);
+    TestSessions sessions(shared, port.getTimer());
+    auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(logText);
+    spdlog::logger logger("test", sink);
+    EdgeServer edge(port, kj::mv(listener), sessions, {maxConnections, 1 << 20}, logger);
+    auto paf = kj::newPromiseAndFulfiller<void>();
+    stop = paf.fulfiller.get();
+    server = &edge;
+    executor = &kj::getCurrentThreadExecutor();
+    auto running = edge.run().then([this]() { accepting = false; }).eagerlyEvaluate(nullptr);
+    paf.promise.wait(scope);
+  }
+
+  template <typename Func>
+  auto inServer(Func&& func) {
+    return executor.load()->executeSync(kj::fwd<Func>(func));
+  }
+
+  void drain() {
+    inServer([this]() {
+      server->drain().then([this]() { drained = true; }).detach([](kj::Exception&&) {});
+    });
+  }
+
+  size_t connectionCount() {
+    return inServer([this]() { return server->connectionCount(); });
+  }
+
+  template <typename Condition>
+  static bool eventually(Condition&& condition) {
+    for (int i = 0; i < 5000; ++i) {
+      if (condition()) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return false;
+  }
+
+  void TearDown() override {
+    if (thread == nullptr) return;
+    inServer([this]() { stop->fulfill(); });
+    thread = nullptr;
+  }
+};
+
+TEST_F(EdgeTest, answersRequestsInOrder) {
+  start();
+  Client client(address);
+  EXPECT_EQ(client.ask(Message::Echo, "one"), "Echo:one");
+  EXPECT_EQ(client.ask(Message::Ping), "Ping:");
+}
+
+TEST_F(EdgeTest, answersPipelinedRequestsOneAfterTheOther) {
+  start();
+  Client client(address);
+  client.send(Message::Create, "slow");
+  for (int i = 0; i < 200; ++i)
+    client.send(Message::Echo, std::to_string(i));
+  EXPECT_EQ(client.receive(), "Create:slow");
+  for (int i = 0; i < 200; ++i)
+    EXPECT_EQ(client.receive(), "Echo:" + std::to_string(i));
+}
+
+TEST_F(EdgeTest, servesConnectionsConcurrently) {
+  start();
+  Client waiting(address);
+  waiting.send(Message::Link);
+  Client client(address);
+  EXPECT_EQ(client.ask(Message::Echo, "x"), "Echo:x");
+}
+
+TEST_F(EdgeTest, sendsFilesBetweenMemory) {
+  start();
+  Client client(address);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(client.ask(Message::Stream) == "Stream:before" + fileContent + "after");
+  }
+}
+
+TEST_F(EdgeTest, servesOthersWhileAClientDoesNotRead) {
+  start();
+  Client greedy(address);
+  greedy.send(Message::Stream);
+  Client flooding(address);
+  std::string large(60000, 'x');
+  fcntl(flooding.fd, F_SETFL, O_NONBLOCK);
+  auto frame = encodeFrame(Message::Echo, bytesOf(large));
+  // The server stops reading when its answers are not taken, so this flood ends.
+  size_t sent = 0;
+  for (int idle = 0; idle < 20;) {
+    ssize_t n = ::send(flooding.fd, frame.begin() + sent % frame.size(),
+                       frame.size() - sent % frame.size(), MSG_NOSIGNAL);
+    if (n > 0) {
+      sent += n;
+      idle = 0;
+    } else {
+      ++idle;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    ASSERT_LT(sent, 16u << 20);
+  }
+  Client client(address);
+  for (int i = 0; i < 100; ++i)
+    EXPECT_EQ(client.ask(Message::Ping), "Ping:");
+}
+
+TEST_F(EdgeTest, answersAfterTheClientHasShutDownItsSendingSide) {
+  start();
+  Client client(address);
+  client.send(Message::Create, "slow");
+  client.send(Message::Echo, "last");
+  shutdown(client.fd, SHUT_WR);
+  EXPECT_EQ(client.receive(), "Create:slow");
+  EXPECT_EQ(client.receive(), "Echo:last");
+  EXPECT_EQ(client.receive(), "end");
+}
+
+TEST_F(EdgeTest, dropsTheRequestWhenTheClientDisconnects) {
+  start();
+  {
+    Client client(address);
+    client.send(Message::Link);
+    EXPECT_TRUE(eventually([&]() { return shared.linking == 1; }));
+    EXPECT_EQ(shared.dropped, 0);
+  }
+  EXPECT_TRUE(eventually([&]() { return shared.dropped == 1 && shared.sessions == 0; }));
+  EXPECT_EQ(connectionCount(), 0u);
+}
+
+TEST_F(EdgeTest, beginsTheRequestOfAClientThatHasGoneAlready) {
+  start();
+  for (int i = 1; i <= 20; ++i) {
+    Client(address).send(Message::Link);
+    EXPECT_TRUE(eventually([&]() { return shared.linking == i && shared.dropped == i; }));
+  }
+}
+
+TEST_F(EdgeTest, endsTheStreamOfAClientThatDisconnects) {
+  start();
+  {
+    Client client(address);
+    client.send(Message::Stream);
+    char c;
+    EXPECT_EQ(recv(client.fd, &c, 1, 0), 1);
+  }
+  EXPECT_TRUE(eventually([&]() { return shared.sessions == 0; }));
+}
+
+TEST_F(EdgeTest, answersABugWithANumberThatTheLogRepeats) {
+  start();
+  Client client(address);
+  EXPECT_NE(client.ask(Message::Info).find("internal error (number 1)"), std::string::npos);
+  EXPECT_NE(client.ask(Message::Info).find("internal error (number 2)"), std::string::npos);
+  EXPECT_EQ(client.ask(Message::Ping), "Ping:");
+  EXPECT_NE(logText.str().find("internal error 2: "), std::string::npos);
+  EXPECT_NE(logText.str().find("a bug of the test"), std::string::npos);
+}
+
+TEST_F(EdgeTest, closesWhenAResponseCannotBeCompleted) {
+  start();
+  Client client(address);
+  EXPECT_EQ(client.ask(Message::NetIn), "end");
+}
+
+TEST_F(EdgeTest, closesAfterAnUndecodableFrame) {
+  start();
+  for (const std::string malformed :
+       {"-5\r\n", "0x10\r\n", "99999999999\r\n", "no length", "3\r\nabc\r\n", "1048577\r\n"}) {
+    Client client(address);
+    client.send(Message::Create, "slow");
+    client.send(Message::Echo, "x");
+    client.sendRaw(malformed + std::string(100000, 'z'));
+    EXPECT_EQ(client.receive(), "Create:slow");
+    EXPECT_EQ(client.receive(), "Echo:x");
+    EXPECT_EQ(client.receive(), "end") << malformed;
+  }
+}
+
+TEST_F(EdgeTest, closesWhenTheSessionAsksForIt) {
+  start();
+  Client client(address);
+  client.send(Message::Stop);
+  client.send(Message::Ping);
+  EXPECT_EQ(client.receive(), "Stop:");
+  EXPECT_EQ(client.receive(), "end");
+}
+
+TEST_F(EdgeTest, closesWhenTheClientEndsInTheMiddleOfAFrame) {
+  start();
+  Client client(address);
+  client.sendRaw("100\r\nabc");
+  shutdown(client.fd, SHUT_WR);
+  EXPECT_EQ(client.receive(), "end");
+}
+
+TEST_F(EdgeTest, refusesConnectionsOverTheLimit) {
+  start(2);
+  Client first(address), second(address);
+  EXPECT_EQ(first.ask(Message::Ping), "Ping:");
+  EXPECT_EQ(second.ask(Message::Ping), "Ping:");
+  Client third(address);
+  EXPECT_NE(third.receive().find("too many connections"), std::string::npos);
+  EXPECT_EQ(third.receive(), "end");
+  first.fd = nullptr;
+  EXPECT_TRUE(eventually([&]() { return connectionCount() == 1; }));
+  EXPECT_EQ(Client(address).ask(Message::Ping), "Ping:");
+}
+
+TEST_F(EdgeTest, waitsWhileDescriptorsAreShort) {
+  start();
+  Client first(address);
+  EXPECT_EQ(first.ask(Message::Ping), "Ping:");
+  Client second(address);
+  EXPECT_EQ(second.ask(Message::Ping), "Ping:");
+  rlimit before;
+  getrlimit(RLIMIT_NOFILE, &before);
+  Fd next = duplicate(first.fd);
+  // The client's socket takes the last number, so that the server has none.
+  rlimit short_{static_cast<rlim_t>(next.get() + 1), before.rlim_max};
+  next = nullptr;
+  setrlimit(RLIMIT_NOFILE, &short_);
+  Client waiting(address);
+  ASSERT_TRUE(waiting.fd != nullptr);
+  waiting.send(Message::Ping);
+  timespec usedBefore, usedAfter;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &usedBefore);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &usedAfter);
+  EXPECT_EQ(first.ask(Message::Ping), "Ping:");
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(waiting.receive(), "Ping:");
+  double used =
+      (usedAfter.tv_sec - usedBefore.tv_sec) * 1e3 + (usedAfter.tv_nsec - usedBefore.tv_nsec) / 1e6;
+  EXPECT_LT(used, 100) << "ms of processor time while waiting 300 ms";
+  EXPECT_NE(logText.str().find("connections have to wait"), std::string::npos);
+}
+
+TEST_F(EdgeTest, drainsIdleConnectionsAndThoseThatWaitForJobs) {
+  start();
+  Client idle(address), linking(address), halfFrame(address), creating(address);
+  EXPECT_EQ(idle.ask(Message::Ping), "Ping:");
+  linking.send(Message::Link);
+  halfFrame.sendRaw("100\r\nabc");
+  creating.send(Message::Create, "slow");
+  creating.send(Message::Echo, "never answered");
+  EXPECT_TRUE(eventually([&]() { return shared.linking == 1 && connectionCount() == 4; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  drain();
+  EXPECT_EQ(idle.receive(), "end");
+  EXPECT_EQ(linking.receive(), "end");
+  EXPECT_EQ(halfFrame.receive(), "end");
+  EXPECT_FALSE(drained);
+  EXPECT_EQ(creating.receive(), "Create:slow");
+  EXPECT_EQ(creating.receive().substr(0, 3), "end");
+  EXPECT_TRUE(eventually([&]() { return drained.load(); }));
+  EXPECT_FALSE(accepting);
+  EXPECT_EQ(shared.dropped, 1);
+  EXPECT_TRUE(Client(address).fd == nullptr);
+}
+
+TEST_F(EdgeTest, drainsAtOnceWithoutConnections) {
+  start();
+  drain();
+  EXPECT_TRUE(eventually([&]() { return drained.load(); }));
+}
+
+TEST_F(EdgeTest, keepsNoBufferForIdleConnections) {
+  start(100000);
+  rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  constexpr int COUNT = 2000;
+  auto residentKilobytes = []() {
+    long pages = 0, resident = 0;
+    FILE* file = fopen("/proc/self/statm", "re");
+    EXPECT_EQ(fscanf(file, "%ld %ld", &pages, &resident), 2);
+    fclose(file);
+    return resident * 4;
+  };
+  Client first(address);
+  EXPECT_EQ(first.ask(Message::Echo, std::string(30000, 'x')).size(), 30005u);
+  long before = residentKilobytes();
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < COUNT; ++i) {
+    clients.push_back(std::make_unique<Client>(address));
+    ASSERT_EQ(clients.back()->ask(Message::Echo, std::string(10000, 'x')).size(), 10005u);
+  }
+  long used = residentKilobytes() - before;
+  RecordProperty("kilobytes", used);
+#if !defined(__SANITIZE_ADDRESS__)
+  EXPECT_LT(used, COUNT * 4) << "KiB for " << COUNT << " idle connections";
+#endif
+}
+
+}  // namespace
+}  // namespace warden::frontend
