@@ -22,6 +22,13 @@ constexpr int START_TIMEOUT_MS = 5'000;
 constexpr int KILL_TIMEOUT_MS = 1'000;
 constexpr int REPORT_FD = 3;
 
+#ifdef __SANITIZE_ADDRESS__
+// AddressSanitizer's notes on a stack would outlive the child that it was for.
+constexpr int SHARED_MEMORY = 0;
+#else
+constexpr int SHARED_MEMORY = CLONE_VM;
+#endif
+
 enum Step : uint8_t {
   SESSION,
   DESCRIPTORS,
@@ -283,7 +290,7 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const Ini
   // stopped. Nothing in the container can write to that memory by way of the child: it is not
   // dumpable.
   ChildArguments arguments{Child(plan, init), script, outputEnd, errorsEnd, reportEnd};
-  pid_t pid = clone(runChild, stack.top(), CLONE_VM | SIGCHLD, &arguments);
+  pid_t pid = clone(runChild, stack.top(), SHARED_MEMORY | SIGCHLD, &arguments);
   if (pid < 0) return Failure{"fork", errno};
 
   reportEnd = nullptr;

@@ -1,6 +1,7 @@
-// What a job costs without any container: the same shell, started on the host by posix_spawn(3)
-// (which does not copy the caller's memory), with the same script on its stdin, pipes for stdout
-// and stderr, both read to their end, and waited for.
+// warden-bench-host-shell: what a job costs without any container: the same shell, started on the
+// host by posix_spawn(3) (which does not copy the caller's memory), with the same script on its
+// stdin, pipes for stdout and stderr, both read to their end, and waited for. Other runtimes'
+// commands are timed in the same way.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -12,6 +13,7 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
 
 #include "tests/bench/statistics.h"
 
@@ -59,32 +61,42 @@ void runOnce(char** command, char** environment, const std::string& script) {
   drain(err[0]);
   int status;
   if (waitpid(pid, &status, 0) != pid) die("waitpid");
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    fprintf(stderr, "%s failed with wait status %d\n", command[0], status);
+    exit(1);
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app("Time of starting a shell on the host, with a script on stdin, until it has ended");
-  std::string shell = "/bin/sh", name = "sh", script = "true";
+  std::string shell = "/bin/sh", name = "sh", script = "true", label = "host_shell";
+  std::vector<std::string> arguments;
   int iterations = 1000;
   app.add_option("--shell", shell, "the program to run");
   app.add_option("--name", name, "its argv[0]: which applet a busybox is");
   app.add_option("--script", script);
+  app.add_option("--label", label, "the name of the result");
+  app.add_option("arguments", arguments, "further arguments of the program, after --");
   app.add_option("--iterations", iterations)->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
 
-  char path[] = "PATH=/bin:/usr/bin";
+  char path[] = "PATH=/bin:/sbin:/usr/bin:/usr/sbin";
   char* environment[] = {path, nullptr};
-  char* command[] = {shell.data(), name.data(), nullptr};
+  std::vector<char*> command = {shell.data(), name.data()};
+  for (auto& argument : arguments)
+    command.push_back(argument.data());
+  command.push_back(nullptr);
   for (int i = 0; i < 20; ++i)
-    runOnce(command, environment, script);
+    runOnce(command.data(), environment, script);
   Series series;
   for (int i = 0; i < iterations; ++i) {
     double start = nowUs();
-    runOnce(command, environment, script);
+    runOnce(command.data(), environment, script);
     series.add(nowUs() - start);
   }
   Results results;
-  results.add("host_shell", series);
+  results.add(label, series);
   fputs(results.json().c_str(), stdout);
 }

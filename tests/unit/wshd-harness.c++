@@ -302,6 +302,14 @@ Ended Wshd::run(const JobSpec& spec) {
   return ended;
 }
 
+bool canChangeRoot() {
+#ifdef WSHD_IS_DYNAMIC
+  return false;
+#else
+  return access("/bin/busybox", X_OK) == 0;
+#endif
+}
+
 bool canRunWshd() {
   return geteuid() == 0;
 }

@@ -119,6 +119,9 @@ private:
   Fd listener;
 };
 
+bool canChangeRoot();
+// False where wshd is not static (sanitizers) or there is no busybox.
+
 bool canRunWshd();
 // False without root: the tests skip then.
 

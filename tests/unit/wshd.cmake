@@ -8,3 +8,7 @@ warden_unit_test(wshd-test
 add_dependencies(wshd-test warden-wshd)
 target_compile_definitions(wshd-test PRIVATE WSHD_PATH="$<TARGET_FILE:warden-wshd>")
 set_tests_properties(unit-wshd-test PROPERTIES TIMEOUT 180)
+if(WARDEN_SANITIZE)
+  # The program is not static then, and cannot run where its libraries are not.
+  target_compile_definitions(wshd-test PRIVATE WSHD_IS_DYNAMIC)
+endif()
