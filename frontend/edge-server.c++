@@ -1,4 +1,5 @@
 #include "frontend/edge-server.h"
+#include "frontend/serialize.h"
 
 #include <errno.h>
 #include <kj/debug.h>

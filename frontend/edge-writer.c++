@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "frontend/frame-codec.h"
+#include "frontend/serialize.h"
 
 namespace warden::frontend {
 

@@ -119,11 +119,4 @@ kj::Array<kj::byte> encodeFrame(Message::Type type, kj::ArrayPtr<const kj::byte>
   return frame;
 }
 
-kj::Array<kj::byte> serialize(const google::protobuf::MessageLite& message) {
-  KJ_REQUIRE(message.IsInitialized(), "a response lacks a required field");
-  auto bytes = kj::heapArray<kj::byte>(message.ByteSizeLong());
-  message.SerializeWithCachedSizesToArray(bytes.begin());
-  return bytes;
-}
-
 }  // namespace warden::frontend

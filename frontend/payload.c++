@@ -68,12 +68,6 @@ class PartsBuilder {
 
 }  // namespace
 
-kj::Array<kj::byte> serialize(const google::protobuf::MessageLite& message) {
-  auto bytes = kj::heapArray<kj::byte>(message.ByteSizeLong());
-  message.SerializeWithCachedSizesToArray(bytes.begin());
-  return bytes;
-}
-
 kj::Array<PayloadPart> linkPayload(const Job& job, const InfoResponse& info) {
   PartsBuilder parts;
   auto& output = job.output();

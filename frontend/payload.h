@@ -6,8 +6,6 @@
 
 namespace warden::frontend {
 
-kj::Array<kj::byte> serialize(const google::protobuf::MessageLite& message);
-
 kj::Array<PayloadPart> linkPayload(const Job& job, const InfoResponse& info);
 // A LinkResponse or RunResponse (their fields are the same) of a job that has ended. The parts
 // borrow from the job.

@@ -1,6 +1,7 @@
 #include "frontend/session.h"
 
 #include "frontend/payload.h"
+#include "frontend/serialize.h"
 
 namespace warden::frontend {
 
