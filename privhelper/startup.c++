@@ -74,6 +74,8 @@ LoadedConfig loadConfig(const std::string& path) {
   Config config = parseConfig(text, path);
   Fd sealed = makeSealedMemfd(
       "warden-config", kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size()));
+  // As the file: readConfigFile() of the frontend looks at owner and mode again.
+  KJ_SYSCALL(fchmod(sealed, 0400));
   return {std::move(config), kj::mv(sealed)};
 }
 
