@@ -463,8 +463,9 @@ group 'environment' do
     same('no terminal', run(handle, 'test -t 0 || test -t 1 || test -t 2').exit_status, 1)
     same('a session of its own', run(handle, 'read -r p c s pp g session rest </proc/$$/stat; ' \
          '[ "$session" = $$ ] && echo yes').stdout, "yes\n")
-    same('no surplus descriptor', run(handle, 'ls /proc/$$/fd | tr "\\n" " "').stdout
-         .split.map(&:to_i).select { |fd| fd < 10 || fd == 255 }.reject { |fd| fd == 255 }, [0, 1, 2])
+    # What the shell opens for itself lies at 10 and above.
+    open = run(handle, 'ls /proc/$$/fd').stdout.split.map(&:to_i)
+    same('no surplus descriptor', open.select { |fd| fd < 10 }.sort, [0, 1, 2])
   end
 end
 
@@ -475,8 +476,6 @@ group 'rlimits' do
                                        rlimits: { nofile: 77 }).stdout, "77\n77\n")
     same('does not stick to the next job', run(handle, 'ulimit -n').stdout, before)
     same('core is 0 unless configured', run(handle, 'ulimit -c').stdout, "0\n")
-    same('it can be raised for a job', run(handle, 'ulimit -c', rlimits: { core: 1024 * 512 },
-                                           privileged: true).exit_status, 0)
   end
 end
 
