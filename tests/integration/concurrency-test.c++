@@ -12,7 +12,7 @@ namespace warden::test {
 namespace {
 
 class ConcurrencyTest : public ServerTest {
- protected:
+protected:
   void SetUp() override {
     ServerOptions options;
     options.slots = 256;
@@ -43,7 +43,8 @@ class ConcurrencyTest : public ServerTest {
         failures.push_back("client " + std::to_string(i) + ": " + failure);
       });
     }
-    for (auto& thread : threads) thread.join();
+    for (auto& thread : threads)
+      thread.join();
     return failures;
   }
 };
@@ -60,7 +61,8 @@ TEST_F(ConcurrencyTest, oneHundredClientsCreateRunAndDestroy) {
       client.destroy(handle);
     }
   });
-  for (const auto& failure : failures) ADD_FAILURE() << failure;
+  for (const auto& failure : failures)
+    ADD_FAILURE() << failure;
   std::cout << "300 times create, run, destroy by 100 clients: "
             << std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count()
             << " s\n";
@@ -75,11 +77,13 @@ TEST_F(ConcurrencyTest, oneHundredContainersLiveTogether) {
     uint32_t job = client.spawn(handle, "sleep 2; cat /tmp/name");
     if (client.stream(handle, job).out != handle + "\n") throw std::runtime_error("wrong output");
   });
-  for (const auto& failure : failures) ADD_FAILURE() << failure;
+  for (const auto& failure : failures)
+    ADD_FAILURE() << failure;
   EXPECT_EQ(connect().list().size(), 100u);
   failures = inParallel(
       100, [](TestClient& client, int i) { client.destroy("together-" + std::to_string(i)); });
-  for (const auto& failure : failures) ADD_FAILURE() << failure;
+  for (const auto& failure : failures)
+    ADD_FAILURE() << failure;
 }
 
 TEST_F(ConcurrencyTest, clientsOfOneContainerRunJobsInIt) {
@@ -92,7 +96,8 @@ TEST_F(ConcurrencyTest, clientsOfOneContainerRunJobsInIt) {
       }
     }
   });
-  for (const auto& failure : failures) ADD_FAILURE() << failure;
+  for (const auto& failure : failures)
+    ADD_FAILURE() << failure;
 }
 
 TEST_F(ConcurrencyTest, clientsThatLeaveInTheMiddleLeaveNothing) {
@@ -107,9 +112,10 @@ TEST_F(ConcurrencyTest, clientsThatLeaveInTheMiddleLeaveNothing) {
     if (i % 3 == 1) client.send(runRequest(handle, "sleep 1000"));
     if (i % 3 == 2) client.send(destroyRequest(handle));
   });
-  for (const auto& failure : failures) ADD_FAILURE() << failure;
-  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); },
-                        std::chrono::seconds(30)));
+  for (const auto& failure : failures)
+    ADD_FAILURE() << failure;
+  EXPECT_TRUE(
+      waitUntil([&]() { return server().depotEntries().empty(); }, std::chrono::seconds(30)));
 }
 
 }  // namespace

@@ -19,10 +19,10 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 class ContainerTest : public ServerTest {
- protected:
+protected:
   bool goneWithin(const std::string& handle, milliseconds time) {
-    // Asks with connections that are opened before and after, never while a container must be without
-    // any: a connection keeps what exists when it connects.
+    // Asks with connections that are opened before and after, never while a container must be
+    // without any: a connection keeps what exists when it connects.
     return waitUntil([&]() { return !fs::exists(server().depotPath() + "/" + handle); }, time);
   }
 };
@@ -62,10 +62,11 @@ TEST_F(ContainerTest, takesAnyBytesAsItsHandle) {
   start();
   TestClient client = connect();
   std::string bytes;
-  for (int i = 0; i < 256; ++i) bytes += static_cast<char>(i);
+  for (int i = 0; i < 256; ++i)
+    bytes += static_cast<char>(i);
   std::vector<std::string> handles = {
-      "",  "a/b", "../../etc",   "/",          ".",
-      "..", "büro-日本", "\xff\xfe", bytes, std::string("nul\0nul", 7)};
+      "",   "a/b",       "../../etc", "/",   ".",
+      "..", "büro-日本", "\xff\xfe",  bytes, std::string("nul\0nul", 7)};
   for (const auto& handle : handles) {
     EXPECT_EQ(client.create(handle), handle);
     EXPECT_EQ(client.output(handle, "echo in it"), "in it\n");
@@ -74,7 +75,8 @@ TEST_F(ContainerTest, takesAnyBytesAsItsHandle) {
   auto listed = client.list();
   EXPECT_EQ(std::set<std::string>(listed.begin(), listed.end()),
             std::set<std::string>(handles.begin(), handles.end()));
-  for (const auto& handle : handles) client.destroy(handle);
+  for (const auto& handle : handles)
+    client.destroy(handle);
   EXPECT_TRUE(client.list().empty());
 }
 
@@ -102,7 +104,8 @@ TEST_F(ContainerTest, isRefusedWhenItsHandleIsTakenByOneThatIsBeingCreated) {
   int created = 0;
   int refused = 0;
   TestClient clients[] = {connect(), connect(), connect(), connect()};
-  for (auto& client : clients) client.send(createRequest("twin"));
+  for (auto& client : clients)
+    client.send(createRequest("twin"));
   for (auto& client : clients) {
     try {
       client.receive<CreateResponse>();
@@ -281,7 +284,8 @@ TEST_F(ContainerTest, isCompletedOrUndoneWhenItsClientLeavesMeanwhile) {
     std::this_thread::sleep_for(milliseconds(200));
     return client.list().size() == count;
   }));
-  for (const auto& handle : client.list()) EXPECT_EQ(client.info(handle).state(), "active");
+  for (const auto& handle : client.list())
+    EXPECT_EQ(client.info(handle).state(), "active");
 }
 
 // --- grace time
@@ -375,10 +379,11 @@ TEST_F(ContainerTest, leavesTheImageAsItWas) {
   std::string before = describeTree(server().imagePath());
   TestClient client = connect();
   client.create("writer");
-  client.output("writer",
-                "rm -r /etc/os-release /usr/share; echo x > /bin/new; chmod 777 /bin/busybox;"
-                "chown 5:5 /tmp; touch -t 200001010000 /etc; mkdir /made; ln /bin/busybox /made/link",
-                true);
+  client.output(
+      "writer",
+      "rm -r /etc/os-release /usr/share; echo x > /bin/new; chmod 777 /bin/busybox;"
+      "chown 5:5 /tmp; touch -t 200001010000 /etc; mkdir /made; ln /bin/busybox /made/link",
+      true);
   client.output("writer", "echo x > /tmp/by-vcap; cat /bin/busybox > /dev/null");
   client.destroy("writer");
   EXPECT_EQ(describeTree(server().imagePath()), before);

@@ -13,7 +13,7 @@ namespace warden::test {
 namespace {
 
 class InsideTest : public ServerTest {
- protected:
+protected:
   void SetUp() override {
     start();
     client.emplace(connect());
@@ -32,7 +32,8 @@ class InsideTest : public ServerTest {
     for (pid_t pid : server().ourProcesses()) {
       std::istringstream numbers(statusField(pid, "NSpid"));
       std::string last, number;
-      while (numbers >> number) last = number;
+      while (numbers >> number)
+        last = number;
       if (last == insidePid && statusField(pid, "NSpid") != insidePid) return pid;
     }
     return -1;
@@ -173,8 +174,9 @@ TEST_F(InsideTest, hasWorkingDevices) {
 }
 
 TEST_F(InsideTest, hasALoopbackInterfaceOnly) {
-  EXPECT_EQ(output("ls /sys/class/net 2>/dev/null || tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '"),
-            "lo\n");
+  EXPECT_EQ(
+      output("ls /sys/class/net 2>/dev/null || tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '"),
+      "lo\n");
 }
 
 TEST_F(InsideTest, seesOwnProcessesOnly) {
@@ -205,8 +207,9 @@ TEST_F(InsideTest, isHeldToTheConfiguredNumberOfProcesses) {
   startWith({{"privhelper.pids_limit", "30"}, {"server.container_rlimits", "{nproc: 10000}"}});
   client.emplace(connect());
   id = client->create();
-  client->run(id, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27"
-                  " 28 29 30 31 32 33 34 35 36 37 38 39 40; do sleep 1000 & done; true");
+  client->run(id,
+              "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27"
+              " 28 29 30 31 32 33 34 35 36 37 38 39 40; do sleep 1000 & done; true");
   size_t processes = server().ourProcesses().size();
   EXPECT_LE(processes, 30u + 6) << "the container's and the server's own";
   client->stop(id, false, true);

@@ -14,7 +14,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 class JobOutputTest : public ServerTest {
- protected:
+protected:
   bool hasEvent(const std::string& handle, const std::string& event) {
     InfoResponse info = connect().info(handle);
     return std::count(info.events().begin(), info.events().end(), event) > 0;
@@ -29,7 +29,8 @@ constexpr char ALL_BYTES[] =
 
 std::string allBytes() {
   std::string bytes;
-  for (int i = 0; i < 256; ++i) bytes += static_cast<char>(i);
+  for (int i = 0; i < 256; ++i)
+    bytes += static_cast<char>(i);
   return bytes;
 }
 
@@ -145,8 +146,7 @@ TEST_F(JobOutputTest, carriesAnyBytes) {
   start();
   TestClient client = connect();
   client.create("büro-日本");
-  auto response =
-      client.run("büro-日本", std::string(ALL_BYTES) + "; (" + ALL_BYTES + ") >&2");
+  auto response = client.run("büro-日本", std::string(ALL_BYTES) + "; (" + ALL_BYTES + ") >&2");
   EXPECT_EQ(response.stdout(), allBytes());
   EXPECT_EQ(response.stderr(), allBytes());
   uint32_t job = client.spawn("büro-日本", ALL_BYTES);

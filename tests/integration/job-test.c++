@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 class JobTest : public ServerTest {
- protected:
+protected:
   void SetUp() override {
     start();
     client.emplace(connect());
@@ -141,7 +141,8 @@ TEST_F(JobTest, leavesItsChildrenRunningWhenItEnds) {
 }
 
 TEST_F(JobTest, leavesNoZombiesBehind) {
-  for (int i = 0; i < 20; ++i) output("(true &) ; (exit 3 &) ; true");
+  for (int i = 0; i < 20; ++i)
+    output("(true &) ; (exit 3 &) ; true");
   EXPECT_TRUE(waitUntil([&]() {
     return output("cat /proc/[0-9]*/stat 2>/dev/null | grep -c ' Z ' || true") == "0\n";
   }));
@@ -150,8 +151,8 @@ TEST_F(JobTest, leavesNoZombiesBehind) {
 TEST_F(JobTest, runsBesideManyOthers) {
   std::vector<uint32_t> jobs;
   for (int i = 0; i < 60; ++i) {
-    jobs.push_back(client->spawn("c", "sleep 0.3; echo " + std::to_string(i) + "; exit " +
-                                          std::to_string(i)));
+    jobs.push_back(
+        client->spawn("c", "sleep 0.3; echo " + std::to_string(i) + "; exit " + std::to_string(i)));
   }
   for (int i = 0; i < 60; ++i) {
     auto response = client->link("c", jobs[i]);

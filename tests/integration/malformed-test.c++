@@ -1,6 +1,6 @@
-// Clients that do harm: another client's pings are answered in time meanwhile, and the frontend's memory
-// stays bounded. Times are printed beside their goal; what is asserted is far above it, since a test
-// that shares its machine cannot hold the server to milliseconds.
+// Clients that do harm: another client's pings are answered in time meanwhile, and the frontend's
+// memory stays bounded. Times are printed beside their goal; what is asserted is far above it,
+// since a test that shares its machine cannot hold the server to milliseconds.
 
 #include <errno.h>
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@ constexpr double GOAL_P95_MS = 10;
 constexpr double BOUND_MS = 1000;
 
 class MalformedTest : public ServerTest {
- protected:
+protected:
   // Pings on a connection of its own, `count` times a millisecond apart.
   void expectPingsAnswered(const std::string& meanwhile, int count = 300) {
     TestClient client = connect();
@@ -43,17 +43,15 @@ class MalformedTest : public ServerTest {
     double p50 = times[times.size() / 2];
     double p95 = times[times.size() * 95 / 100];
     std::cout << "ping while " << meanwhile << ": p50 " << p50 << " ms, p95 " << p95
-              << " ms (goal: under " << GOAL_P95_MS << " ms), max " << times.back() << " ms, frontend "
-              << memory() << " KiB\n";
+              << " ms (goal: under " << GOAL_P95_MS << " ms), max " << times.back()
+              << " ms, frontend " << memory() << " KiB\n";
     RecordProperty("p95_us", static_cast<int>(p95 * 1000));
     EXPECT_LT(times.back(), BOUND_MS);
   }
 
   long memory() { return std::stol(statusField(server().frontendPid(), "VmRSS")); }
 
-  void expectMemoryBelow(long kib) {
-    EXPECT_LT(memory(), kib) << "KiB resident in the frontend";
-  }
+  void expectMemoryBelow(long kib) { EXPECT_LT(memory(), kib) << "KiB resident in the frontend"; }
 
   // Repeats `attack` on fresh connections in the background while pings are measured.
   void attackWhilePinging(const std::string& name, const std::function<void(TestClient&)>& attack) {
@@ -86,14 +84,14 @@ struct BadInput {
 
 class BadInputTest : public MalformedTest, public ::testing::WithParamInterface<BadInput> {};
 
-INSTANTIATE_TEST_SUITE_P(
-    All, BadInputTest,
-    ::testing::Values(BadInput{"negativeLength", "-5\r\n"}, BadInput{"hexLength", "0x10\r\n"},
-                      BadInput{"hugeLength", "99999999999\r\n"},
-                      BadInput{"noCrlf", std::string(1 << 20, '7')},
-                      BadInput{"payloadWithoutCrlf", "4\r\nabcdefgh"},
-                      BadInput{"garbage", std::string(1 << 16, '\xa5')}),
-    [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, BadInputTest,
+                         ::testing::Values(BadInput{"negativeLength", "-5\r\n"},
+                                           BadInput{"hexLength", "0x10\r\n"},
+                                           BadInput{"hugeLength", "99999999999\r\n"},
+                                           BadInput{"noCrlf", std::string(1 << 20, '7')},
+                                           BadInput{"payloadWithoutCrlf", "4\r\nabcdefgh"},
+                                           BadInput{"garbage", std::string(1 << 16, '\xa5')}),
+                         [](const auto& info) { return info.param.name; });
 
 TEST_P(BadInputTest, harmsNoOtherClient) {
   start();
@@ -121,7 +119,8 @@ TEST_F(MalformedTest, halfAFrameForEverHarmsNoOtherClient) {
     clients.back().sendRaw(i % 2 == 0 ? half.substr(0, 20) : std::string("10"));
   }
   expectPingsAnswered("200 clients have sent half a frame");
-  for (auto& client : clients) EXPECT_FALSE(client.closedByServer(milliseconds(0)));
+  for (auto& client : clients)
+    EXPECT_FALSE(client.closedByServer(milliseconds(0)));
   expectMemoryBelow(64 * 1024);
 }
 
@@ -148,7 +147,8 @@ TEST_F(MalformedTest, tenThousandIdleConnectionsHarmNoOtherClient) {
   long before = memory();
   {
     std::vector<TestClient> idle;
-    for (int i = 0; i < 10000; ++i) idle.push_back(connect());
+    for (int i = 0; i < 10000; ++i)
+      idle.push_back(connect());
     expectPingsAnswered("10,000 connections are idle");
     std::cout << "each idle connection: " << (memory() - before) * 1024 / 10000 << " bytes\n";
     // 16 KiB a connection.
@@ -165,7 +165,8 @@ TEST_F(MalformedTest, moreConnectionsThanAllowedHarmNoneThatIsThere) {
   early.ping();
   {
     std::vector<TestClient> many;
-    for (int i = 0; i < 120; ++i) many.push_back(connect());
+    for (int i = 0; i < 120; ++i)
+      many.push_back(connect());
     early.ping();
   }
   EXPECT_TRUE(waitUntil([&]() {
@@ -182,14 +183,15 @@ TEST_F(MalformedTest, moreConnectionsThanAllowedHarmNoneThatIsThere) {
 
 TEST_F(MalformedTest, aClientThatNeverReadsHarmsNoOtherClient) {
   start();
-  std::string message = frame(Message::Echo, echoRequest(std::string(60000, 'x')).SerializeAsString());
+  std::string message =
+      frame(Message::Echo, echoRequest(std::string(60000, 'x')).SerializeAsString());
   std::vector<TestClient> deaf;
   for (int i = 0; i < 20; ++i) {
     deaf.push_back(connect());
     // As much as the kernel takes without blocking; the answers fill the other direction.
     for (;;) {
-      ssize_t n = ::send(deaf.back().fd(), message.data(), message.size(),
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
+      ssize_t n =
+          ::send(deaf.back().fd(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n < 0 && errno == EAGAIN) {
         std::this_thread::sleep_for(milliseconds(20));
         n = ::send(deaf.back().fd(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -217,7 +219,8 @@ TEST_F(MalformedTest, aStreamerThatNeverReadsHarmsNoOtherClient) {
 TEST_F(MalformedTest, connectionsThatComeAndGoHarmNoOtherClient) {
   start();
   attackWhilePinging("connections come and go", [this](TestClient&) {
-    for (int i = 0; i < 100; ++i) connect();
+    for (int i = 0; i < 100; ++i)
+      connect();
   });
 }
 

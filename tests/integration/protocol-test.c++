@@ -28,7 +28,8 @@ TEST_F(ProtocolTest, echoesAnyBytes) {
   start();
   TestClient client = connect();
   std::string all;
-  for (int i = 0; i < 256; ++i) all += static_cast<char>(i);
+  for (int i = 0; i < 256; ++i)
+    all += static_cast<char>(i);
   for (const std::string& message : {std::string(), std::string("\xff\xfe\r\n\0x", 6), all}) {
     EXPECT_EQ(client.call(echoRequest(message)).message(), message);
   }
@@ -75,7 +76,8 @@ TEST_F(ProtocolTest, servesOtherConnectionsWhileOneWaits) {
   waiting.create("waiting");
   waiting.send(runRequest("waiting", "sleep 1"));
   TestClient other = connect();
-  for (int i = 0; i < 50; ++i) other.ping();
+  for (int i = 0; i < 50; ++i)
+    other.ping();
   EXPECT_FALSE(waiting.hasInput(milliseconds(0)));
   EXPECT_EQ(waiting.receive<RunResponse>().exit_status(), 0u);
 }
@@ -118,7 +120,8 @@ TEST_F(ProtocolTest, createsTheSocketWithTheConfiguredMode) {
 
 TEST_F(ProtocolTest, writesAPidfileOfTheStartedProcessAndRemovesItAtTheEnd) {
   ServerOptions options;
-  std::string pidfile = testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + ".pid";
+  std::string pidfile =
+      testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + ".pid";
   options.config["server.pidfile"] = pidfile;
   start(options);
   EXPECT_EQ(std::stoi(readFile(pidfile)), server().brokerPid());
@@ -150,7 +153,7 @@ TEST_F(ProtocolTest, stopsCleanlyWhenTheWholeProcessGroupIsSignalled) {
 // --- requests that this version does not serve
 
 class UnsupportedTest : public ServerTest {
- protected:
+protected:
   template <typename Request>
   void expectUnsupported(Request request, const std::string& name) {
     request.set_handle("here");
@@ -222,22 +225,24 @@ std::string missingField() {
 
 INSTANTIATE_TEST_SUITE_P(
     All, UndecodableFrameTest,
-    ::testing::Values(
-        BadFrame{"negativeLength", "-5\r\nhello\r\n"}, BadFrame{"hexLength", "0x10\r\n"},
-        BadFrame{"hugeLength", "99999999999\r\n"},
-        BadFrame{"lengthThatOverflows64Bits", "99999999999999999999999999\r\n"},
-        BadFrame{"lengthOverTheLimit", "1048577\r\n"}, BadFrame{"lengthWithPlus", "+4\r\n"},
-        BadFrame{"lengthWithBlank", " 4\r\n"}, BadFrame{"emptyLength", "\r\n"},
-        BadFrame{"lengthWithoutEnd", std::string(4096, '1')},
-        BadFrame{"lineFeedOnly", std::string("4\n\b\x5b\x12\0\r\n", 8)},
-        BadFrame{"noCrlfBehindThePayload", std::string("4\r\n\b\x5b\x12\0XX", 9)},
-        BadFrame{"emptyMessage", "0\r\n\r\n"}, BadFrame{"garbage", "\xde\xad\xbe\xef\x01\x02\x03\r\n"},
-        BadFrame{"textOfAnotherProtocol", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
-        BadFrame{"garbageAsMessage", "6\r\n\xff\xff\xff\xff\xff\xff\r\n"},
-        BadFrame{"unknownType", std::string("4\r\n\b\x63\x12\0\r\n", 9)},
-        BadFrame{"noType", std::string("2\r\n\x12\0\r\n", 7)},
-        BadFrame{"noPayload", "2\r\n\b\x5b\r\n"}, BadFrame{"missingField", missingField()},
-        BadFrame{"undecodableRequest", frame(Message::Echo, "\xff\xff\xff")}),
+    ::testing::Values(BadFrame{"negativeLength", "-5\r\nhello\r\n"},
+                      BadFrame{"hexLength", "0x10\r\n"}, BadFrame{"hugeLength", "99999999999\r\n"},
+                      BadFrame{"lengthThatOverflows64Bits", "99999999999999999999999999\r\n"},
+                      BadFrame{"lengthOverTheLimit", "1048577\r\n"},
+                      BadFrame{"lengthWithPlus", "+4\r\n"}, BadFrame{"lengthWithBlank", " 4\r\n"},
+                      BadFrame{"emptyLength", "\r\n"},
+                      BadFrame{"lengthWithoutEnd", std::string(4096, '1')},
+                      BadFrame{"lineFeedOnly", std::string("4\n\b\x5b\x12\0\r\n", 8)},
+                      BadFrame{"noCrlfBehindThePayload", std::string("4\r\n\b\x5b\x12\0XX", 9)},
+                      BadFrame{"emptyMessage", "0\r\n\r\n"},
+                      BadFrame{"garbage", "\xde\xad\xbe\xef\x01\x02\x03\r\n"},
+                      BadFrame{"textOfAnotherProtocol", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+                      BadFrame{"garbageAsMessage", "6\r\n\xff\xff\xff\xff\xff\xff\r\n"},
+                      BadFrame{"unknownType", std::string("4\r\n\b\x63\x12\0\r\n", 9)},
+                      BadFrame{"noType", std::string("2\r\n\x12\0\r\n", 7)},
+                      BadFrame{"noPayload", "2\r\n\b\x5b\r\n"},
+                      BadFrame{"missingField", missingField()},
+                      BadFrame{"undecodableRequest", frame(Message::Echo, "\xff\xff\xff")}),
     [](const auto& info) { return info.param.name; });
 
 TEST_P(UndecodableFrameTest, closesItsConnectionAfterWhatCameBeforeIsAnswered) {
@@ -250,7 +255,8 @@ TEST_P(UndecodableFrameTest, closesItsConnectionAfterWhatCameBeforeIsAnswered) {
   // An Error may come first; the end must.
   try {
     client.setTimeout(seconds(5));
-    for (;;) client.receiveError();
+    for (;;)
+      client.receiveError();
   } catch (const ConnectionClosed&) {
   }
   other.ping();

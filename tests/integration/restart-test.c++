@@ -14,7 +14,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 class RestartTest : public ServerTest {
- protected:
+protected:
   void SetUp() override { start(); }
 
   void makeBusyContainers(int count) {
@@ -96,7 +96,8 @@ TEST_F(RestartTest, everythingKilledIsCleanedAtTheNextStart) {
   EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
   expectWorkingServer();
   for (const auto& directory : server().cgroups()) {
-    for (const auto& id : entries) EXPECT_EQ(directory.find(id), std::string::npos) << directory;
+    for (const auto& id : entries)
+      EXPECT_EQ(directory.find(id), std::string::npos) << directory;
   }
 }
 

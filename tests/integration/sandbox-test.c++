@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 class SandboxTest : public ServerTest {
- protected:
+protected:
   void SetUp() override { start(); }
 
   std::map<std::string, pid_t> roles() {
@@ -54,7 +54,8 @@ std::map<std::string, std::set<std::string>> documentedCapabilities() {
     std::smatch match;
     if (!std::regex_match(line, match, row)) continue;
     std::string name = "cap_" + match[2].str();
-    for (char& c : name) c = tolower(c);
+    for (char& c : name)
+      c = tolower(c);
     result[match[1]].insert(name);
   }
   return result;
@@ -72,7 +73,8 @@ TEST_F(SandboxTest, frontendHasNoPrivilege) {
   ASSERT_EQ(stat(("/proc/" + std::to_string(frontend)).c_str(), &s), 0);
   for (const char* ids : {"Uid", "Gid"}) {
     std::istringstream fields(statusField(frontend, ids));
-    for (int id; fields >> id;) EXPECT_NE(id, 0) << ids;
+    for (int id; fields >> id;)
+      EXPECT_NE(id, 0) << ids;
   }
 }
 
@@ -118,7 +120,8 @@ TEST_F(SandboxTest, wshdIsFilteredAndUnprivilegedOnTheHost) {
   pid_t wshd = server().wshdPid(client.create());
   EXPECT_EQ(statusField(wshd, "Seccomp"), "2");
   std::istringstream uids(statusField(wshd, "Uid"));
-  for (uint64_t uid; uids >> uid;) EXPECT_GE(uid, server().idRangeStart());
+  for (uint64_t uid; uids >> uid;)
+    EXPECT_GE(uid, server().idRangeStart());
   for (const char* kind : {"mnt", "pid", "net", "ipc", "uts", "user", "cgroup"}) {
     EXPECT_NE(fs::read_symlink("/proc/" + std::to_string(wshd) + "/ns/" + kind),
               fs::read_symlink(std::string("/proc/self/ns/") + kind))
@@ -177,11 +180,12 @@ TEST_F(SandboxTest, jobsAreFilteredAndHaveNoCapabilityUnlessPrivileged) {
   EXPECT_EQ(field(root, "Seccomp"), "2");
   auto names = capabilityNames(field(root, "CapBnd"));
   for (const char* dangerous :
-       {"cap_sys_admin", "cap_sys_module", "cap_sys_rawio", "cap_sys_ptrace", "cap_sys_boot",
-        "cap_sys_time", "cap_mknod", "cap_net_admin", "cap_sys_resource", "cap_mac_admin",
-        "cap_mac_override", "cap_dac_read_search", "cap_syslog", "cap_bpf", "cap_perfmon",
-        "cap_checkpoint_restore", "cap_audit_control", "cap_audit_read", "cap_linux_immutable",
-        "cap_sys_pacct", "cap_sys_tty_config", "cap_wake_alarm", "cap_block_suspend"}) {
+       {"cap_sys_admin",      "cap_sys_module", "cap_sys_rawio",       "cap_sys_ptrace",
+        "cap_sys_boot",       "cap_sys_time",   "cap_mknod",           "cap_net_admin",
+        "cap_sys_resource",   "cap_mac_admin",  "cap_mac_override",    "cap_dac_read_search",
+        "cap_syslog",         "cap_bpf",        "cap_perfmon",         "cap_checkpoint_restore",
+        "cap_audit_control",  "cap_audit_read", "cap_linux_immutable", "cap_sys_pacct",
+        "cap_sys_tty_config", "cap_wake_alarm", "cap_block_suspend"}) {
     EXPECT_EQ(names.count(dangerous), 0u) << dangerous;
   }
 }
@@ -200,14 +204,14 @@ TEST_F(SandboxTest, serverRunsNoOtherPrograms) {
 // --- starting
 
 TEST(StartTest, refusesABadConfigurationWithFileAndKeyAndLeavesNothing) {
-  for (const auto& [key, value] : std::map<std::string, std::string>{
-           {"server.no_such_key", "1"},
-           {"server.container_rootfs_path", "/nonexistent/image"},
-           {"server.job_output_limit", "many"},
-           {"user.pool_start_uid", "0"},
-           {"privhelper.cgroup_parent", "../escape"},
-           {"privhelper.user", "root"},
-           {"privhelper.user", "no-such-user"}}) {
+  for (const auto& [key, value] :
+       std::map<std::string, std::string>{{"server.no_such_key", "1"},
+                                          {"server.container_rootfs_path", "/nonexistent/image"},
+                                          {"server.job_output_limit", "many"},
+                                          {"user.pool_start_uid", "0"},
+                                          {"privhelper.cgroup_parent", "../escape"},
+                                          {"privhelper.user", "root"},
+                                          {"privhelper.user", "no-such-user"}}) {
     SCOPED_TRACE(key + ": " + value);
     ServerOptions options;
     options.config[key] = value;

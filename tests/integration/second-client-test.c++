@@ -1,4 +1,5 @@
-// Clients of other makes, in other languages, drive the server: what they expect is what old clients do.
+// Clients of other makes, in other languages, drive the server: what they expect is what old
+// clients do.
 
 #include <gtest/gtest.h>
 
@@ -10,8 +11,9 @@ namespace warden::test {
 namespace {
 
 class SecondClientTest : public ServerTest {
- protected:
-  // A script is called with the socket's path, says what it does, and exits with 0 when all was well.
+protected:
+  // A script is called with the socket's path, says what it does, and exits with 0 when all was
+  // well.
   void runScript(const std::string& interpreter, const std::string& name) {
     start();
     auto result = runProgram(
@@ -21,9 +23,13 @@ class SecondClientTest : public ServerTest {
   }
 };
 
-TEST_F(SecondClientTest, rubyWithBeefcakeIsServed) { runScript("/usr/bin/ruby", "client.rb"); }
+TEST_F(SecondClientTest, rubyWithBeefcakeIsServed) {
+  runScript("/usr/bin/ruby", "client.rb");
+}
 
-TEST_F(SecondClientTest, pythonWithProtobufIsServed) { runScript("/usr/bin/python3", "client.py"); }
+TEST_F(SecondClientTest, pythonWithProtobufIsServed) {
+  runScript("/usr/bin/python3", "client.py");
+}
 
 }  // namespace
 }  // namespace warden::test

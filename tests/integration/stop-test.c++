@@ -14,7 +14,7 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 class StopTest : public ServerTest {
- protected:
+protected:
   void waitForOutput(const std::string& handle, const std::string& file) {
     TestClient client = connect();
     ASSERT_TRUE(
@@ -99,7 +99,8 @@ TEST_F(StopTest, answersASecondStopAtOnce) {
   start();
   TestClient client = connect();
   client.create("c");
-  client.spawn("c", "trap 'sleep 2; exit 7' TERM; touch /tmp/ready; while true; do sleep 0.1; done");
+  client.spawn("c",
+               "trap 'sleep 2; exit 7' TERM; touch /tmp/ready; while true; do sleep 0.1; done");
   waitForOutput("c", "/tmp/ready");
   TestClient first = connect();
   first.send(stopRequest("c"));

@@ -1,8 +1,8 @@
 #include "tests/support/leak-check.h"
 
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -65,7 +65,8 @@ void addProcesses(Snapshot& snapshot, const TestServer& server) {
   for (pid_t pid : server.ourProcesses()) {
     std::string program = fs::path(executableOf(pid)).filename();
     snapshot.insert("process " + program);
-    for (const char* kind : NAMESPACES) namespaces.insert(namespaceOf(pid, kind));
+    for (const char* kind : NAMESPACES)
+      namespaces.insert(namespaceOf(pid, kind));
     collectHeldNamespaces(pid, namespaces);
     if (mountNamespaces.insert(namespaceOf(pid, "mnt")).second) {
       addMounts(snapshot, program,
@@ -104,7 +105,8 @@ void addCgroups(Snapshot& snapshot, const TestServer& server) {
 }
 
 void addFiles(Snapshot& snapshot, const TestServer& server) {
-  for (const auto& entry : server.depotEntries()) snapshot.insert("depot entry " + entry);
+  for (const auto& entry : server.depotEntries())
+    snapshot.insert("depot entry " + entry);
   for (const auto& line : splitLines(readFile("/proc/net/unix"))) {
     size_t path = line.find(server.directory());
     if (path != std::string::npos) snapshot.insert("bound socket " + line.substr(path));

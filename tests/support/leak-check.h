@@ -13,20 +13,21 @@ namespace warden::test {
 using Snapshot = std::multiset<std::string>;
 
 Snapshot takeSnapshot(const TestServer& server);
-// One item for each mount (of the test's own mount namespace and of each that a process of the server is
-// in), cgroup directory, network interface, process, open descriptor of helper and frontend, namespace,
-// bound socket and depot entry. Items carry no number that differs between two of a kind.
+// One item for each mount (of the test's own mount namespace and of each that a process of the
+// server is in), cgroup directory, network interface, process, open descriptor of helper and
+// frontend, namespace, bound socket and depot entry. Items carry no number that differs between two
+// of a kind.
 
 class LeakCheck {
- public:
+public:
   explicit LeakCheck(const TestServer& server);
-  // Takes what is there now as the state to come back to. To be called when the server has served one
-  // container before, so that what it opens at first use and keeps is there.
+  // Takes what is there now as the state to come back to. To be called when the server has served
+  // one container before, so that what it opens at first use and keeps is there.
 
   void expectNothingLeaked(std::chrono::milliseconds within = std::chrono::seconds(5)) const;
   // Fails the test with the difference when the state has not come back in time.
 
- private:
+private:
   const TestServer& server;
   Snapshot before;
 };

@@ -29,7 +29,9 @@ bool isAbandoned(const std::string& text, const std::string& prefix) {
   return test <= 0 || !isAlive(test);
 }
 
-std::string directoryPrefix() { return testDirectory() + "/" + DIRECTORY_PREFIX; }
+std::string directoryPrefix() {
+  return testDirectory() + "/" + DIRECTORY_PREFIX;
+}
 
 // Processes first: they hold the rest.
 std::vector<std::string> endProcesses() {
@@ -60,7 +62,8 @@ std::vector<std::string> removeCgroups() {
     }
   }
   std::sort(found.rbegin(), found.rend());
-  for (const auto& item : found) rmdir(item.c_str() + strlen("cgroup "));
+  for (const auto& item : found)
+    rmdir(item.c_str() + strlen("cgroup "));
   return found;
 }
 
@@ -97,7 +100,8 @@ int main() {
   for (const auto& part : {endProcesses(), findMounts(), removeCgroups(), removeDirectories()}) {
     found.insert(found.end(), part.begin(), part.end());
   }
-  for (const auto& item : found) printf("left behind: %s\n", item.c_str());
+  for (const auto& item : found)
+    printf("left behind: %s\n", item.c_str());
   printf("%zu left behind by all tests\n", found.size());
   return found.empty() ? 0 : 1;
 }

@@ -55,7 +55,8 @@ std::vector<std::string> directoryEntries(const std::string& path) {
   std::vector<std::string> names;
   std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
   if (directory == nullptr) return names;
-  while (dirent* entry = readdir(directory.get())) names.push_back(entry->d_name);
+  while (dirent* entry = readdir(directory.get()))
+    names.push_back(entry->d_name);
   return names;
 }
 
@@ -112,7 +113,8 @@ void writeFile(const std::string& path, const std::string& content, mode_t mode)
 std::vector<std::string> splitLines(const std::string& text) {
   std::vector<std::string> lines;
   std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  for (std::string line; std::getline(in, line);)
+    lines.push_back(line);
   return lines;
 }
 
@@ -200,7 +202,8 @@ std::vector<std::string> openDescriptors(pid_t pid) {
 
 ProgramResult runProgram(const std::vector<std::string>& arguments, std::chrono::seconds timeout) {
   std::vector<char*> argv;
-  for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  for (const auto& argument : arguments)
+    argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   Pipe out = makePipe();
   Pipe err = makePipe();

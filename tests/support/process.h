@@ -53,7 +53,7 @@ struct ProgramResult {
 
 ProgramResult runProgram(const std::vector<std::string>& arguments,
                          std::chrono::seconds timeout = std::chrono::seconds(60));
-// Runs a program by its path, with nothing on its stdin. It is killed when the time is over; then the
-// call throws.
+// Runs a program by its path, with nothing on its stdin. It is killed when the time is over; then
+// the call throws.
 
 }  // namespace warden::test

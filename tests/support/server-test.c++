@@ -16,7 +16,8 @@ void warmUp(const TestServer& server) {
 
 void destroyAll(const TestServer& server) {
   TestClient client = server.connect();
-  for (const auto& handle : client.list()) client.destroy(handle);
+  for (const auto& handle : client.list())
+    client.destroy(handle);
 }
 
 void expectNothingRemains(const TestServer& server, std::chrono::milliseconds within) {
@@ -24,7 +25,8 @@ void expectNothingRemains(const TestServer& server, std::chrono::milliseconds wi
   bool nothing = waitUntil(
       [&]() {
         found.clear();
-        for (const auto& item : server.remains()) found += "  " + item + "\n";
+        for (const auto& item : server.remains())
+          found += "  " + item + "\n";
         return found.empty();
       },
       within);

@@ -13,7 +13,7 @@
 namespace warden::test {
 
 class ServerTest : public ::testing::Test {
- protected:
+protected:
   void start(ServerOptions options = {});
   // A server that has made and removed one container before, so that leaks can be told.
 
@@ -30,9 +30,10 @@ class ServerTest : public ::testing::Test {
 
   void TearDown() override;
   // Destroys all containers, expects that nothing is left, stops the server, expects 0 as its exit
-  // status and again that nothing is left. A server that the test has stopped is not looked at again.
+  // status and again that nothing is left. A server that the test has stopped is not looked at
+  // again.
 
- private:
+private:
   std::optional<TestServer> running;
   std::optional<LeakCheck> check;
 };
@@ -43,7 +44,8 @@ void warmUp(const TestServer& server);
 void destroyAll(const TestServer& server);
 
 void expectCleanStop(TestServer& server, int signal = SIGTERM);
-// Stops; expects exit status 0 and that no process, cgroup, mount or directory of a container is left.
+// Stops; expects exit status 0 and that no process, cgroup, mount or directory of a container is
+// left.
 
 void expectNothingRemains(const TestServer& server,
                           std::chrono::milliseconds within = std::chrono::seconds(5));

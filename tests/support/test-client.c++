@@ -76,14 +76,16 @@ void TestClient::fill() {
 
 Frame TestClient::receiveFrame() {
   size_t end;
-  while ((end = buffered.find("\r\n")) == std::string::npos) fill();
+  while ((end = buffered.find("\r\n")) == std::string::npos)
+    fill();
   std::string digits = buffered.substr(0, end);
   KJ_REQUIRE(!digits.empty() && digits.size() < 12 &&
                  digits.find_first_not_of("0123456789") == std::string::npos,
              "the server sent a bad length line", digits.c_str());
   size_t length = std::stoull(digits);
   size_t start = end + 2;
-  while (buffered.size() < start + length + 2) fill();
+  while (buffered.size() < start + length + 2)
+    fill();
   Message message;
   KJ_REQUIRE(message.ParseFromArray(buffered.data() + start, length),
              "the server sent a Message that does not parse");
@@ -103,7 +105,9 @@ bool TestClient::hasInput(std::chrono::milliseconds within) {
   return !buffered.empty() || waitReadable(socket, within);
 }
 
-void TestClient::shutdownWriting() { KJ_SYSCALL(shutdown(socket, SHUT_WR)); }
+void TestClient::shutdownWriting() {
+  KJ_SYSCALL(shutdown(socket, SHUT_WR));
+}
 
 std::string TestClient::receiveAnswer(Message::Type expected) {
   Frame answer = receiveFrame();
@@ -119,27 +123,34 @@ void TestClient::parse(const std::string& payload, google::protobuf::MessageLite
 
 std::string TestClient::receiveError() {
   Frame answer = receiveFrame();
-  KJ_REQUIRE(answer.type == Message::Error, "an Error was expected",
-             static_cast<int>(answer.type));
+  KJ_REQUIRE(answer.type == Message::Error, "an Error was expected", static_cast<int>(answer.type));
   return messageOf(answer.payload);
 }
 
-void TestClient::ping() { call(PingRequest()); }
+void TestClient::ping() {
+  call(PingRequest());
+}
 
 std::vector<std::string> TestClient::list() {
   auto response = call(ListRequest());
   return {response.handles().begin(), response.handles().end()};
 }
 
-std::string TestClient::create() { return call(CreateRequest()).handle(); }
+std::string TestClient::create() {
+  return call(CreateRequest()).handle();
+}
 std::string TestClient::create(const std::string& handle) {
   return call(createRequest(handle)).handle();
 }
-void TestClient::destroy(const std::string& handle) { call(destroyRequest(handle)); }
+void TestClient::destroy(const std::string& handle) {
+  call(destroyRequest(handle));
+}
 void TestClient::stop(const std::string& handle, bool background, bool kill) {
   call(stopRequest(handle, background, kill));
 }
-InfoResponse TestClient::info(const std::string& handle) { return call(infoRequest(handle)); }
+InfoResponse TestClient::info(const std::string& handle) {
+  return call(infoRequest(handle));
+}
 
 uint32_t TestClient::spawn(const std::string& handle, const std::string& script, bool privileged) {
   return call(spawnRequest(handle, script, privileged)).job_id();
@@ -147,8 +158,7 @@ uint32_t TestClient::spawn(const std::string& handle, const std::string& script,
 LinkResponse TestClient::link(const std::string& handle, uint32_t job) {
   return call(linkRequest(handle, job));
 }
-RunResponse TestClient::run(const std::string& handle, const std::string& script,
-                            bool privileged) {
+RunResponse TestClient::run(const std::string& handle, const std::string& script, bool privileged) {
   return call(runRequest(handle, script, privileged));
 }
 
@@ -156,8 +166,8 @@ std::string TestClient::output(const std::string& handle, const std::string& scr
                                bool privileged) {
   auto response = run(handle, script, privileged);
   if (!response.has_exit_status() || response.exit_status() != 0) {
-    throw std::runtime_error("script failed with " + std::to_string(response.exit_status()) +
-                             ": " + script + "\nstdout: " + response.stdout() +
+    throw std::runtime_error("script failed with " + std::to_string(response.exit_status()) + ": " +
+                             script + "\nstdout: " + response.stdout() +
                              "\nstderr: " + response.stderr());
   }
   return response.stdout();

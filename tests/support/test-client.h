@@ -1,6 +1,7 @@
 #pragma once
-// A blocking client of warden.sock that is made for tests: it can also send what no good client sends.
-// Independent of client/, so that a mistake there does not hide the same mistake in the server.
+// A blocking client of warden.sock that is made for tests: it can also send what no good client
+// sends. Independent of client/, so that a mistake there does not hide the same mistake in the
+// server.
 
 #include <chrono>
 #include <optional>
@@ -15,26 +16,26 @@ namespace warden::test {
 
 class ServerError : public std::runtime_error {
   // The server answered with Error; what() is its message.
- public:
+public:
   using std::runtime_error::runtime_error;
 };
 
 class ConnectionClosed : public std::runtime_error {
- public:
+public:
   using std::runtime_error::runtime_error;
 };
 
 template <typename T>
 struct RequestTraits;
-#define WARDEN_TEST_REQUEST(name)                            \
-  template <>                                                \
-  struct RequestTraits<name##Request> {                      \
-    using Response = name##Response;                         \
-    static constexpr Message::Type TYPE = Message::name;     \
-  };                                                         \
-  template <>                                                \
-  struct RequestTraits<name##Response> {                     \
-    static constexpr Message::Type TYPE = Message::name;     \
+#define WARDEN_TEST_REQUEST(name)                        \
+  template <>                                            \
+  struct RequestTraits<name##Request> {                  \
+    using Response = name##Response;                     \
+    static constexpr Message::Type TYPE = Message::name; \
+  };                                                     \
+  template <>                                            \
+  struct RequestTraits<name##Response> {                 \
+    static constexpr Message::Type TYPE = Message::name; \
   };
 WARDEN_TEST_REQUEST(Create)
 WARDEN_TEST_REQUEST(Stop)
@@ -72,7 +73,7 @@ struct Frame {
 };
 
 class TestClient {
- public:
+public:
   explicit TestClient(const std::string& socketPath);
 
   void setTimeout(std::chrono::milliseconds value) { timeout = value; }
@@ -124,14 +125,13 @@ class TestClient {
   uint32_t spawn(const std::string& handle, const std::string& script, bool privileged = false);
   LinkResponse link(const std::string& handle, uint32_t job);
   RunResponse run(const std::string& handle, const std::string& script, bool privileged = false);
-  std::string output(const std::string& handle, const std::string& script,
-                     bool privileged = false);
+  std::string output(const std::string& handle, const std::string& script, bool privileged = false);
   // stdout of a script that must succeed; throws with its stderr when it does not.
   void startStream(const std::string& handle, uint32_t job);
   JobOutput finishStream();
   JobOutput stream(const std::string& handle, uint32_t job);
 
- private:
+private:
   Fd socket;
   std::string buffered;  // received, not yet consumed
   std::chrono::milliseconds timeout = std::chrono::seconds(30);

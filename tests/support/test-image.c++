@@ -28,7 +28,8 @@ constexpr char TOOL[] = WARDEN_SOURCE_DIR "/rootfs-tools/warden-rootfs";
 Fd lockCache() {
   fs::create_directories(CACHE);
   int raw;
-  KJ_SYSCALL(raw = open((std::string(CACHE) + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  KJ_SYSCALL(raw =
+                 open((std::string(CACHE) + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   Fd fd(raw);
   KJ_SYSCALL(flock(fd, LOCK_EX));
   return fd;
@@ -52,11 +53,11 @@ std::string makeOnce(const std::string& kind, const std::string& name,
 
 std::string busyboxImage() {
   // The name changes with what the image is made from.
-  static const std::string image = makeOnce(
-      "busybox",
-      "busybox-" + std::to_string(std::hash<std::string>()(readFile(TOOL)) ^
-                                  std::hash<std::string>()(readFile("/bin/busybox"))),
-      std::chrono::seconds(60));
+  static const std::string image =
+      makeOnce("busybox",
+               "busybox-" + std::to_string(std::hash<std::string>()(readFile(TOOL)) ^
+                                           std::hash<std::string>()(readFile("/bin/busybox"))),
+               std::chrono::seconds(60));
   return image;
 }
 
@@ -85,7 +86,8 @@ std::string describeTree(const std::string& root) {
   }
   std::sort(lines.begin(), lines.end());
   std::ostringstream all;
-  for (const auto& line : lines) all << line << "\n";
+  for (const auto& line : lines)
+    all << line << "\n";
   return all.str();
 }
 

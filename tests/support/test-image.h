@@ -15,7 +15,7 @@ void copyTree(const std::string& from, const std::string& to);
 // With owners, modes and links; `to` does not exist.
 
 std::string describeTree(const std::string& root);
-// One line for each file below `root`: path, type, mode, owner, size, times of change, link target, and
-// a hash of the content. Equal before and after: nothing was changed.
+// One line for each file below `root`: path, type, mode, owner, size, times of change, link target,
+// and a hash of the content. Equal before and after: nothing was changed.
 
 }  // namespace warden::test

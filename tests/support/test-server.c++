@@ -92,7 +92,8 @@ TestServer::~TestServer() noexcept(false) {
     if (!waitUntil([&]() { return !isAlive(broker); })) std::cerr << "the server did not stop\n";
   }
   waitUntil([&]() {
-    for (pid_t pid : ourProcesses()) kill(pid, SIGKILL);
+    for (pid_t pid : ourProcesses())
+      kill(pid, SIGKILL);
     reapOrphans();
     return ourProcesses().empty();
   });
@@ -114,7 +115,8 @@ void TestServer::writeConfig() {
       {"privhelper.id_range_start", std::to_string(idRange)},
       {"privhelper.cgroup_parent", cgroup},
   };
-  for (const auto& [key, value] : options.config) all[key] = value;
+  for (const auto& [key, value] : options.config)
+    all[key] = value;
 
   std::map<std::string, std::string> sections;
   for (const auto& [key, value] : all) {
@@ -125,7 +127,8 @@ void TestServer::writeConfig() {
     }
   }
   std::string text;
-  for (const auto& [section, lines] : sections) text += section + ":\n" + lines;
+  for (const auto& [section, lines] : sections)
+    text += section + ":\n" + lines;
   writeFile(configPath(), text);
 }
 
@@ -137,9 +140,11 @@ pid_t TestServer::launch() {
   for (char** variable = environ; *variable != nullptr; ++variable) {
     environment.push_back(*variable);
   }
-  for (const auto& [name, value] : options.environment) environment.push_back(name + "=" + value);
+  for (const auto& [name, value] : options.environment)
+    environment.push_back(name + "=" + value);
   std::vector<char*> envp;
-  for (auto& variable : environment) envp.push_back(variable.data());
+  for (auto& variable : environment)
+    envp.push_back(variable.data());
   envp.push_back(nullptr);
   std::string config = configPath();
   const char* argv[] = {options.helper.c_str(), "--config", config.c_str(), nullptr};
@@ -147,8 +152,8 @@ pid_t TestServer::launch() {
   pid_t test = getpid();
   KJ_SYSCALL(broker = fork());
   if (broker == 0) {
-    // A session of its own, so that signals to the group reach the server as a whole and nothing else;
-    // and an orderly end when the test dies.
+    // A session of its own, so that signals to the group reach the server as a whole and nothing
+    // else; and an orderly end when the test dies.
     setsid();
     prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
     if (getppid() != test) _exit(126);
@@ -198,8 +203,7 @@ int TestServer::stop(int signal) {
 
 int TestServer::waitForExit(std::chrono::milliseconds timeout) {
   int status = 0;
-  bool ended =
-      waitUntil([&]() { return waitpid(broker, &status, WNOHANG) == broker; }, timeout);
+  bool ended = waitUntil([&]() { return waitpid(broker, &status, WNOHANG) == broker; }, timeout);
   KJ_REQUIRE(ended, "the server did not end in time", logs().c_str());
   broker = -1;
   reapOrphans();
@@ -212,7 +216,8 @@ void TestServer::kill9() {
   if (auto frontend = findFrontend()) pids.push_back(*frontend);
   ourProcesses();
   for (int signal : {SIGSTOP, SIGKILL}) {
-    for (pid_t pid : pids) kill(pid, signal);
+    for (pid_t pid : pids)
+      kill(pid, signal);
   }
   waitForExit();
   bool gone = waitUntil([&]() {
@@ -248,7 +253,9 @@ pid_t TestServer::frontendPid() const {
   return *pid;
 }
 
-pid_t TestServer::launcherPid() const { return std::stoi(statusField(frontendPid(), "PPid")); }
+pid_t TestServer::launcherPid() const {
+  return std::stoi(statusField(frontendPid(), "PPid"));
+}
 
 pid_t TestServer::wshdPid(const std::string& id) const {
   return std::stoi(readFile(depotPath() + "/" + id + "/run/wshd.pid"));
@@ -271,7 +278,8 @@ std::vector<pid_t> TestServer::ourProcesses() const {
   std::set<pid_t> ours;
   if (broker > 0 && isAlive(broker)) {
     ours.insert(broker);
-    for (pid_t pid : descendants(broker)) ours.insert(pid);
+    for (pid_t pid : descendants(broker))
+      ours.insert(pid);
   }
   for (pid_t pid : allProcesses()) {
     if (ours.count(pid) == 0 && pid != getpid() && isAlive(pid) && belongsToUs(pid)) {
@@ -314,7 +322,8 @@ void TestServer::removeCgroups() {
   auto directories = cgroups();
   // Deepest first.
   std::sort(directories.rbegin(), directories.rend());
-  for (const auto& directory : directories) rmdir(directory.c_str());
+  for (const auto& directory : directories)
+    rmdir(directory.c_str());
 }
 
 std::vector<std::string> TestServer::depotEntries() const {
@@ -341,8 +350,10 @@ std::vector<std::string> TestServer::remains() const {
   for (pid_t pid : ourProcesses()) {
     result.push_back("process " + std::to_string(pid) + " " + statusField(pid, "Name"));
   }
-  for (const auto& directory : cgroups()) result.push_back("cgroup " + directory);
-  for (const auto& entry : depotEntries()) result.push_back("depot entry " + entry);
+  for (const auto& directory : cgroups())
+    result.push_back("cgroup " + directory);
+  for (const auto& entry : depotEntries())
+    result.push_back("depot entry " + entry);
   for (const auto& line : splitLines(readFile("/proc/self/mountinfo"))) {
     if (contains(line, path)) result.push_back("mount " + line);
   }
