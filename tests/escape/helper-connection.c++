@@ -1,0 +1,168 @@
+#include "tests/escape/helper-connection.h"
+
+#include <capnp/serialize.h>
+#include <errno.h>
+#include <kj/debug.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "tests/support/process.h"
+
+namespace warden::test {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+bool readable(int fd, milliseconds within) {
+  pollfd polled{fd, POLLIN, 0};
+  return poll(&polled, 1, within.count()) == 1;
+}
+
+std::optional<Fd> receiveDescriptor(int connection) {
+  union {
+    cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control{};
+  char byte;
+  iovec vector{&byte, 1};
+  msghdr header{};
+  header.msg_iov = &vector;
+  header.msg_iovlen = 1;
+  header.msg_control = control.bytes;
+  header.msg_controllen = sizeof(control.bytes);
+  if (!readable(connection, milliseconds(2000))) return std::nullopt;
+  if (recvmsg(connection, &header, MSG_CMSG_CLOEXEC) != 1) return std::nullopt;
+  cmsghdr* c = CMSG_FIRSTHDR(&header);
+  if (c == nullptr || c->cmsg_type != SCM_RIGHTS) return std::nullopt;
+  int fd;
+  memcpy(&fd, CMSG_DATA(c), sizeof(int));
+  return Fd(fd);
+}
+
+Reply readReply(Packet& packet) {
+  auto reply = packet.getRoot<schema::HelperReply>();
+  Reply result{reply.which(), reply.getSequence(), "", {}};
+  if (reply.isRefused()) result.text = reply.getRefused().cStr();
+  if (reply.isFailed()) {
+    result.text = kj::str(reply.getFailed().getStep(), ": ", reply.getFailed().getDetail()).cStr();
+  }
+  for (size_t i = 0; i < packet.fdCount(); ++i)
+    result.fds.push_back(packet.takeFd(i));
+  return result;
+}
+
+}  // namespace
+
+HelperConnection HelperConnection::take(const TestServer& server) {
+  std::optional<Fd> helper;
+  bool taken = waitUntil([&]() {
+    try {
+      TestClient client = server.connect();
+      helper = receiveDescriptor(client.fd());
+      return helper.has_value();
+    } catch (const kj::Exception&) {
+      return false;  // nobody listens yet
+    }
+  });
+  KJ_REQUIRE(taken, "the hostile frontend does not answer", server.logs().c_str());
+  return HelperConnection(kj::mv(*helper));
+}
+
+kj::Array<kj::byte> encode(const HelperConnection::Fill& fill) {
+  capnp::MallocMessageBuilder message;
+  fill(message.initRoot<schema::HelperRequest>());
+  return kj::heapArray(capnp::messageToFlatArray(message).asBytes());
+}
+
+void fillCreate(schema::CreateContainer::Builder create, const std::string& id, uint32_t slot) {
+  create.setId(id.c_str());
+  create.setSlot(slot);
+  create.setImageVcapUid(0xffffffff);
+  create.setImageVcapGid(0xffffffff);
+  auto bytes = [](const char* text) {
+    return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text), strlen(text));
+  };
+  auto files = create.getEtcFiles();
+  files.setPasswd(bytes("root:x:0:0::/root:/bin/sh\n"));
+  files.setGroup(bytes("root:x:0:\n"));
+  files.setHosts(bytes("127.0.0.1 localhost\n"));
+  files.setResolvConf(bytes(""));
+  files.setHostname(bytes("hostile\n"));
+}
+
+std::optional<Reply> HelperConnection::call(const Fill& fill, kj::ArrayPtr<const int> fds) {
+  uint64_t number = ++sequence;
+  auto bytes = encode([&](schema::HelperRequest::Builder request) {
+    request.setSequence(number);
+    fill(request);
+  });
+  if (!sendBytes(bytes, fds)) return std::nullopt;
+  for (;;) {
+    auto reply = receive(milliseconds(10000));
+    if (!reply || reply->sequence == number) return reply;
+  }
+}
+
+std::optional<Reply> HelperConnection::hello(uint32_t version) {
+  return call([&](auto request) { request.initHello().setVersion(version); });
+}
+
+std::optional<Reply> HelperConnection::create(const std::string& id, uint32_t slot) {
+  return call([&](auto request) { fillCreate(request.initCreate(), id, slot); });
+}
+
+std::optional<Reply> HelperConnection::destroy(const std::string& id) {
+  return call([&](auto request) { request.initDestroy().setId(id.c_str()); });
+}
+
+bool HelperConnection::sendBytes(kj::ArrayPtr<const kj::byte> bytes, kj::ArrayPtr<const int> fds,
+                                 int flags) {
+  iovec vector{const_cast<kj::byte*>(bytes.begin()), bytes.size()};
+  msghdr header{};
+  header.msg_iov = &vector;
+  header.msg_iovlen = 1;
+  std::vector<char> control(CMSG_SPACE(fds.size() * sizeof(int)));
+  if (fds.size() > 0) {
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    memcpy(CMSG_DATA(c), fds.begin(), fds.size() * sizeof(int));
+  }
+  ssize_t n;
+  do {
+    n = sendmsg(socket, &header, MSG_NOSIGNAL | flags);
+  } while (n < 0 && errno == EINTR);
+  return n == static_cast<ssize_t>(bytes.size());
+}
+
+bool HelperConnection::sendBytes(const std::string& bytes) {
+  return sendBytes(kj::arrayPtr(reinterpret_cast<const kj::byte*>(bytes.data()), bytes.size()));
+}
+
+std::optional<Reply> HelperConnection::receive(milliseconds within) {
+  if (!readable(socket, within)) return std::nullopt;
+  try {
+    KJ_IF_MAYBE (packet, receivePacket(socket)) return readReply(*packet);
+  } catch (const kj::Exception& e) {
+    // A helper that answers with what is no message would be wrong; a closed connection is not.
+    if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
+  }
+  return std::nullopt;
+}
+
+void HelperConnection::drain() {
+  while (readable(socket, milliseconds(300)) && receive(milliseconds(0))) {
+  }
+}
+
+bool HelperConnection::isClosed() {
+  pollfd polled{socket, POLLIN, 0};
+  return poll(&polled, 1, 0) == 1 && (polled.revents & POLLHUP) != 0;
+}
+
+}  // namespace warden::test

@@ -1,0 +1,65 @@
+#pragma once
+// The frontend's end of the connection with the helper, in the hands of a test.
+
+#include <capnp/message.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/packet.h"
+#include "schema/privhelper.capnp.h"
+#include "tests/support/test-server.h"
+
+namespace warden::test {
+
+struct Reply {
+  schema::HelperReply::Which which;
+  uint64_t sequence;
+  std::string text;  // of a refusal; "STEP: DETAIL" of a failure
+  std::vector<Fd> fds;
+};
+
+class HelperConnection {
+public:
+  explicit HelperConnection(Fd socket) : socket(kj::mv(socket)) {}
+
+  static HelperConnection take(const TestServer& server);
+  // From the hostile frontend that runs now. Waits for it.
+
+  using Fill = std::function<void(schema::HelperRequest::Builder)>;
+
+  std::optional<Reply> call(const Fill& fill, kj::ArrayPtr<const int> fds = nullptr);
+  // Sends a request and waits up to 10 s for its reply. None: the helper closed the connection.
+
+  std::optional<Reply> hello(uint32_t version = schema::PROTOCOL_VERSION);
+  std::optional<Reply> create(const std::string& id, uint32_t slot);
+  std::optional<Reply> destroy(const std::string& id);
+
+  bool sendBytes(kj::ArrayPtr<const kj::byte> bytes, kj::ArrayPtr<const int> fds = nullptr,
+                 int flags = 0);
+  // One packet of any content. False: not sent.
+
+  bool sendBytes(const std::string& bytes);
+
+  std::optional<Reply> receive(std::chrono::milliseconds within);
+  // None: nothing came, or the connection is closed.
+
+  void drain();
+  // Reads replies until none comes for 300 ms.
+
+  bool isClosed();
+
+private:
+  Fd socket;
+  uint64_t sequence = 0;
+};
+
+void fillCreate(schema::CreateContainer::Builder create, const std::string& id, uint32_t slot);
+// As a good frontend would.
+
+kj::Array<kj::byte> encode(const HelperConnection::Fill& fill);
+// The bytes of a request's packet.
+
+}  // namespace warden::test

@@ -1,0 +1,55 @@
+// Stands in for warden-frontend in tests of the helper: whoever connects to the server's socket
+// gets the connection with the helper (SCM_RIGHTS), and is then the frontend. The process itself
+// only waits.
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace {
+
+int optionValue(int argc, char** argv, const char* name) {
+  for (int i = 1; i + 1 < argc; ++i) {
+    if (strcmp(argv[i], name) == 0) return atoi(argv[i + 1]);
+  }
+  _exit(2);
+}
+
+void handOver(int connection, int helper) {
+  union {
+    cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control{};
+  char byte = 'h';
+  iovec vector{&byte, 1};
+  msghdr header{};
+  header.msg_iov = &vector;
+  header.msg_iovlen = 1;
+  header.msg_control = control.bytes;
+  header.msg_controllen = sizeof(control.bytes);
+  cmsghdr* c = CMSG_FIRSTHDR(&header);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(c), &helper, sizeof(int));
+  if (sendmsg(connection, &header, MSG_NOSIGNAL) != 1) _exit(3);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  signal(SIGTERM, SIG_DFL);
+  int helper = optionValue(argc, argv, "--helper-fd");
+  int listener = optionValue(argc, argv, "--listen-fd");
+  for (;;) {
+    pollfd polled{listener, POLLIN, 0};
+    if (poll(&polled, 1, -1) < 0) continue;
+    int connection = accept(listener, nullptr, nullptr);
+    if (connection < 0) continue;
+    handOver(connection, helper);
+    close(connection);
+  }
+}

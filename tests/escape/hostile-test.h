@@ -1,0 +1,105 @@
+#pragma once
+// A server whose frontend is the test: what a frontend that was taken over can do to the helper.
+
+#include <gtest/gtest.h>
+
+#include "tests/escape/helper-connection.h"
+#include "tests/support/server-test.h"
+
+namespace warden::test {
+
+constexpr char GOOD_ID[] = "0123456789a";
+
+class HostileFrontendTest : public ::testing::Test {
+protected:
+  void SetUp() override {
+    ServerOptions options;
+    options.config["privhelper.frontend_path"] = WARDEN_BIN_DIR "/warden-hostile-frontend";
+    server.emplace(options);
+    server->launch();
+    helper.emplace(HelperConnection::take(*server));
+    helper->hello();
+    expectGoodService();
+    leaks.emplace(*server);
+  }
+
+  void TearDown() override {
+    if (!server) return;
+    helper->drain();
+    expectGoodService();
+    helper.reset();
+    endFrontend();
+    leaks->expectNothingLeaked();
+    expectCleanStop(*server);
+  }
+
+  // The helper lives and does as it is asked; by a new frontend, when it has dropped the old one.
+  void expectGoodService() {
+    ASSERT_TRUE(isAlive(server->brokerPid())) << server->logs();
+    if (helper->isClosed()) replaceFrontend();
+    auto created = helper->create(GOOD_ID, 0);
+    if (!created) {
+      replaceFrontend();
+      created = helper->create(GOOD_ID, 0);
+    }
+    ASSERT_TRUE(created.has_value()) << server->logs();
+    ASSERT_EQ(created->which, schema::HelperReply::CREATED) << created->text << server->logs();
+    EXPECT_EQ(created->fds.size(), 3u);
+    auto destroyed = helper->destroy(GOOD_ID);
+    ASSERT_TRUE(destroyed.has_value());
+    EXPECT_EQ(destroyed->which, schema::HelperReply::DONE) << destroyed->text;
+  }
+
+  // Everything of the old frontend goes; the next one says hello.
+  void replaceFrontend() {
+    helper.reset();
+    endFrontend();
+    helper.emplace(HelperConnection::take(*server));
+    auto reply = helper->hello();
+    ASSERT_TRUE(reply.has_value());
+    ASSERT_EQ(reply->which, schema::HelperReply::DONE) << reply->text;
+  }
+
+  void endFrontend() {
+    auto before = server->findFrontend();
+    if (before) kill(*before, SIGKILL);
+    ASSERT_TRUE(waitUntil([&]() {
+      auto now = server->findFrontend();
+      return now.has_value() && now != before;
+    })) << server->logs();
+  }
+
+  size_t refusalsLogged() {
+    size_t count = 0;
+    for (const auto& line : splitLines(server->logs())) {
+      if (line.find("\"outcome\":\"refused\"") != std::string::npos) ++count;
+    }
+    return count;
+  }
+
+  // Runs one hostile request; expects that it is refused, and that this is on record.
+  void expectRefused(const HelperConnection::Fill& fill, kj::ArrayPtr<const int> fds = nullptr) {
+    size_t before = refusalsLogged();
+    auto reply = helper->call(fill, fds);
+    ASSERT_TRUE(reply.has_value()) << "no reply";
+    EXPECT_EQ(reply->which, schema::HelperReply::REFUSED) << reply->text;
+    EXPECT_FALSE(reply->text.empty());
+    EXPECT_TRUE(reply->fds.empty());
+    EXPECT_EQ(refusalsLogged(), before + 1) << server->logs();
+  }
+
+  void expectCreateRefused(const std::function<void(schema::CreateContainer::Builder)>& change) {
+    expectRefused([&](schema::HelperRequest::Builder request) {
+      auto create = request.initCreate();
+      fillCreate(create, GOOD_ID, 0);
+      change(create);
+    });
+    EXPECT_TRUE(server->depotEntries().empty());
+  }
+
+  std::optional<TestServer> server;
+  std::optional<HelperConnection> helper;
+  std::optional<LeakCheck> leaks;
+};
+
+}  // namespace warden::test

@@ -1,0 +1,184 @@
+// What survives whose end: frontend, helper, all of it at once; nothing leaks.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <thread>
+
+#include "tests/support/server-test.h"
+
+namespace warden::test {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class RestartTest : public ServerTest {
+protected:
+  void SetUp() override { start(); }
+
+  void makeBusyContainers(int count) {
+    TestClient client = connect();
+    for (int i = 0; i < count; ++i) {
+      std::string handle = client.create();
+      client.spawn(handle, "trap '' TERM; while true; do sleep 1; done", i % 2 == 0);
+      client.spawn(handle, "yes > /tmp/file & sleep 0.2; kill %1; sleep 1000");
+    }
+  }
+
+  void expectWorkingServer() {
+    warmUp(server());
+    takeNewBaseline();
+  }
+};
+
+TEST_F(RestartTest, frontendIsStartedAgainAndItsContainersAreDestroyed) {
+  makeBusyContainers(3);
+  pid_t before = server().frontendPid();
+  kill(before, SIGKILL);
+  ASSERT_TRUE(waitUntil([&]() {
+    auto now = server().findFrontend();
+    return now.has_value() && *now != before;
+  }));
+  server().waitUntilServing();
+  EXPECT_TRUE(connect().list().empty());
+  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+  EXPECT_EQ(server().brokerPid() > 0 && isAlive(server().brokerPid()), true);
+  // TearDown compares with the state before: nothing of the containers may be left.
+}
+
+TEST_F(RestartTest, frontendIsStartedAgainEachTime) {
+  for (int i = 0; i < 4; ++i) {
+    pid_t before = server().frontendPid();
+    makeBusyContainers(1);
+    kill(before, SIGKILL);
+    ASSERT_TRUE(waitUntil(
+        [&]() {
+          auto now = server().findFrontend();
+          return now.has_value() && *now != before;
+        },
+        seconds(20)));
+    server().waitUntilServing();
+  }
+}
+
+TEST_F(RestartTest, frontendKilledWhileItCreatesLeavesNothingHalfMade) {
+  for (int i = 0; i < 5; ++i) {
+    pid_t before = server().frontendPid();
+    {
+      TestClient client = connect();
+      std::vector<TestClient> clients;
+      for (int j = 0; j < 4; ++j) {
+        clients.push_back(connect());
+        clients.back().send(CreateRequest());
+      }
+      std::this_thread::sleep_for(milliseconds(i * 3));
+      kill(before, SIGKILL);
+    }
+    ASSERT_TRUE(waitUntil(
+        [&]() {
+          auto now = server().findFrontend();
+          return now.has_value() && *now != before;
+        },
+        seconds(20)));
+    server().waitUntilServing();
+    EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+  }
+}
+
+TEST_F(RestartTest, everythingKilledIsCleanedAtTheNextStart) {
+  makeBusyContainers(3);
+  auto entries = server().depotEntries();
+  EXPECT_EQ(entries.size(), 3u);
+  server().kill9();
+  server().start();
+  EXPECT_TRUE(connect().list().empty());
+  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+  expectWorkingServer();
+  for (const auto& directory : server().cgroups()) {
+    for (const auto& id : entries)
+      EXPECT_EQ(directory.find(id), std::string::npos) << directory;
+  }
+}
+
+TEST_F(RestartTest, everythingKilledTwiceIsCleanedToo) {
+  for (int i = 0; i < 2; ++i) {
+    makeBusyContainers(2);
+    server().kill9();
+    server().start();
+  }
+  EXPECT_TRUE(connect().list().empty());
+  expectWorkingServer();
+}
+
+TEST_F(RestartTest, brokerKilledEndsTheRestAndIsCleanedAtTheNextStart) {
+  makeBusyContainers(2);
+  auto helpers = server().helperPids();
+  pid_t frontend = server().frontendPid();
+  kill(server().brokerPid(), SIGKILL);
+  server().waitForExit();
+  EXPECT_TRUE(waitUntil([&]() {
+    if (isAlive(frontend)) return false;
+    for (pid_t pid : helpers) {
+      if (isAlive(pid)) return false;
+    }
+    return true;
+  })) << "frontend, launcher or sweeper outlive the broker";
+  server().start();
+  EXPECT_TRUE(connect().list().empty());
+  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+  expectWorkingServer();
+}
+
+TEST_F(RestartTest, launcherKilledEndsTheServerOrIsReplaced) {
+  makeBusyContainers(2);
+  kill(server().launcherPid(), SIGKILL);
+  bool ended = waitUntil([&]() { return !isAlive(server().brokerPid()); }, seconds(5));
+  if (ended) {
+    server().waitForExit();
+    server().start();
+  } else {
+    server().waitUntilServing();
+  }
+  EXPECT_TRUE(waitUntil([&]() { return connect().list().empty(); }));
+  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+  expectWorkingServer();
+}
+
+TEST_F(RestartTest, wshdKilledEndsItsContainerAndNoOther) {
+  TestClient client = connect();
+  std::string doomed = client.create();
+  std::string other = client.create();
+  uint32_t job = client.spawn(doomed, "sleep 1000");
+  kill(server().wshdPid(doomed), SIGKILL);
+  EXPECT_NE(client.link(doomed, job).exit_status(), 0u);
+  EXPECT_EQ(client.output(other, "echo fine"), "fine\n");
+  // Whatever state it is in now, it can be destroyed, or has been.
+  try {
+    client.destroy(doomed);
+  } catch (const ServerError& e) {
+    EXPECT_STREQ(e.what(), "unknown handle");
+  }
+  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().size() == 1; }));
+}
+
+TEST_F(RestartTest, serverStartsOnASocketPathThatADeadOneLeft) {
+  server().kill9();
+  server().start();
+  connect().ping();
+  expectWorkingServer();
+}
+
+TEST_F(RestartTest, wholeProcessGroupKilledIsCleanedAtTheNextStart) {
+  makeBusyContainers(2);
+  pid_t group = server().brokerPid();
+  kill(-group, SIGKILL);
+  server().waitForExit();
+  server().start();
+  EXPECT_TRUE(connect().list().empty());
+  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+  expectWorkingServer();
+}
+
+}  // namespace
+}  // namespace warden::test

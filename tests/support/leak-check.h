@@ -1,0 +1,35 @@
+#pragma once
+// Whether something is left behind: the kernel objects and files of a server as a list of words,
+// compared before and after.
+
+#include <chrono>
+#include <set>
+#include <string>
+
+#include "tests/support/test-server.h"
+
+namespace warden::test {
+
+using Snapshot = std::multiset<std::string>;
+
+Snapshot takeSnapshot(const TestServer& server);
+// One item for each mount (of the test's own mount namespace and of each that a process of the
+// server is in), cgroup directory, network interface, process, open descriptor of helper and
+// frontend, namespace, bound socket and depot entry. Items carry no number that differs between two
+// of a kind.
+
+class LeakCheck {
+public:
+  explicit LeakCheck(const TestServer& server);
+  // Takes what is there now as the state to come back to. To be called when the server has served
+  // one container before, so that what it opens at first use and keeps is there.
+
+  void expectNothingLeaked(std::chrono::milliseconds within = std::chrono::seconds(5)) const;
+  // Fails the test with the difference when the state has not come back in time.
+
+private:
+  const TestServer& server;
+  Snapshot before;
+};
+
+}  // namespace warden::test

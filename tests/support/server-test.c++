@@ -1,0 +1,69 @@
+#include "tests/support/server-test.h"
+
+#include <signal.h>
+
+#include <filesystem>
+#include <iostream>
+
+namespace warden::test {
+
+void warmUp(const TestServer& server) {
+  TestClient client = server.connect();
+  std::string handle = client.create();
+  client.run(handle, "true");
+  client.destroy(handle);
+}
+
+void destroyAll(const TestServer& server) {
+  TestClient client = server.connect();
+  for (const auto& handle : client.list())
+    client.destroy(handle);
+}
+
+void expectNothingRemains(const TestServer& server, std::chrono::milliseconds within) {
+  std::string found;
+  bool nothing = waitUntil(
+      [&]() {
+        found.clear();
+        for (const auto& item : server.remains())
+          found += "  " + item + "\n";
+        return found.empty();
+      },
+      within);
+  EXPECT_TRUE(nothing) << "left behind:\n" << found;
+}
+
+void expectCleanStop(TestServer& server, int signal) {
+  EXPECT_EQ(server.stop(signal), 0) << server.logs();
+  expectNothingRemains(server);
+}
+
+void ServerTest::start(ServerOptions options) {
+  running.emplace(std::move(options));
+  running->start();
+  warmUp(*running);
+  check.emplace(*running);
+}
+
+void ServerTest::startWith(std::map<std::string, std::string> config) {
+  ServerOptions options;
+  options.config = std::move(config);
+  start(std::move(options));
+}
+
+std::string ServerTest::idOf(const std::string& handle) {
+  return std::filesystem::path(connect().info(handle).container_path()).filename();
+}
+
+void ServerTest::TearDown() {
+  if (running && running->brokerPid() > 0) {
+    destroyAll(*running);
+    if (check) check->expectNothingLeaked();
+    expectCleanStop(*running);
+    if (HasFailure()) std::cerr << running->logs();
+  }
+  check.reset();
+  running.reset();
+}
+
+}  // namespace warden::test

@@ -1,0 +1,53 @@
+#pragma once
+// The fixture of tests that run a server of their own: whatever the test did, its end is checked.
+
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "tests/support/leak-check.h"
+#include "tests/support/process.h"
+#include "tests/support/test-client.h"
+#include "tests/support/test-server.h"
+
+namespace warden::test {
+
+class ServerTest : public ::testing::Test {
+protected:
+  void start(ServerOptions options = {});
+  // A server that has made and removed one container before, so that leaks can be told.
+
+  void startWith(std::map<std::string, std::string> config);
+
+  TestServer& server() { return *running; }
+  TestClient connect() { return running->connect(); }
+
+  std::string idOf(const std::string& handle);
+  // The container's id, from Info's container_path.
+
+  void takeNewBaseline() { check.emplace(*running); }
+  // After a restart of the server or of its frontend.
+
+  void TearDown() override;
+  // Destroys all containers, expects that nothing is left, stops the server, expects 0 as its exit
+  // status and again that nothing is left. A server that the test has stopped is not looked at
+  // again.
+
+private:
+  std::optional<TestServer> running;
+  std::optional<LeakCheck> check;
+};
+
+void warmUp(const TestServer& server);
+// Creates a container, runs a job, destroys it.
+
+void destroyAll(const TestServer& server);
+
+void expectCleanStop(TestServer& server, int signal = SIGTERM);
+// Stops; expects exit status 0 and that no process, cgroup, mount or directory of a container is
+// left.
+
+void expectNothingRemains(const TestServer& server,
+                          std::chrono::milliseconds within = std::chrono::seconds(5));
+
+}  // namespace warden::test

@@ -1,0 +1,44 @@
+# What the tests that run a whole server share. Included by each folder that needs it.
+include_guard(GLOBAL)
+
+add_library(warden_test_support STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/leak-check.c++
+  ${CMAKE_CURRENT_LIST_DIR}/process.c++
+  ${CMAKE_CURRENT_LIST_DIR}/server-test.c++
+  ${CMAKE_CURRENT_LIST_DIR}/test-client.c++
+  ${CMAKE_CURRENT_LIST_DIR}/test-image.c++
+  ${CMAKE_CURRENT_LIST_DIR}/test-server.c++)
+target_link_libraries(warden_test_support PUBLIC warden_schema_client warden_base GTest::gtest
+                                                 CapnProto::kj Threads::Threads)
+target_compile_definitions(warden_test_support PUBLIC
+  WARDEN_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" WARDEN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+
+# The programs that a server test starts; those of rooms that are not in this tree are left out.
+set(WARDEN_SERVER_PROGRAMS)
+foreach(program warden-privhelper warden-frontend warden-wshd warden)
+  if(TARGET ${program})
+    list(APPEND WARDEN_SERVER_PROGRAMS ${program})
+  endif()
+endforeach()
+
+# warden_server_test(NAME LABEL TIMEOUT sources... LIBS libraries...): an executable that starts
+# servers. One runs at a time, so that what one leaves behind is not laid at another's door.
+function(warden_server_test name label timeout)
+  cmake_parse_arguments(PARSE_ARGV 3 ARG "" "" "LIBS")
+  add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE warden_test_support ${ARG_LIBS} GTest::gtest)
+  if(WARDEN_SERVER_PROGRAMS)
+    add_dependencies(${name} ${WARDEN_SERVER_PROGRAMS})
+  endif()
+  add_test(NAME ${label}-${name} COMMAND ${name})
+  set_tests_properties(${label}-${name} PROPERTIES
+    LABELS ${label} TIMEOUT ${timeout} RESOURCE_LOCK warden-server FIXTURES_REQUIRED warden-servers)
+endfunction()
+
+# Runs when all of the above have run, whatever came of them.
+add_executable(leaks-at-end ${CMAKE_CURRENT_LIST_DIR}/leaks-at-end.c++)
+target_link_libraries(leaks-at-end PRIVATE warden_test_support)
+add_test(NAME leaks-at-end COMMAND leaks-at-end)
+set_tests_properties(leaks-at-end PROPERTIES
+  LABELS "integration;escape;stress" TIMEOUT 60 RESOURCE_LOCK warden-server
+  FIXTURES_CLEANUP warden-servers)

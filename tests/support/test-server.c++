@@ -1,0 +1,363 @@
+#include "tests/support/test-server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <kj/debug.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <iostream>
+#include <set>
+#include <sstream>
+
+#include "tests/support/process.h"
+#include "tests/support/test-image.h"
+
+namespace warden::test {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr uint32_t IDS_PER_SLOT = 65536;
+constexpr uint32_t MOST_SLOTS = 256;
+constexpr uint32_t MARKED_RANGES = 100;  // of MOST_SLOTS containers each, below 2^31
+constexpr char MARK[] = "WARDEN_TEST_INSTANCE";
+
+// Different for servers that live at the same time, also in other test programs.
+uint32_t nextInstance() {
+  static std::atomic<uint32_t> counter{0};
+  return getpid() * 16 + counter++ % 16;
+}
+
+std::string makeDirectory() {
+  std::string pattern =
+      testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-XXXXXX";
+  if (mkdtemp(pattern.data()) == nullptr) KJ_FAIL_SYSCALL("mkdtemp", errno, pattern.c_str());
+  fs::permissions(pattern, fs::perms(0755));
+  fs::create_directory(pattern + "/depot");
+  return pattern;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::vector<std::string> cgroupHierarchies() {
+  std::vector<std::string> result;
+  for (const auto& line : splitLines(readFile("/proc/self/mounts"))) {
+    std::istringstream fields(line);
+    std::string source, target, type;
+    fields >> source >> target >> type;
+    if (type == "cgroup" || type == "cgroup2") result.push_back(target);
+  }
+  return result;
+}
+
+int exitStatusOf(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace
+
+std::string testDirectory() {
+  const char* chosen = getenv("WARDEN_TEST_DIR");
+  return chosen == nullptr ? "/var/tmp" : chosen;
+}
+
+TestServer::TestServer(ServerOptions optionsParam) : options(kj::mv(optionsParam)) {
+  KJ_REQUIRE(geteuid() == 0, "these tests need root: they start a container server");
+  KJ_REQUIRE(options.slots <= MOST_SLOTS);
+  // Processes whose parent is killed become children of the test, so that none gets lost.
+  KJ_SYSCALL(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+  if (options.image.empty()) options.image = busyboxImage();
+  path = makeDirectory();
+  uint32_t instance = nextInstance();
+  cgroup = CGROUP_PREFIX + std::to_string(getpid()) + "-" + std::to_string(instance % 16);
+  idRange = 0x10000000 + instance % MARKED_RANGES * MOST_SLOTS * IDS_PER_SLOT;
+  uidPool = 20000 + instance % MARKED_RANGES * MOST_SLOTS;
+  writeConfig();
+}
+
+TestServer::~TestServer() noexcept(false) {
+  if (broker > 0 && isAlive(broker)) {
+    kill(broker, SIGTERM);
+    if (!waitUntil([&]() { return !isAlive(broker); })) std::cerr << "the server did not stop\n";
+  }
+  waitUntil([&]() {
+    for (pid_t pid : ourProcesses())
+      kill(pid, SIGKILL);
+    reapOrphans();
+    return ourProcesses().empty();
+  });
+  if (broker > 0) waitpid(broker, nullptr, WNOHANG);
+  removeCgroups();
+  runProgram({"/bin/rm", "-rf", "--one-file-system", "--", path});
+}
+
+void TestServer::writeConfig() {
+  std::map<std::string, std::string> all = {
+      {"server.unix_domain_path", socketPath()},
+      {"server.unix_domain_permissions", "0777"},
+      {"server.container_rootfs_path", options.image},
+      {"server.container_depot_path", depotPath()},
+      {"logging.level", "debug"},
+      {"logging.file", logPath()},
+      {"user.pool_start_uid", std::to_string(uidPool)},
+      {"user.pool_size", std::to_string(options.slots)},
+      {"privhelper.id_range_start", std::to_string(idRange)},
+      {"privhelper.cgroup_parent", cgroup},
+  };
+  for (const auto& [key, value] : options.config)
+    all[key] = value;
+
+  std::map<std::string, std::string> sections;
+  for (const auto& [key, value] : all) {
+    size_t dot = key.find('.');
+    KJ_REQUIRE(dot != std::string::npos, "not section.key", key.c_str());
+    if (!value.empty()) {
+      sections[key.substr(0, dot)] += "  " + key.substr(dot + 1) + ": " + value + "\n";
+    }
+  }
+  std::string text;
+  for (const auto& [section, lines] : sections)
+    text += section + ":\n" + lines;
+  writeFile(configPath(), text);
+}
+
+pid_t TestServer::launch() {
+  KJ_REQUIRE(broker < 0, "the server runs");
+  KJ_REQUIRE(access(options.helper.c_str(), X_OK) == 0, "no such program", options.helper.c_str());
+  std::string mark = MARK + ("=" + path);
+  std::vector<std::string> environment{mark};
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    environment.push_back(*variable);
+  }
+  for (const auto& [name, value] : options.environment)
+    environment.push_back(name + "=" + value);
+  std::vector<char*> envp;
+  for (auto& variable : environment)
+    envp.push_back(variable.data());
+  envp.push_back(nullptr);
+  std::string config = configPath();
+  const char* argv[] = {options.helper.c_str(), "--config", config.c_str(), nullptr};
+
+  pid_t test = getpid();
+  KJ_SYSCALL(broker = fork());
+  if (broker == 0) {
+    // A session of its own, so that signals to the group reach the server as a whole and nothing
+    // else; and an orderly end when the test dies.
+    setsid();
+    prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+    if (getppid() != test) _exit(126);
+    int null = open("/dev/null", O_RDONLY);
+    int out = open((path + "/stderr").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+    if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) _exit(126);
+    close(null);
+    close(out);
+    execve(argv[0], const_cast<char**>(argv), envp.data());
+    _exit(127);
+  }
+  return broker;
+}
+
+void TestServer::start() {
+  launch();
+  waitUntilServing();
+}
+
+void TestServer::waitUntilServing(std::chrono::milliseconds timeout) {
+  std::string last = "no answer yet";
+  bool serving = waitUntil(
+      [&]() {
+        if (!isAlive(broker)) return true;
+        try {
+          TestClient client = connect();
+          client.setTimeout(std::chrono::seconds(2));
+          client.ping();
+          last.clear();
+          return true;
+        } catch (const std::exception& e) {
+          last = e.what();
+        } catch (const kj::Exception& e) {
+          last = e.getDescription().cStr();
+        }
+        return false;
+      },
+      timeout);
+  KJ_REQUIRE(serving && last.empty(), "the server does not serve", last.c_str(), logs().c_str());
+  ourProcesses();
+}
+
+int TestServer::stop(int signal) {
+  KJ_SYSCALL(kill(broker, signal));
+  return waitForExit();
+}
+
+int TestServer::waitForExit(std::chrono::milliseconds timeout) {
+  int status = 0;
+  bool ended = waitUntil([&]() { return waitpid(broker, &status, WNOHANG) == broker; }, timeout);
+  KJ_REQUIRE(ended, "the server did not end in time", logs().c_str());
+  broker = -1;
+  reapOrphans();
+  return exitStatusOf(status);
+}
+
+void TestServer::kill9() {
+  // Stopped first, so that none sees the end of another and acts on it.
+  std::vector<pid_t> pids = helperPids();
+  if (auto frontend = findFrontend()) pids.push_back(*frontend);
+  ourProcesses();
+  for (int signal : {SIGSTOP, SIGKILL}) {
+    for (pid_t pid : pids)
+      kill(pid, signal);
+  }
+  waitForExit();
+  bool gone = waitUntil([&]() {
+    reapOrphans();
+    return std::none_of(pids.begin(), pids.end(), isAlive);
+  });
+  KJ_REQUIRE(gone, "SIGKILL did not end the server");
+}
+
+std::vector<pid_t> TestServer::helperPids() const {
+  std::vector<pid_t> result;
+  for (pid_t pid : ourProcesses()) {
+    if (runsProgram(pid, options.helper)) result.push_back(pid);
+  }
+  return result;
+}
+
+std::optional<pid_t> TestServer::findFrontend() const {
+  auto set = options.config.find("privhelper.frontend_path");
+  std::string program = set == options.config.end()
+                            ? fs::path(options.helper).replace_filename("warden-frontend").string()
+                            : set->second;
+  for (pid_t pid : ourProcesses()) {
+    // The launcher's child runs the helper's program until exec.
+    if (runsProgram(pid, program)) return pid;
+  }
+  return std::nullopt;
+}
+
+pid_t TestServer::frontendPid() const {
+  auto pid = findFrontend();
+  KJ_REQUIRE(pid.has_value(), "no frontend runs", logs().c_str());
+  return *pid;
+}
+
+pid_t TestServer::launcherPid() const {
+  return std::stoi(statusField(frontendPid(), "PPid"));
+}
+
+pid_t TestServer::wshdPid(const std::string& id) const {
+  return std::stoi(readFile(depotPath() + "/" + id + "/run/wshd.pid"));
+}
+
+bool TestServer::belongsToUs(pid_t pid) const {
+  std::string process = "/proc/" + std::to_string(pid);
+  auto environment = tryReadFile(process + "/environ");
+  if (environment && contains(*environment, MARK + ("=" + path))) return true;
+  auto cgroups = tryReadFile(process + "/cgroup");
+  if (cgroups && contains(*cgroups, "/" + cgroup)) return true;
+  std::istringstream uids(statusField(pid, "Uid"));
+  uint64_t uid = 0;
+  uids >> uid;
+  return (uid >= idRange && uid < uint64_t(idRange) + MOST_SLOTS * IDS_PER_SLOT) ||
+         (uid >= uidPool && uid < uidPool + MOST_SLOTS);
+}
+
+std::vector<pid_t> TestServer::ourProcesses() const {
+  std::set<pid_t> ours;
+  if (broker > 0 && isAlive(broker)) {
+    ours.insert(broker);
+    for (pid_t pid : descendants(broker))
+      ours.insert(pid);
+  }
+  for (pid_t pid : allProcesses()) {
+    if (ours.count(pid) == 0 && pid != getpid() && isAlive(pid) && belongsToUs(pid)) {
+      ours.insert(pid);
+    }
+  }
+  return {ours.begin(), ours.end()};
+}
+
+// Orphans are ours to reap, because the test is their subreaper.
+void TestServer::reapOrphans() const {
+  auto children = tryReadFile("/proc/self/task/" + std::to_string(getpid()) + "/children");
+  if (!children) return;
+  std::istringstream list(*children);
+  for (pid_t pid; list >> pid;) {
+    if (pid != broker && !isAlive(pid)) waitpid(pid, nullptr, WNOHANG);
+  }
+}
+
+std::string TestServer::logs() const {
+  return "--- " + logPath() + "\n" + tryReadFile(logPath()).value_or("(none)\n") +
+         "--- stdout and stderr\n" + tryReadFile(path + "/stderr").value_or("(none)\n");
+}
+
+std::vector<std::string> TestServer::cgroups() const {
+  std::vector<std::string> result;
+  for (const auto& hierarchy : cgroupHierarchies()) {
+    fs::path top = fs::path(hierarchy) / cgroup;
+    std::error_code error;
+    if (!fs::exists(top, error)) continue;
+    result.push_back(top);
+    for (fs::recursive_directory_iterator i(top, error), end; i != end; i.increment(error)) {
+      if (i->is_directory(error)) result.push_back(i->path());
+    }
+  }
+  return result;
+}
+
+void TestServer::removeCgroups() {
+  auto directories = cgroups();
+  // Deepest first.
+  std::sort(directories.rbegin(), directories.rend());
+  for (const auto& directory : directories)
+    rmdir(directory.c_str());
+}
+
+std::vector<std::string> TestServer::depotEntries() const {
+  std::vector<std::string> result;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(depotPath(), error)) {
+    std::string name = entry.path().filename();
+    if (name[0] != '.') {
+      result.push_back(name);
+      continue;
+    }
+    // The server's own: what counts is what it holds.
+    for (const auto& below : fs::directory_iterator(entry.path(), error)) {
+      result.push_back(name + "/" + below.path().filename().string());
+    }
+  }
+  std::sort(result.begin(), result.end());
+  return result;
+}
+
+std::vector<std::string> TestServer::remains() const {
+  reapOrphans();
+  std::vector<std::string> result;
+  for (pid_t pid : ourProcesses()) {
+    result.push_back("process " + std::to_string(pid) + " " + statusField(pid, "Name"));
+  }
+  for (const auto& directory : cgroups())
+    result.push_back("cgroup " + directory);
+  for (const auto& entry : depotEntries())
+    result.push_back("depot entry " + entry);
+  for (const auto& line : splitLines(readFile("/proc/self/mountinfo"))) {
+    if (contains(line, path)) result.push_back("mount " + line);
+  }
+  return result;
+}
+
+}  // namespace warden::test
