@@ -55,8 +55,8 @@ class HelperClient {
  private:
   PacketLink link;
   ReplyTable replies;
-  kj::Promise<Packet> greeting;
   kj::Maybe<kj::Exception> lost;
+  kj::Promise<Packet> greeting;
 
   kj::Promise<Packet> greet();
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence);

@@ -57,7 +57,7 @@ void Registry::setGraceAlarm(kj::TimePoint when) {
 void Registry::graceAlarmRings() {
   graceAlarm = nullptr;
   auto now = services.timer.now();
-  kj::Maybe<kj::TimePoint> next;
+  std::optional<kj::TimePoint> next;
   kj::Vector<kj::Own<Container>> expired;
   for (auto& [handle, entry] : entries) {
     KJ_IF_MAYBE (since, entry.unreferencedSince) {
@@ -66,11 +66,7 @@ void Registry::graceAlarmRings() {
         expired.add(kj::addRef(*entry.container));
         entry.unreferencedSince = nullptr;
       } else {
-        KJ_IF_MAYBE (n, next) {
-          next = kj::min(*n, deadline);
-        } else {
-          next = deadline;
-        }
+        next = next ? kj::min(*next, deadline) : deadline;
       }
     }
   }
@@ -78,9 +74,9 @@ void Registry::graceAlarmRings() {
     spdlog::info("container {}: its grace time is over", container->id().text().cStr());
     tasks.add(kj::evalNow([&]() { return destroy(*container); }).catch_([](kj::Exception&&) {}));
   }
-  KJ_IF_MAYBE (n, next) {
+  if (next) {
     // This runs inside of the promise that the new alarm replaces.
-    auto when = *n;
+    auto when = *next;
     tasks.add(kj::evalLater([this, when]() { setGraceAlarm(when); }));
   }
 }

@@ -34,6 +34,7 @@ SyslogSocket::SyslogSocket(const std::optional<std::string>& path) {
   KJ_REQUIRE(target.size() < sizeof(address.sun_path), "server.syslog_socket is too long");
   memcpy(address.sun_path, target.c_str(), target.size() + 1);
   int fd;
+  tzset();  // reads its file once, before the sandbox closes
   KJ_SYSCALL(fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   socket = Fd(fd);
 }

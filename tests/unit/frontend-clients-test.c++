@@ -1,0 +1,221 @@
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <kj/async-unix.h>
+#include <kj/debug.h>
+#include <sys/socket.h>
+
+#include "frontend/client-error.h"
+#include "frontend/helper-client.h"
+#include "frontend/wshd-client.h"
+#include "schema/privhelper.capnp.h"
+#include "schema/wshd.capnp.h"
+
+namespace warden::frontend {
+namespace {
+
+class ClientsTest : public ::testing::Test, protected WshdClient::Listener {
+ protected:
+  ~ClientsTest() noexcept override = default;
+
+  kj::UnixEventPort port;
+  kj::EventLoop loop{port};
+  kj::WaitScope scope{loop};
+  SocketPair sockets = makePacketPair();
+  std::vector<std::pair<uint32_t, uint32_t>> exits;
+
+  void jobExited(uint32_t jobId, uint32_t status) override { exits.emplace_back(jobId, status); }
+
+  Packet receive() { return KJ_ASSERT_NONNULL(receivePacket(sockets.right)); }
+
+  uint64_t receiveFromHelperClient() {
+    auto packet = receive();
+    return packet.getRoot<schema::HelperRequest>().getSequence();
+  }
+
+  template <typename Fill>
+  void reply(uint64_t sequence, Fill&& fill) {
+    capnp::MallocMessageBuilder message;
+    auto root = message.initRoot<schema::HelperReply>();
+    root.setSequence(sequence);
+    fill(root);
+    sendPacket(sockets.right, message);
+  }
+
+  template <typename Fill>
+  void wshdSays(uint64_t sequence, kj::ArrayPtr<const int> fds, Fill&& fill) {
+    capnp::MallocMessageBuilder message;
+    auto root = message.initRoot<schema::WshdMessage>();
+    root.setSequence(sequence);
+    fill(root);
+    sendPacket(sockets.right, message, fds);
+  }
+
+  template <typename T>
+  std::string errorOf(kj::Promise<T>&& promise) {
+    std::string text = "no error";
+    promise
+        .then([](T&&) {},
+              [&](kj::Exception&& reason) {
+                text = std::string(isClientError(reason) ? "client: " : "internal: ") +
+                       reason.getDescription().cStr();
+              })
+        .wait(scope);
+    return text;
+  }
+
+  JobStart start(uint32_t id) {
+    return JobStart{id,      10000,   10000,
+                    nullptr, false,   "/",
+                    nullptr, nullptr, makeSealedMemfd("script", nullptr)};
+  }
+};
+
+TEST_F(ClientsTest, helperClientGreetsFirst) {
+  HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
+  auto packet = receive();
+  auto request = packet.getRoot<schema::HelperRequest>();
+  ASSERT_TRUE(request.isHello());
+  EXPECT_EQ(request.getHello().getVersion(), uint32_t{schema::PROTOCOL_VERSION});
+}
+
+TEST_F(ClientsTest, helperClientMatchesRepliesThatComeInAnotherOrder) {
+  HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
+  auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
+  receiveFromHelperClient();
+  auto first = client.destroy(ContainerId::fromNumber(1));
+  auto second = client.destroy(ContainerId::fromNumber(2));
+  auto firstNumber = receiveFromHelperClient();
+  auto secondNumber = receiveFromHelperClient();
+  EXPECT_NE(firstNumber, secondNumber);
+  reply(secondNumber, [](auto root) { root.setDone(); });
+  second.wait(scope);
+  EXPECT_FALSE(first.poll(scope));
+  reply(firstNumber, [](auto root) { root.setDone(); });
+  first.wait(scope);
+}
+
+TEST_F(ClientsTest, helperClientTellsClientsWhatFailedButNotWhatWasRefused) {
+  HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
+  auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
+  receiveFromHelperClient();
+  auto failing = client.create(ContainerId::fromNumber(1), 0, nullptr, EtcFiles());
+  reply(receiveFromHelperClient(), [](auto root) {
+    auto failed = root.initFailed();
+    failed.setStep("mount overlay");
+    failed.setErrno(ENOSPC);
+    failed.setDetail("upper layer");
+  });
+  EXPECT_EQ(errorOf(kj::mv(failing)),
+            "client: could not create the container: mount overlay: No space left on device (upper "
+            "layer)");
+  auto refused = client.create(ContainerId::fromNumber(1), 0, nullptr, EtcFiles());
+  reply(receiveFromHelperClient(), [](auto root) { root.setRefused("slot in use"); });
+  EXPECT_EQ(errorOf(kj::mv(refused)).find("internal: "), 0u);
+}
+
+TEST_F(ClientsTest, helperClientFailsACreatedReplyWithoutDescriptors) {
+  HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
+  auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
+  receiveFromHelperClient();
+  auto created = client.create(ContainerId::fromNumber(1), 0, nullptr, EtcFiles());
+  reply(receiveFromHelperClient(), [](auto root) { root.initCreated(); });
+  EXPECT_EQ(errorOf(kj::mv(created)).find("internal: "), 0u);
+}
+
+TEST_F(ClientsTest, helperClientFailsEverythingWhenTheHelperIsGone) {
+  HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
+  auto running = client.run();
+  auto pending = client.create(ContainerId::fromNumber(1), 0, nullptr, EtcFiles());
+  sockets.right = nullptr;
+  bool rejected = false;
+  running.then([]() {}, [&](kj::Exception&&) { rejected = true; }).wait(scope);
+  EXPECT_TRUE(rejected);
+  EXPECT_EQ(errorOf(kj::mv(pending)).find("client: the privileged helper has gone"), 0u);
+  auto later = client.create(ContainerId::fromNumber(1), 0, nullptr, EtcFiles());
+  EXPECT_EQ(errorOf(kj::mv(later)).find("client: the privileged helper has gone"), 0u);
+}
+
+TEST_F(ClientsTest, helperClientFailsWhenTheGreetingIsRefused) {
+  HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
+  auto running = client.run();
+  reply(receiveFromHelperClient(), [](auto root) { root.setRefused("version 1, not 2"); });
+  bool rejected = false;
+  running.then([]() {}, [&](kj::Exception&&) { rejected = true; }).wait(scope);
+  EXPECT_TRUE(rejected);
+}
+
+TEST_F(ClientsTest, clientsQueueWhatTheSocketDoesNotTake) {
+  WshdClient client(port, port.getTimer(), kj::mv(sockets.left), *this);
+  auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
+  constexpr uint32_t COUNT = 5000;
+  for (uint32_t i = 1; i <= COUNT; ++i)
+    client.forget(i);
+  setNonblocking(sockets.right);
+  for (uint32_t i = 1; i <= COUNT;) {
+    KJ_IF_MAYBE (packet, receivePacket(sockets.right)) {
+      ASSERT_EQ(packet->getRoot<schema::WshdRequest>().getForget(), i);
+      ++i;
+    } else {
+      port.getTimer().afterDelay(1 * kj::MILLISECONDS).wait(scope);
+    }
+  }
+}
+
+TEST_F(ClientsTest, wshdClientReportsExitsAndFailures) {
+  WshdClient client(port, port.getTimer(), kj::mv(sockets.left), *this);
+  auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
+  auto spawning = client.spawn(start(5));
+  auto packet = receive();
+  auto request = packet.getRoot<schema::WshdRequest>();
+  ASSERT_TRUE(request.isSpawn());
+  EXPECT_EQ(packet.fdCount(), 1u);
+  wshdSays(request.getSequence(), nullptr, [](auto root) {
+    auto failed = root.initFailed();
+    failed.setStep("chdir");
+    failed.setErrno(ENOENT);
+  });
+  EXPECT_EQ(errorOf(kj::mv(spawning)),
+            "client: could not start the job: chdir: No such file or directory");
+  wshdSays(0, nullptr, [](auto root) {
+    auto job = root.initExited();
+    job.setJobId(5);
+    job.setExitCode(3);
+  });
+  wshdSays(0, nullptr, [](auto root) {
+    auto job = root.initExited();
+    job.setJobId(6);
+    job.setSignal(9);
+  });
+  while (exits.size() < 2)
+    port.getTimer().afterDelay(1 * kj::MILLISECONDS).wait(scope);
+  EXPECT_EQ(exits[0], std::make_pair(5u, 3u));
+  EXPECT_EQ(exits[1], std::make_pair(6u, 255u));
+}
+
+TEST_F(ClientsTest, wshdClientRefusesADescriptorThatIsNoPipe) {
+  WshdClient client(port, port.getTimer(), kj::mv(sockets.left), *this);
+  auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
+  auto spawning = client.spawn(start(5));
+  auto packet = receive();
+  int fds[] = {packet.takeFd(0).release(), 0};
+  fds[1] = fds[0];
+  wshdSays(packet.getRoot<schema::WshdRequest>().getSequence(), fds,
+           [](auto root) { root.setSpawned(2); });
+  EXPECT_EQ(errorOf(kj::mv(spawning)).find("internal: "), 0u);
+  close(fds[0]);
+}
+
+TEST_F(ClientsTest, wshdClientEndsOnNonsense) {
+  WshdClient client(port, port.getTimer(), kj::mv(sockets.left), *this);
+  auto running = client.run();
+  auto spawning = client.spawn(start(5));
+  ASSERT_EQ(send(sockets.right, "garbage", 7, 0), 7);
+  bool rejected = false;
+  running.then([]() {}, [&](kj::Exception&&) { rejected = true; }).wait(scope);
+  EXPECT_TRUE(rejected);
+  EXPECT_EQ(errorOf(kj::mv(spawning)).find("client: the container's first process"), 0u);
+  client.forget(5);  // without effect, and without an error
+}
+
+}  // namespace
+}  // namespace warden::frontend

@@ -1,0 +1,298 @@
+#include "tests/unit/frontend-test-peer.h"
+
+#include <capnp/message.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <kj/debug.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/pidfd.h"
+#include "schema/privhelper.capnp.h"
+#include "schema/wshd.capnp.h"
+
+namespace warden::frontend {
+
+TemporaryDirectory::TemporaryDirectory() {
+  char pattern[] = "/tmp/warden-test-XXXXXX";
+  KJ_REQUIRE(mkdtemp(pattern) != nullptr);
+  name = pattern;
+}
+
+TemporaryDirectory::~TemporaryDirectory() {
+  std::filesystem::remove_all(name);
+}
+
+Fd TemporaryDirectory::open() const {
+  int fd;
+  KJ_SYSCALL(fd = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return Fd(fd);
+}
+
+void TemporaryDirectory::write(const std::string& file, const std::string& content) const {
+  auto path = name + "/" + file;
+  int fd;
+  KJ_SYSCALL(fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  Fd owned(fd);
+  writeAll(fd, kj::arrayPtr(content.data(), content.size()).asBytes());
+}
+
+void TemporaryDirectory::makeDirectory(const std::string& directory) const {
+  std::filesystem::create_directories(name + "/" + directory);
+}
+
+std::vector<std::string> TemporaryDirectory::list() const {
+  std::vector<std::string> names;
+  for (auto& entry : std::filesystem::recursive_directory_iterator(name)) {
+    names.push_back(entry.path().filename());
+  }
+  return names;
+}
+
+// -- wshd
+
+WshdPeer::WshdPeer(Fd socketParam) : socket(kj::mv(socketParam)), thread([this]() { serve(); }) {}
+
+WshdPeer::~WshdPeer() {
+  killJobs();
+  shutdown(socket, SHUT_RDWR);
+  thread.join();
+  for (auto& reaper : reapers)
+    reaper.join();
+}
+
+void WshdPeer::killJobs() {
+  std::lock_guard lock(mutex);
+  for (auto& [id, pid] : running)
+    kill(-pid, SIGKILL);
+}
+
+void WshdPeer::serve() {
+  for (;;) {
+    if (kj::runCatchingExceptions(
+            [&]() { handle(KJ_ASSERT_NONNULL(receivePacket(socket))); }) != nullptr) {
+      return;
+    }
+  }
+}
+
+void WshdPeer::reply(capnp::MessageBuilder& message, kj::ArrayPtr<const int> fds) {
+  kj::runCatchingExceptions([&]() { sendPacket(socket, message, fds); });
+}
+
+void WshdPeer::replyDone(uint64_t sequence) {
+  capnp::MallocMessageBuilder message;
+  auto root = message.initRoot<schema::WshdMessage>();
+  root.setSequence(sequence);
+  root.setDone();
+  reply(message);
+}
+
+void WshdPeer::handle(Packet packet) {
+  auto request = packet.getRoot<schema::WshdRequest>();
+  std::lock_guard lock(mutex);
+  switch (request.which()) {
+    case schema::WshdRequest::SPAWN:
+      return spawn(packet);
+    case schema::WshdRequest::SIGNAL_ALL:
+      for (auto& [id, pid] : running)
+        kill(-pid, request.getSignalAll());
+      break;
+    case schema::WshdRequest::SIGNAL_JOB: {
+      auto found = running.find(request.getSignalJob().getJobId());
+      if (found != running.end()) kill(-found->second, request.getSignalJob().getSignal());
+      break;
+    }
+    case schema::WshdRequest::FORGET:
+      ++forgetCount;
+      break;
+    default:
+      break;
+  }
+  replyDone(request.getSequence());
+}
+
+void WshdPeer::spawn(Packet& packet) {
+  auto request = packet.getRoot<schema::WshdRequest>();
+  auto job = request.getSpawn();
+  auto script = packet.takeFd(0);
+  auto out = makePipe();
+  auto err = makePipe();
+  std::vector<std::string> environment;
+  for (auto entry : job.getEnvironment()) {
+    environment.emplace_back(entry.asChars().begin(), entry.size());
+  }
+  std::vector<char*> pointers;
+  for (auto& entry : environment)
+    pointers.push_back(entry.data());
+  pointers.push_back(nullptr);
+  capnp::MallocMessageBuilder message;
+  auto root = message.initRoot<schema::WshdMessage>();
+  root.setSequence(request.getSequence());
+  for (auto limit : job.getLimits()) {
+    if (limit.getResource() == RLIMIT_FSIZE && !limit.getClamp() && limit.getValue() == 4711) {
+      root.initFailed().setStep("setrlimit fsize");
+      root.getFailed().setErrno(EPERM);
+      return reply(message);
+    }
+  }
+
+  pid_t pid = fork();
+  if (pid == 0) {
+    setsid();
+    dup2(script, 0);
+    dup2(out.writeEnd, 1);
+    dup2(err.writeEnd, 2);
+    execle("/bin/sh", "sh", nullptr, pointers.data());
+    _exit(127);
+  }
+  uint32_t id = job.getJobId();
+  running[id] = pid;
+  root.setSpawned(pid);
+  int fds[] = {out.readEnd, err.readEnd};
+  reply(message, fds);
+  reapers.emplace_back([this, id, pid]() {
+    int status;
+    waitpid(pid, &status, 0);
+    std::lock_guard lock(mutex);
+    running.erase(id);
+    capnp::MallocMessageBuilder event;
+    auto exited = event.initRoot<schema::WshdMessage>().initExited();
+    exited.setJobId(id);
+    if (WIFEXITED(status)) {
+      exited.setExitCode(WEXITSTATUS(status));
+    } else {
+      exited.setSignal(WTERMSIG(status));
+    }
+    reply(event);
+  });
+}
+
+// -- the helper
+
+HelperPeer::HelperPeer(Fd socketParam, const TemporaryDirectory& depot)
+    : socket(kj::mv(socketParam)), depot(depot), thread([this]() { serve(); }) {}
+
+HelperPeer::~HelperPeer() {
+  shutdown(socket, SHUT_RDWR);
+  thread.join();
+  killFirstProcesses();
+}
+
+void HelperPeer::killFirstProcesses() {
+  std::lock_guard lock(mutex);
+  for (auto& [id, container] : created) {
+    container.wshd = nullptr;
+    if (container.pid < 0) continue;
+    kill(container.pid, SIGKILL);
+    waitpid(container.pid, nullptr, 0);
+    container.pid = -1;
+  }
+}
+
+std::vector<uint32_t> HelperPeer::slots() {
+  std::lock_guard lock(mutex);
+  return usedSlots;
+}
+
+size_t HelperPeer::containers() {
+  std::lock_guard lock(mutex);
+  return created.size();
+}
+
+int HelperPeer::forgotten() {
+  std::lock_guard lock(mutex);
+  int count = 0;
+  for (auto& [id, container] : created) {
+    if (container.wshd) count += container.wshd->forgotten();
+  }
+  return count;
+}
+
+void HelperPeer::serve() {
+  kj::runCatchingExceptions([&]() {
+    for (;;) {
+      auto packet = KJ_ASSERT_NONNULL(receivePacket(socket));
+      auto request = packet.getRoot<schema::HelperRequest>();
+      if (request.isCreate()) {
+        create(packet);
+      } else if (request.isDestroy()) {
+        destroy(packet);
+      } else {
+        capnp::MallocMessageBuilder message;
+        auto reply = message.initRoot<schema::HelperReply>();
+        reply.setSequence(request.getSequence());
+        reply.setDone();
+        sendPacket(socket, message);
+      }
+    }
+  });
+}
+
+void HelperPeer::create(Packet& packet) {
+  usleep(createDelayMs * 1000);
+  auto request = packet.getRoot<schema::HelperRequest>();
+  capnp::MallocMessageBuilder message;
+  auto reply = message.initRoot<schema::HelperReply>();
+  reply.setSequence(request.getSequence());
+  std::string id = request.getCreate().getId().cStr();
+  std::lock_guard lock(mutex);
+  usedSlots.push_back(request.getCreate().getSlot());
+  if (failCreate) {
+    auto failed = reply.initFailed();
+    failed.setStep("mount overlay");
+    failed.setErrno(ENOSPC);
+    sendPacket(socket, message);
+    return;
+  }
+  depot.makeDirectory(id + "/state");
+  int state;
+  KJ_SYSCALL(state = open((depot.path() + "/" + id + "/state").c_str(), O_DIRECTORY | O_CLOEXEC));
+  Fd stateFd(state);
+  pid_t pid = fork();
+  if (pid == 0) {
+    for (;;)
+      pause();
+  }
+  auto pidfd = Pidfd::open(pid);
+  auto sockets = makePacketPair();
+  created[id] = Container{pid, std::make_unique<WshdPeer>(kj::mv(sockets.left))};
+  reply.initCreated().setWshdPid(pid);
+  int fds[] = {pidfd.fd(), sockets.right, stateFd};
+  sendPacket(socket, message, fds);
+}
+
+void HelperPeer::destroy(Packet& packet) {
+  usleep(destroyDelayMs * 1000);
+  auto request = packet.getRoot<schema::HelperRequest>();
+  capnp::MallocMessageBuilder message;
+  auto reply = message.initRoot<schema::HelperReply>();
+  reply.setSequence(request.getSequence());
+  std::lock_guard lock(mutex);
+  auto found = created.find(request.getDestroy().getId().cStr());
+  if (found == created.end()) {
+    reply.setRefused("unknown id");
+  } else if (failDestroy) {
+    reply.initFailed().setStep("remove cgroup");
+    reply.getFailed().setErrno(EBUSY);
+  } else {
+    found->second.wshd = nullptr;
+    if (found->second.pid > 0) {
+      kill(found->second.pid, SIGKILL);
+      waitpid(found->second.pid, nullptr, 0);
+    }
+    std::filesystem::remove_all(depot.path() + "/" + found->first);
+    created.erase(found);
+    reply.setDone();
+  }
+  sendPacket(socket, message);
+}
+
+}  // namespace warden::frontend
