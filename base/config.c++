@@ -7,9 +7,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <yaml-cpp/eventhandler.h>
 
 #include <algorithm>
 #include <charconv>
+#include <sstream>
 
 #include "base/config-reader.h"
 
@@ -286,14 +288,41 @@ Config::Frontend readFrontend(ConfigSection section) {
   return frontend;
 }
 
+// Notes where the last document began; the content is read by YAML::Load.
+class DocumentStart final : public YAML::EventHandler {
+public:
+  YAML::Mark mark;
+
+  void OnDocumentStart(const YAML::Mark& start) override { mark = start; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+// YAML::LoadAll would tell too, but never ends on a text such as ",": the parser takes it for an
+// empty document and does not move on.
+void refuseFurtherDocuments(const std::string& text, const std::string& fileName) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentStart document;
+  if (parser.HandleNextDocument(document) && parser.HandleNextDocument(document)) {
+    failConfig(fileName, document.mark,
+               "the file: goes on after its document; one YAML document is accepted");
+  }
+}
+
 YAML::Node loadDocument(const std::string& text, const std::string& fileName) {
   try {
-    auto documents = YAML::LoadAll(text);
-    if (documents.size() > 1) {
-      failConfig(fileName, documents[1].Mark(),
-                 "the file: has several documents; one YAML document is accepted");
-    }
-    return documents.empty() ? YAML::Node() : documents[0];
+    refuseFurtherDocuments(text, fileName);
+    return YAML::Load(text);
   } catch (const YAML::Exception& e) {
     failConfig(fileName, e.mark,
                "the file: is not YAML (" + e.msg + "); one YAML document is accepted");

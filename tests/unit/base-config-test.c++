@@ -261,6 +261,10 @@ TEST(ConfigTest, refusesWhatIsNoMapping) {
   EXPECT_TRUE(refusal("- a\n").starts_with("w.yml:1: the file: has another type"));
 }
 
+TEST(ConfigTest, refusesAStrayComma) {
+  EXPECT_TRUE(refusal(", a: 1\n").starts_with("w.yml:1: the file: goes on after its document"));
+}
+
 TEST(ConfigTest, survivesDeepNesting) {
   EXPECT_NE(refusal(std::string(100000, '[')), "accepted");
   EXPECT_NE(refusal(std::string(100000, '{')), "accepted");
