@@ -256,10 +256,7 @@ TEST(ClientTest, timesOutWhenAnAnswerComesOneByteAtATime) {
 }
 
 TEST(ClientTest, timesOutWhenTheServerDoesNotRead) {
-  TestServer server([](Peer& peer) {
-    poll(nullptr, 0, 500);
-    (void)peer;
-  });
+  TestServer server([](Peer& peer) { peer.waitUntilClosedUnread(); });
   ClientOptions options;
   options.timeout = 100ms;
   Client client = Client::connect(server.path(), options);

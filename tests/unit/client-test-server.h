@@ -1,6 +1,7 @@
 #pragma once
 // The other end of a client's connection: a real unix socket, whose answers the test writes.
 
+#include <errno.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -72,7 +73,12 @@ class Peer {
     }
   }
 
-  int fd() const { return socket.get(); }
+  void waitUntilClosedUnread() {
+    // Without taking a byte; poll(2) reports the hangup unasked.
+    pollfd p{socket.get(), 0, 0};
+    while (poll(&p, 1, -1) < 0) {
+    }
+  }
 
  private:
   Fd socket;
@@ -109,7 +115,10 @@ class TestServer {
   std::thread thread;
 
   void serve(const std::function<void(Peer&)>& script) {
-    int raw = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    int raw;
+    do {
+      raw = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    } while (raw < 0 && errno == EINTR);
     if (raw < 0) return;
     Peer peer{Fd(raw)};
     try {
