@@ -2,7 +2,6 @@
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
-#include <kj/debug.h>
 #include <string.h>
 
 #include <charconv>
@@ -119,10 +118,11 @@ kj::Array<kj::byte> encodeFrame(Message::Type type, kj::ArrayPtr<const kj::byte>
   return frame;
 }
 
-kj::Array<kj::byte> serialize(const google::protobuf::MessageLite& message) {
-  KJ_REQUIRE(message.IsInitialized(), "a response lacks a required field");
-  auto bytes = kj::heapArray<kj::byte>(message.ByteSizeLong());
-  message.SerializeWithCachedSizesToArray(bytes.begin());
+kj::Array<kj::byte> encodeError(kj::StringPtr text) {
+  ErrorResponse response;
+  response.set_message(text.cStr(), text.size());
+  auto bytes = kj::heapArray<kj::byte>(response.ByteSizeLong());
+  response.SerializeWithCachedSizesToArray(bytes.begin());
   return bytes;
 }
 
