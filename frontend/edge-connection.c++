@@ -97,9 +97,9 @@ kj::Promise<void> EdgeConnection::answerFailure(kj::Exception&& exception) {
   uint64_t number = context.nextErrorNumber();
   context.log().error("internal error {}: {}", number, kj::str(exception).cStr());
   if (writer.isBroken()) return next(Continuation::CLOSE);
-  ErrorResponse response;
-  response.set_message(kj::str("internal error (number ", number, ")").cStr());
-  return writer.send(Message::Error, response)
+  auto parts = kj::heapArrayBuilder<PayloadPart>(1);
+  parts.add(encodeError(kj::str("internal error (number ", number, ")")));
+  return writer.send(Message::Error, parts.finish())
       .then([this]() { return next(Continuation::KEEP_OPEN); },
             [](kj::Exception&&) -> kj::Promise<void> {
               // Only the client's going away makes this fail.

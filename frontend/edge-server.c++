@@ -90,9 +90,7 @@ void EdgeServer::accepted(Fd socket) {
 
 // The response is small and the socket new, so it is taken whole or the client has gone.
 void EdgeServer::refuse(Fd socket) {
-  ErrorResponse response;
-  response.set_message("too many connections");
-  auto frame = encodeFrame(Message::Error, serialize(response));
+  auto frame = encodeFrame(Message::Error, encodeError("too many connections"));
   if (send(socket, frame.begin(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;
   recv(socket, inputBuffer.begin(), inputBuffer.size(), MSG_DONTWAIT);
 }

@@ -157,11 +157,4 @@ kj::Promise<void> EdgeWriter::waitWritable() {
   }));
 }
 
-kj::Promise<void> ResponseWriter::send(Message::Type type,
-                                       const google::protobuf::MessageLite& response) {
-  auto parts = kj::heapArrayBuilder<PayloadPart>(1);
-  parts.add(serialize(response));
-  return send(type, parts.finish());
-}
-
 }  // namespace warden::frontend

@@ -17,7 +17,6 @@ public:
   EdgeWriter(EdgeContext& context, kj::UnixEventPort::FdObserver& observer, int socket);
   // `socket` is non-blocking. All are borrowed.
 
-  using ResponseWriter::send;
   kj::Promise<void> send(Message::Type type, kj::Array<PayloadPart> payload) override;
   // Rejects with DISCONNECTED when the client has gone, FAILED when a file is shorter than its
   // range.

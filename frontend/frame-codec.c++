@@ -2,7 +2,6 @@
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
-#include <kj/debug.h>
 #include <string.h>
 
 #include <charconv>
@@ -117,6 +116,12 @@ kj::Array<kj::byte> encodeFrame(Message::Type type, kj::ArrayPtr<const kj::byte>
     out += part.size();
   }
   return frame;
+}
+
+kj::Array<kj::byte> encodeError(kj::StringPtr text) {
+  ErrorResponse response;
+  response.set_message(text.cStr(), text.size());
+  return serialize(response);
 }
 
 }  // namespace warden::frontend

@@ -73,4 +73,7 @@ inline constexpr kj::byte FRAME_TRAILER[] = {'\r', '\n'};
 kj::Array<kj::byte> encodeFrame(Message::Type type, kj::ArrayPtr<const kj::byte> payload);
 // A whole frame in memory, for small responses.
 
+kj::Array<kj::byte> encodeError(kj::StringPtr text);
+// An encoded ErrorResponse with this message.
+
 }  // namespace warden::frontend

@@ -434,8 +434,12 @@ group 'run' do
     same('a killed job', run(handle, 'kill -9 $$').exit_status, 255)
     same('a terminated job', run(handle, 'kill -TERM $$').exit_status, 255)
     same('binary output', run(handle, "printf '\\377\\000\\001\\r\\n\\200'").stdout, "\xff\x00\x01\r\n\x80".b)
-    same('cat reads the rest of the script', run(handle, "cat\nthe rest\nof it").stdout,
-         "the rest\nof it")
+    if run(handle, 'test -x /bin/bash').exit_status.zero?
+      same('cat reads the rest of the script', run(handle, "cat\nthe rest\nof it").stdout,
+           "the rest\nof it")
+    else
+      skip('cat reads the rest of the script', 'the image has no bash, and its sh reads ahead')
+    end
     same('a job ends with its shell', run(handle, 'sleep 60 & echo done').stdout, "done\n")
     same('a job without privilege is vcap', run(handle, 'id -un').stdout, "vcap\n")
     report(run(handle, 'id -u').stdout.to_i > 0, 'whose id is not 0')
@@ -565,9 +569,14 @@ group 'stop' do
     watcher.send_request(:Stream, handle: handle, job_id: job)
     watcher.receive(:Stream)  # ready
     $main.call(:Stop, handle: handle)
-    result = $main.call(:Link, handle: handle, job_id: job)
-    same('stop sends TERM', result.stdout, "ready\nterminated\n")
-    same('and lets the job choose its status', result.exit_status, 3)
+    output = String.new
+    response = watcher.receive(:Stream)
+    while response.exit_status.nil?
+      output << response.data
+      response = watcher.receive(:Stream)
+    end
+    same('stop sends TERM', output, "terminated\n")
+    same('and lets the job choose its status', response.exit_status, 3)
     watcher.close
     $main.call(:Stop, handle: handle)
     report(true, 'stop of a stopped container does nothing')

@@ -68,7 +68,9 @@ public:
       case Message::Info:
         KJ_FAIL_ASSERT("a bug of the test");
       case Message::Stop:
-        return out.send(Message::Stop, StopResponse()).then([]() { return Continuation::CLOSE; });
+        return answer(type, kj::mv(request), out).then([](Continuation) {
+          return Continuation::CLOSE;
+        });
       default:
         return answer(type, kj::mv(request), out);
     }
