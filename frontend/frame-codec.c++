@@ -6,6 +6,8 @@
 
 #include <charconv>
 
+#include "frontend/serialize.h"
+
 namespace warden::frontend {
 
 namespace {
