@@ -76,8 +76,8 @@ void WshdPeer::killJobs() {
 
 void WshdPeer::serve() {
   for (;;) {
-    if (kj::runCatchingExceptions(
-            [&]() { handle(KJ_ASSERT_NONNULL(receivePacket(socket))); }) != nullptr) {
+    if (kj::runCatchingExceptions([&]() { handle(KJ_ASSERT_NONNULL(receivePacket(socket))); }) !=
+        nullptr) {
       return;
     }
   }
