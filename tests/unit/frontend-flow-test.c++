@@ -193,7 +193,7 @@ TEST_F(CoreTest, leavesAJobIntactWhenAStreamingClientGoes) {
 
 TEST_F(CoreTest, endsAJobWhenItsShellEnds) {
   client->create("h");
-  auto response = client->run("h", "sleep 30 & echo started");
+  auto response = client->run("h", "sleep 2 & echo started");
   EXPECT_EQ(response.stdout(), "started\n");
   EXPECT_EQ(response.exit_status(), 0u);
 }
