@@ -23,6 +23,7 @@ class Core final : public SessionFactory {
   // /etc/resolv.conf, used where network.dns_servers is empty.
 
   ~Core() noexcept(false);
+  // All sessions, and all promises of theirs, have to be gone before.
   KJ_DISALLOW_COPY(Core);
 
   kj::Promise<void> run();

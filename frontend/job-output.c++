@@ -43,9 +43,10 @@ JobOutput::JobOutput(const Services& services, OutputSpool& spool, OutputOptions
       discard(options.discard),
       owner(owner),
       pumps{{OutputStream::STDOUT}, {OutputStream::STDERR}} {
-  KJ_IF_MAYBE (tag, options.logTag) {
-    pumps[0].lines.emplace(services.syslog, SyslogSocket::INFO, tag->asArray());
-    pumps[1].lines.emplace(services.syslog, SyslogSocket::ERROR, tag->asArray());
+  if (options.logTag) {
+    auto tag = kj::arrayPtr(options.logTag->data(), options.logTag->size());
+    pumps[0].lines.emplace(services.syslog, SyslogSocket::INFO, tag);
+    pumps[1].lines.emplace(services.syslog, SyslogSocket::ERROR, tag);
   }
 }
 

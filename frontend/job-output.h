@@ -1,6 +1,9 @@
 #pragma once
 // Moves a job's output from its pipes to where it belongs, as it comes.
 
+#include <optional>
+#include <string>
+
 #include "frontend/output-spool.h"
 #include "frontend/services.h"
 #include "frontend/wshd-client.h"
@@ -8,8 +11,8 @@
 namespace warden::frontend {
 
 struct OutputOptions {
-  bool discard = false;          // keep nothing; then nothing is limited either
-  kj::Maybe<kj::String> logTag;  // send each line to syslog, too
+  bool discard = false;               // keep nothing; then nothing is limited either
+  std::optional<std::string> logTag;  // send each line to syslog, too
 };
 
 class JobOutput {

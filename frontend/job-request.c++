@@ -61,9 +61,7 @@ template <typename Request>
 JobRequest readJobRequest(const Request& request, const Config::Server& config) {
   OutputOptions output;
   output.discard = request.discard_output();
-  if (request.has_log_tag()) {
-    output.logTag = kj::heapString(request.log_tag().data(), request.log_tag().size());
-  }
+  if (request.has_log_tag()) output.logTag = request.log_tag();
   auto script = kj::arrayPtr(request.script().data(), request.script().size()).asBytes();
   return {makeSealedMemfd("job-script", script), request.privileged(), kj::mv(output),
           mergeLimits(config, request.rlimits())};

@@ -61,7 +61,7 @@ void Job::outputOverLimit() {
 }
 
 void Job::outputFailed(kj::Exception&& reason) {
-  spdlog::error("job {}: output could not be stored: {}", jobId, reason.getDescription().cStr());
+  spdlog::warn("job {}: output could not be stored: {}", jobId, reason.getDescription().cStr());
   giveUp("command output could not be stored");
 }
 

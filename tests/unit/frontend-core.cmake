@@ -1,5 +1,6 @@
 warden_unit_test(frontend-core-test
   frontend-clients-test.c++
+  frontend-end-test.c++
   frontend-etc-files-test.c++
   frontend-flow-test.c++
   frontend-output-test.c++

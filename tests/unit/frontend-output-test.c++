@@ -239,7 +239,7 @@ TEST_F(JobTest, sendsLinesToSyslogWithATag) {
   strcpy(address.sun_path, syslogPath.c_str());
   ASSERT_EQ(bind(daemon, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   OutputOptions options;
-  options.logTag = kj::str("my app\n<0>");
+  options.logTag = "my app\n<0>";
   auto job = start(kj::mv(options));
   put(out.writeEnd, "hello\nwor\x01ld");
   put(err.writeEnd, "oops\n");

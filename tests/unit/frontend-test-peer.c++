@@ -58,6 +58,15 @@ std::vector<std::string> TemporaryDirectory::list() const {
 
 // -- wshd
 
+namespace {
+
+// A child that does not lead its group yet is signalled alone.
+void signalGroup(int leader, int signal) {
+  if (kill(-leader, signal) != 0) kill(leader, signal);
+}
+
+}  // namespace
+
 WshdPeer::WshdPeer(Fd socketParam) : socket(kj::mv(socketParam)), thread([this]() { serve(); }) {}
 
 WshdPeer::~WshdPeer() {
@@ -71,13 +80,13 @@ WshdPeer::~WshdPeer() {
 void WshdPeer::killJobs() {
   std::lock_guard lock(mutex);
   for (auto& [id, pid] : running)
-    kill(-pid, SIGKILL);
+    signalGroup(pid, SIGKILL);
 }
 
 void WshdPeer::serve() {
   for (;;) {
-    if (kj::runCatchingExceptions(
-            [&]() { handle(KJ_ASSERT_NONNULL(receivePacket(socket))); }) != nullptr) {
+    if (kj::runCatchingExceptions([&]() { handle(KJ_ASSERT_NONNULL(receivePacket(socket))); }) !=
+        nullptr) {
       return;
     }
   }
@@ -103,11 +112,11 @@ void WshdPeer::handle(Packet packet) {
       return spawn(packet);
     case schema::WshdRequest::SIGNAL_ALL:
       for (auto& [id, pid] : running)
-        kill(-pid, request.getSignalAll());
+        signalGroup(pid, request.getSignalAll());
       break;
     case schema::WshdRequest::SIGNAL_JOB: {
       auto found = running.find(request.getSignalJob().getJobId());
-      if (found != running.end()) kill(-found->second, request.getSignalJob().getSignal());
+      if (found != running.end()) signalGroup(found->second, request.getSignalJob().getSignal());
       break;
     }
     case schema::WshdRequest::FORGET:
