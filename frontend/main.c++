@@ -86,9 +86,9 @@ rlim_t raiseDescriptorLimit() {
   return limit.rlim_cur;
 }
 
-// Clients may use half of the descriptors; containers and jobs need the others.
+// Clients may use three quarters of the descriptors; containers and jobs need the others.
 EdgeServer::Options edgeOptions(const Config& config, rlim_t descriptors, spdlog::logger& log) {
-  rlim_t most = std::max<rlim_t>(descriptors / 2, 1);
+  rlim_t most = std::max<rlim_t>(descriptors / 4 * 3, 1);
   uint32_t connections = config.frontend.maxConnections;
   if (connections > most) {
     log.warn("frontend.max_connections is {}, but the limit on descriptors allows {}", connections,
@@ -172,9 +172,11 @@ int run(const Options& options) {
     serve(options, config, *log);
     return 0;
   } catch (const kj::Exception& e) {
-    // That the helper is gone says all; anything else is a bug, whose place matters.
-    bool gone = e.getType() == kj::Exception::Type::DISCONNECTED;
-    log->error("the frontend ends: {}", gone ? e.getDescription().cStr() : kj::str(e).cStr());
+    if (e.getType() == kj::Exception::Type::DISCONNECTED) {
+      log->error("the frontend ends: the helper is lost: {}", e.getDescription().cStr());
+    } else {
+      log->error("the frontend ends: {}", kj::str(e).cStr());
+    }
   } catch (const std::exception& e) {
     log->error("the frontend ends: {}", e.what());
   }
