@@ -11,7 +11,9 @@ namespace warden::frontend {
 namespace {
 
 constexpr size_t READ_BUFFER_BYTES = 64 * 1024;
-constexpr int ACCEPTS_PER_TURN = 64;
+// Fewer than the descriptors that one turn of the event loop serves: connections that are there go first,
+// and a flood of new ones waits in the listen queue.
+constexpr int ACCEPTS_PER_TURN = 4;
 constexpr kj::Duration RETRY_ACCEPT = 100 * kj::MILLISECONDS;
 constexpr kj::Duration DRAIN_WRITE_TIMEOUT = 5 * kj::SECONDS;
 

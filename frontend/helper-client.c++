@@ -1,5 +1,6 @@
 #include "frontend/helper-client.h"
 
+#include <errno.h>
 #include <kj/debug.h>
 
 #include "frontend/client-error.h"
@@ -9,16 +10,32 @@ namespace warden::frontend {
 
 namespace {
 
+// What whoever runs the server can do about it.
+kj::StringPtr adviceFor(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free space or inodes where the depot is";
+    case ENOMEM:
+      return "free memory on the host";
+    case EMFILE:
+    case ENFILE:
+      return "raise the server's limit on open files";
+    case EAGAIN:
+      return "raise the host's limit on processes";
+    case ETIMEDOUT:
+      return "look for a file system below image or depot that does not answer";
+    default:
+      return "try again, and look into the helper's log if it lasts";
+  }
+}
+
 kj::Exception failureOf(kj::StringPtr operation, schema::HelperReply::Reader reply) {
   switch (reply.which()) {
     case schema::HelperReply::FAILED: {
       auto failure = reply.getFailed();
-      auto text = kj::str("could not ", operation, ": ", failure.getStep());
-      if (failure.getErrno() != 0) text = kj::str(text, ": ", errnoText(failure.getErrno()));
-      if (failure.hasDetail() && failure.getDetail().size() > 0) {
-        text = kj::str(text, " (", failure.getDetail(), ")");
-      }
-      return clientError(kj::mv(text));
+      return clientError(kj::str("could not ", operation, ": ", failure.getDetail(), "; ",
+                                 adviceFor(failure.getErrno())));
     }
     case schema::HelperReply::REFUSED:
       return KJ_EXCEPTION(FAILED, "the helper refused a request", operation, reply.getRefused());

@@ -119,6 +119,7 @@ void Broker::handleFrontendEnd() {
 void Broker::receiveRequests() {
   // A bounded number, so that a flood does not keep signals and destroys waiting.
   for (int i = 0; i < REQUESTS_A_TURN && unsent.empty(); ++i) {
+    if (frontend.connection() < 0) return;
     try {
       KJ_IF_MAYBE(packet, receivePacket(frontend.connection())) {
         dispatch(*packet);

@@ -45,11 +45,12 @@ constexpr int CAPABILITIES[] = {
 // Files of /proc that say more about the host than a container needs to know, or act on it.
 constexpr const char* MASKED_FILES[] = {"proc/kcore",      "proc/keys",        "proc/latency_stats",
                                         "proc/timer_list", "proc/sched_debug", "proc/kallsyms",
-                                        "proc/kpagecount", "proc/kpageflags"};
+                                        "proc/kpagecount", "proc/kpageflags",
+                                        "sys/kernel/vmcoreinfo"};
 constexpr const char* MASKED_DIRECTORIES[] = {"proc/acpi", "proc/scsi", "sys/firmware",
                                               "sys/devices/virtual/powercap"};
 constexpr const char* READ_ONLY[] = {"proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus",
-                                     "proc/fs"};
+                                     "proc/fs",  "proc/pressure"};
 
 struct Init {
   InitContext context;
@@ -76,6 +77,7 @@ int check(long result) {
 
 Packet receiveSetup(Init& init) {
   KJ_IF_MAYBE(packet, receivePacket(init.context.setup)) {
+    init.faultAt = packet->getRoot<schema::SetupMessage>().getFaultAt();
     return kj::mv(*packet);
   }
   throw InitError(EPROTO);
@@ -96,7 +98,6 @@ void receiveBuild(Init& init) {
   auto message = packet.getRoot<schema::SetupMessage>();
   if (!message.isBuild() || packet.fdCount() != 4) throw InitError(EPROTO);
   init.hostname = kj::str(message.getBuild().getHostname());
-  init.faultAt = message.getBuild().getFaultAt();
   init.overlay = packet.takeFd(0);
   init.devices = packet.takeFd(1);
   init.connection = packet.takeFd(2);
@@ -303,10 +304,13 @@ void report(int setup, const char* step, int error) {
 void runStep(Init& init, const InitStep& step, [[maybe_unused]] uint32_t number) {
   try {
 #ifdef WARDEN_FAULTS
-    // Known from the second step on; a fault in one of the first two is one after them.
-    if (init.faultAt != 0 && kj::max(init.faultAt, 3u) == number) throw InitError(ECANCELED);
-#endif
+    // With all that the step did; but before the last, which does not return.
+    if (init.faultAt == number && number == kj::size(STEPS)) throw InitError(ECANCELED);
     step.run(init);
+    if (init.faultAt == number) throw InitError(ECANCELED);
+#else
+    step.run(init);
+#endif
   } catch (const InitError& e) {
     report(init.context.setup, step.name, e.error);
     _exit(1);

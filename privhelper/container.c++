@@ -90,7 +90,9 @@ void FirstProcess::awaitBirth() {
 void FirstProcess::join(kj::ArrayPtr<const Fd> taskFiles) {
   faultPoint("send cgroups");
   capnp::MallocMessageBuilder message;
-  message.initRoot<schema::SetupMessage>().setJoin();
+  auto setupMessage = message.initRoot<schema::SetupMessage>();
+  setupMessage.setFaultAt(childFault());
+  setupMessage.setJoin();
   kj::Vector<int> fds;
   for (const Fd& file : taskFiles) fds.add(file.get());
   sendPacket(setup, message, fds);
@@ -100,9 +102,9 @@ void FirstProcess::build(kj::StringPtr hostname, int root, int devices, int conn
                          int listener) {
   faultPoint("send orders");
   capnp::MallocMessageBuilder message;
-  auto order = message.initRoot<schema::SetupMessage>().initBuild();
-  order.setHostname(hostname);
-  order.setFaultAt(childFault());
+  auto setupMessage = message.initRoot<schema::SetupMessage>();
+  setupMessage.setFaultAt(childFault());
+  setupMessage.initBuild().setHostname(hostname);
   int fds[] = {root, devices, connection, listener};
   sendPacket(setup, message, fds);
 }

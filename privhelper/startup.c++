@@ -115,7 +115,12 @@ Fd openProgram(const std::optional<std::string>& configured, const char* name) {
 }
 
 Fd sealWshd(int program) {
-  return makeSealedMemfd("wshd", readAll(program, LARGEST_PROGRAM), MemfdUse::EXECUTABLE);
+  Fd sealed = makeSealedMemfd("wshd", readAll(program, LARGEST_PROGRAM), MemfdUse::EXECUTABLE);
+  // Executable, but not readable for a container's root: then the kernel gives wshd's memory to the
+  // host's user namespace (execve(2), ptrace(2) on unreadable programs), and nothing in the container
+  // can trace it or look into its /proc/1, whatever capabilities it has there.
+  KJ_SYSCALL(fchmod(sealed, 0111));
+  return sealed;
 }
 
 Fd openLog(const Config& config) {

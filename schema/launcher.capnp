@@ -52,13 +52,13 @@ struct SetupMessage {
     # Descriptors: 0 the root file system, 1 the /dev file system (both detached mounts),
     # 2 wshd's connection to the frontend, 3 wshd's listening socket.
   }
+
+  faultAt @2 :UInt32;
+  # In the build with fault points: the step, counted from 1, that fails. 0: none.
 }
 
 struct Build {
   hostname @0 :Text;
-
-  faultAt @1 :UInt32;
-  # In the build with fault points: the step, counted from 1, that fails. 0: none.
 }
 
 struct StepReport {

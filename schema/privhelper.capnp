@@ -112,5 +112,5 @@ struct Failure {
   errno @1 :Int32;
   # As errno(3); 0 when no system call failed.
   detail @2 :Text;
-  # May be shown to the client.
+  # Step and cause in words: "mount overlay: No space left on device". May be shown to the client.
 }
