@@ -572,7 +572,7 @@ group 'stop' do
     output = String.new
     response = watcher.receive(:Stream)
     while response.exit_status.nil?
-      output << response.data
+      output << response.data if response.name == 'stdout'
       response = watcher.receive(:Stream)
     end
     same('stop sends TERM', output, "terminated\n")
