@@ -9,3 +9,5 @@ if(TARGET warden_frontend_core)
   target_link_libraries(warden-frontend PRIVATE
     warden_frontend_edge warden_frontend_core warden_config CLI11::CLI11)
 endif()
+
+install(TARGETS warden-frontend RUNTIME DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/warden)
