@@ -23,12 +23,12 @@ kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
   jobs.emplace(jobId, kj::addRef(*job));
 
   auto running = wshd->spawn(kj::mv(start))
-                     .then([job = kj::mv(job)](StartedJob pipes) mutable {
+                     .then([job = kj::addRef(*job)](StartedJob pipes) mutable {
                        job->started(kj::mv(pipes));
                        return kj::mv(job);
                      })
-                     .catch_([this, jobId](kj::Exception&& reason) -> kj::Own<Job> {
-                       spawnFailed(jobId);
+                     .catch_([this, job = kj::mv(job)](kj::Exception&& reason) mutable -> kj::Own<Job> {
+                       spawnFailed(*job);
                        kj::throwFatalException(kj::mv(reason));
                      })
                      .fork();
@@ -44,9 +44,13 @@ JobStart Container::prepare(uint32_t jobId, JobRequest& request,
                   user.home, environment, request.limits, kj::mv(request.script)};
 }
 
-void Container::spawnFailed(uint32_t jobId) {
-  jobs.erase(jobId);
-  jobsChanged.fire();
+void Container::spawnFailed(Job& job) {
+  jobs.erase(job.id());
+  // The shell may run all the same, when it is its pipes that cannot be used.
+  wshd->signalJob(job.id(), SIGKILL);
+  wshd->forget(job.id());
+  // Ids are easily guessed: somebody may wait for this one already.
+  job.failed();
 }
 
 kj::Own<Job> Container::job(uint32_t jobId) {

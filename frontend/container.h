@@ -98,7 +98,7 @@ class Container final : public kj::Refcounted,
   kj::Promise<void> whenIdle();
   kj::Promise<void> terminate(int signalsSent);
   JobStart prepare(uint32_t jobId, JobRequest& request, kj::ArrayPtr<const kj::String> environment);
-  void spawnFailed(uint32_t jobId);
+  void spawnFailed(Job& job);
 
   void jobExited(uint32_t jobId, uint32_t status) override;
   void jobMustEnd(Job& job, kj::StringPtr event) override;

@@ -55,7 +55,10 @@ kj::Promise<void> EdgeServer::acceptLoop() {
     int raw = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (raw >= 0) {
       acceptFailed = false;
-      accepted(Fd(raw));
+      // What fails for one client (no memory, no room to watch its socket) ends that connection.
+      KJ_IF_MAYBE (reason, kj::runCatchingExceptions([&]() { accepted(Fd(raw)); })) {
+        taskFailed(kj::mv(*reason));
+      }
       continue;
     }
     int error = errno;
@@ -92,7 +95,7 @@ void EdgeServer::accepted(Fd socket) {
 
 // The response is small and the socket new, so it is taken whole or the client has gone.
 void EdgeServer::refuse(Fd socket) {
-  auto frame = encodeFrame(Message::Error, encodeError("too many connections"));
+  auto frame = encodeFrame(Message::Error, encodeError("too many connections: close some, or raise frontend.max_connections"));
   if (send(socket, frame.begin(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;
   recv(socket, inputBuffer.begin(), inputBuffer.size(), MSG_DONTWAIT);
 }

@@ -37,6 +37,12 @@ void Job::exited(uint32_t status) {
   }
 }
 
+void Job::failed() {
+  if (state == State::ENDED) return;
+  exitStatus = FAILED_JOB_STATUS;
+  end();
+}
+
 void Job::end() {
   pumps.finish();
   if (mustEnd) exitStatus = FAILED_JOB_STATUS;

@@ -30,6 +30,8 @@ class Job final : public kj::Refcounted, private JobOutput::Owner {
   void started(StartedJob pipes);
   void exited(uint32_t status);
   // In either order; only the first exit counts.
+  void failed();
+  // It could not be started: it ends with FAILED_JOB_STATUS.
 
   bool ended() const { return state == State::ENDED; }
   uint32_t status() const { return exitStatus; }

@@ -76,7 +76,8 @@ TEST_F(CoreTest, givesEverythingBackWhenACreateFails) {
   helper->failCreate = true;
   for (int i = 0; i < 6; ++i) {
     EXPECT_EQ(client->error(Message::Create, named<CreateRequest>("h")),
-              "could not create the container: mount overlay: No space left on device");
+              "could not create the container: mount overlay: No space left on device; free space or "
+              "inodes where the depot is");
   }
   helper->failCreate = false;
   EXPECT_EQ(client->create("h"), "h");
@@ -128,6 +129,29 @@ TEST_F(CoreTest, reportsAJobThatCannotStart) {
   EXPECT_EQ(client->error(Message::Run, request),
             "could not start the job: setrlimit fsize: Operation not permitted");
   EXPECT_EQ(client->info("h").job_ids_size(), 0);
+}
+
+TEST_F(CoreTest, answersWhoeverWaitsForAJobThatCannotStart) {
+  client->create("h");
+  SpawnRequest request = named<SpawnRequest>("h");
+  request.set_script("true");
+  request.mutable_rlimits()->set_fsize(4711);
+  auto linker = connect();
+  auto streamer = connect();
+  auto spawning = client->begin(Message::Spawn, request);
+  auto link = linker->begin(Message::Link, Client::linkRequest("h", 1));
+  auto stream = streamer->begin(Message::Stream, Client::streamRequest("h", 1));
+  auto timeout = port.getTimer().afterDelay(5 * kj::SECONDS);
+  spawning.wait(scope);
+  kj::joinPromises(kj::arr(link.ignoreResult(), stream.ignoreResult()))
+      .exclusiveJoin(kj::mv(timeout))
+      .wait(scope);
+  ASSERT_FALSE(linker->out.sent.empty());
+  EXPECT_EQ(linker->last<LinkResponse>(Message::Link).exit_status(), 255u);
+  ASSERT_FALSE(streamer->out.sent.empty());
+  EXPECT_EQ(streamer->last<StreamResponse>(Message::Stream).exit_status(), 255u);
+  EXPECT_EQ(client->error(Message::Link, Client::linkRequest("h", 1)), "no such job");
+  EXPECT_EQ(helper->forgotten(), 1);
 }
 
 TEST_F(CoreTest, answersEveryLinkerOfAnUnfinishedJob) {

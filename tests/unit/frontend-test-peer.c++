@@ -258,6 +258,7 @@ void HelperPeer::create(Packet& packet) {
     auto failed = reply.initFailed();
     failed.setStep("mount overlay");
     failed.setErrno(ENOSPC);
+    failed.setDetail("mount overlay: No space left on device");
     sendPacket(socket, message);
     return;
   }
@@ -291,6 +292,7 @@ void HelperPeer::destroy(Packet& packet) {
   } else if (failDestroy) {
     reply.initFailed().setStep("remove cgroup");
     reply.getFailed().setErrno(EBUSY);
+    reply.getFailed().setDetail("remove cgroup: Device or resource busy");
   } else {
     found->second.wshd = nullptr;
     if (found->second.pid > 0) {
