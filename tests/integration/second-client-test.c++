@@ -12,23 +12,25 @@ namespace {
 
 class SecondClientTest : public ServerTest {
 protected:
-  // A script is called with the socket's path, says what it does, and exits with 0 when all was
-  // well.
+  // A script finds the server by its environment, prints TAP, and exits with 0 when all was well.
   void runScript(const std::string& interpreter, const std::string& name) {
-    start();
-    auto result = runProgram(
-        {interpreter, WARDEN_SOURCE_DIR "/tests/second-client/" + name, server().socketPath()},
-        std::chrono::seconds(90));
+    constexpr char LIMIT[] = "1000000";
+    startWith({{"server.job_output_limit", LIMIT}});
+    auto result = runProgram({"/usr/bin/env", "WARDEN_SOCKET=" + server().socketPath(),
+                              std::string("WARDEN_JOB_OUTPUT_LIMIT=") + LIMIT, interpreter,
+                              WARDEN_SOURCE_DIR "/tests/second-client/" + name},
+                             std::chrono::seconds(90));
     EXPECT_EQ(result.exitStatus, 0) << result.out << result.err;
+    EXPECT_EQ(result.out.find("not ok"), std::string::npos);
   }
 };
 
 TEST_F(SecondClientTest, rubyWithBeefcakeIsServed) {
-  runScript("/usr/bin/ruby", "client.rb");
+  runScript("/usr/bin/ruby", "second-client-test.rb");
 }
 
 TEST_F(SecondClientTest, pythonWithProtobufIsServed) {
-  runScript("/usr/bin/python3", "client.py");
+  runScript("/usr/bin/python3", "second-client-smoke.py");
 }
 
 }  // namespace
