@@ -191,7 +191,7 @@ TEST_F(InsideTest, isInTheConfiguredCgroupsAndSeesThemAsItsRoot) {
   Shell shell = startShell(false);
   ASSERT_GT(shell.hostPid, 0);
   std::string cgroups = readFile("/proc/" + std::to_string(shell.hostPid) + "/cgroup");
-  std::string expected = "/" + server().cgroupParent() + "/" + id;
+  std::string expected = "/" + server().cgroupParent() + "/instance-" + id;
   EXPECT_NE(cgroups.find(":pids:" + expected), std::string::npos) << cgroups;
   EXPECT_NE(cgroups.find(":memory:" + expected), std::string::npos) << cgroups;
   for (const auto& line : splitLines(output("cat /proc/self/cgroup"))) {

@@ -154,7 +154,7 @@ TEST_F(JobOutputTest, carriesAnyBytes) {
 }
 
 // Writes 64 MiB that do not repeat for long: a counter in eight digits a line.
-constexpr char LONG_OUTPUT[] = "seq -w 10000001 17456540 | head -c 67108864";
+constexpr char LONG_OUTPUT[] = "seq -w 10000001 17456541 | head -c 67108864";
 
 std::string longOutput() {
   std::string expected;
