@@ -1,6 +1,5 @@
 // How the server's own processes are confined, as the kernel tells: the facts of docs/SECURITY.md.
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/capability.h>
@@ -47,30 +46,17 @@ std::set<std::string> capabilityNames(const std::string& hex) {
   return names;
 }
 
-std::string trim(const std::string& text) {
-  size_t first = text.find_first_not_of(" `");
-  return first == std::string::npos ? ""
-                                    : text.substr(first, text.find_last_not_of(" `") - first + 1);
-}
-
-// docs/SECURITY.md has a table of rows "| process | CAPABILITY, CAPABILITY | why |"; a row without
-// a process goes on with the one above.
+// docs/SECURITY.md has one table row for each: | broker | CAP_X | why |
 std::map<std::string, std::set<std::string>> documentedCapabilities() {
   std::map<std::string, std::set<std::string>> result;
-  std::string role;
+  std::regex row(R"(\|\s*(broker|launcher|sweeper)\s*\|\s*`?CAP_([A-Z_]+)`?\s*\|\s*\S+.*)");
   for (const auto& line : splitLines(readFile(WARDEN_SOURCE_DIR "/docs/SECURITY.md"))) {
-    std::smatch cells;
-    if (!std::regex_match(line, cells, std::regex(R"(\|([^|]*)\|([^|]*)\|\s*[^|\s][^|]*\|)")))
-      continue;
-    if (std::string named = trim(cells[1]); !named.empty()) role = named;
-    if (role != "broker" && role != "launcher" && role != "sweeper") continue;
-    std::istringstream names(cells[2]);
-    for (std::string name; std::getline(names, name, ',');) {
-      name = trim(name);
-      for (char& c : name)
-        c = static_cast<char>(tolower(c));
-      result[role].insert("cap_" + name);
-    }
+    std::smatch match;
+    if (!std::regex_match(line, match, row)) continue;
+    std::string name = "cap_" + match[2].str();
+    for (char& c : name)
+      c = tolower(c);
+    result[match[1]].insert(name);
   }
   return result;
 }

@@ -6,22 +6,26 @@
 #include <filesystem>
 
 #include "tests/support/server-test.h"
+#include "tests/support/test-image.h"
 
 namespace warden::test {
 namespace {
 
 class SecondClientTest : public ServerTest {
 protected:
-  // A script finds the server by its environment, prints TAP, and exits with 0 when all was well.
+  // A script finds the socket by its environment, says what it does (TAP), and exits with 0 when all
+  // was well.
   void runScript(const std::string& interpreter, const std::string& name) {
-    constexpr char LIMIT[] = "1000000";
-    startWith({{"server.job_output_limit", LIMIT}});
+    constexpr char LIMIT[] = "4194304";
+    ServerOptions options;
+    options.image = bashImage();
+    options.config = {{"server.job_output_limit", LIMIT}};
+    start(options);
     auto result = runProgram({"/usr/bin/env", "WARDEN_SOCKET=" + server().socketPath(),
                               std::string("WARDEN_JOB_OUTPUT_LIMIT=") + LIMIT, interpreter,
                               WARDEN_SOURCE_DIR "/tests/second-client/" + name},
                              std::chrono::seconds(90));
     EXPECT_EQ(result.exitStatus, 0) << result.out << result.err;
-    EXPECT_EQ(result.out.find("not ok"), std::string::npos);
   }
 };
 

@@ -85,9 +85,8 @@ TEST_F(StopTest, answersAtOnceInTheBackground) {
   start();
   TestClient client = connect();
   client.create("c");
-  uint32_t job = client.spawn("c",
-                              "trap 'trap \"\" TERM; sleep 2; exit 7' TERM; touch /tmp/ready; "
-                              "while true; do sleep 0.1; done");
+  uint32_t job = client.spawn(
+      "c", "trap \"trap '' TERM; sleep 2; exit 7\" TERM; touch /tmp/ready; while true; do sleep 0.1; done");
   waitForOutput("c", "/tmp/ready");
   auto since = Clock::now();
   client.stop("c", true);
@@ -101,8 +100,7 @@ TEST_F(StopTest, answersASecondStopAtOnce) {
   TestClient client = connect();
   client.create("c");
   client.spawn("c",
-               "trap 'trap \"\" TERM; sleep 2; exit 7' TERM; touch /tmp/ready; while true; do "
-               "sleep 0.1; done");
+               "trap \"trap '' TERM; sleep 2; exit 7\" TERM; touch /tmp/ready; while true; do sleep 0.1; done");
   waitForOutput("c", "/tmp/ready");
   TestClient first = connect();
   first.send(stopRequest("c"));

@@ -61,6 +61,21 @@ std::string busyboxImage() {
   return image;
 }
 
+std::string bashImage() {
+  constexpr char BASH[] = "/bin/bash-static";
+  std::string base = busyboxImage();
+  std::string image = base + "-bash";
+  Fd lock = lockCache();
+  if (fs::exists(image)) return image;
+  std::string unfinished = image + ".unfinished";
+  fs::remove_all(unfinished);
+  copyTree(base, unfinished);
+  KJ_REQUIRE(fs::exists(BASH), "the package bash-static is not installed");
+  fs::copy_file(BASH, unfinished + "/bin/bash");
+  fs::rename(unfinished, image);
+  return image;
+}
+
 std::string debianImage() {
   return makeOnce("debian", "debian-bookworm", std::chrono::seconds(900));
 }

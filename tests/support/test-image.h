@@ -8,6 +8,9 @@ namespace warden::test {
 std::string busyboxImage();
 // An image with busybox and nothing else. Shared: it must not be changed.
 
+std::string bashImage();
+// The same with bash: what scripts of clients are written for. Shared.
+
 std::string debianImage();
 // A Debian 12 image; making it the first time downloads about 40 MB and takes a minute. Shared.
 

@@ -28,8 +28,8 @@ namespace {
 
 constexpr uint32_t IDS_PER_SLOT = 65536;
 constexpr uint32_t MOST_SLOTS = 256;
-constexpr uint32_t RANGES =
-    90;  // of MOST_SLOTS containers each; the configuration's defaults stay free
+// Of MOST_SLOTS containers each; the ids that a configuration without them has stay free.
+constexpr uint32_t RANGES = 90;
 constexpr char MARK[] = "WARDEN_TEST_INSTANCE";
 
 // Different for servers that live at the same time, also in other test programs.
