@@ -232,10 +232,13 @@ TEST_F(ContainerTest, endsLinkRunAndStreamUnderWayWhenDestroyed) {
   TestClient linker = connect();
   linker.send(linkRequest("doomed", linked));
   TestClient runner = connect();
-  runner.send(runRequest("doomed", "sleep 1000"));
+  runner.send(runRequest("doomed", "touch /tmp/running; sleep 1000"));
   TestClient streamer = connect();
   streamer.startStream("doomed", streamed);
-  ASSERT_TRUE(waitUntil([&]() { return client.info("doomed").job_ids_size() == 3; }));
+  // All three jobs run; one whose shell is still being started would be answered with an Error.
+  ASSERT_TRUE(
+      waitUntil([&]() { return client.run("doomed", "test -e /tmp/running").exit_status() == 0; }));
+  ASSERT_EQ(client.info("doomed").job_ids_size(), 3);
   ASSERT_TRUE(streamer.hasInput(seconds(5)));
 
   client.destroy("doomed");

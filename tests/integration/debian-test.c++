@@ -46,6 +46,13 @@ TEST_F(DebianTest, runsJobsInBash) {
   EXPECT_EQ(output("echo ${BASH_VERSION:+bash}; a=(1 2 3); echo ${#a[@]}"), "bash\n3\n");
 }
 
+TEST_F(DebianTest, letsCommandsReadTheRestOfTheScript) {
+  EXPECT_EQ(output("cat\nfirst\nsecond\n"), "first\nsecond\n");
+  EXPECT_EQ(output("read line\nthe line\necho got $line"), "got the line\n");
+  std::string bytes = std::string("a\0b\xff\xfe\r\n", 7) + std::string(512 * 1024, 'y');
+  EXPECT_EQ(output("cat\n" + bytes), bytes);
+}
+
 TEST_F(DebianTest, hasHomeAndPasswdEntryOfVcap) {
   EXPECT_EQ(output("cd; pwd; getent passwd vcap | cut -d: -f6"), "/home/vcap\n/home/vcap\n");
 }

@@ -28,7 +28,8 @@ namespace {
 
 constexpr uint32_t IDS_PER_SLOT = 65536;
 constexpr uint32_t MOST_SLOTS = 256;
-constexpr uint32_t MARKED_RANGES = 100;  // of MOST_SLOTS containers each, below 2^31
+// Of MOST_SLOTS containers each; the ids that a configuration without them has stay free.
+constexpr uint32_t RANGES = 90;
 constexpr char MARK[] = "WARDEN_TEST_INSTANCE";
 
 // Different for servers that live at the same time, also in other test programs.
@@ -81,8 +82,8 @@ TestServer::TestServer(ServerOptions optionsParam) : options(kj::mv(optionsParam
   path = makeDirectory();
   uint32_t instance = nextInstance();
   cgroup = CGROUP_PREFIX + std::to_string(getpid()) + "-" + std::to_string(instance % 16);
-  idRange = 0x10000000 + instance % MARKED_RANGES * MOST_SLOTS * IDS_PER_SLOT;
-  uidPool = 20000 + instance % MARKED_RANGES * MOST_SLOTS;
+  idRange = 0x10000000 + instance % RANGES * MOST_SLOTS * IDS_PER_SLOT;
+  uidPool = 20000 + instance % RANGES * MOST_SLOTS;
   writeConfig();
 }
 
