@@ -30,16 +30,17 @@ kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
                                  static_cast<Job::Listener&>(*this));
   jobs.emplace(jobId, kj::addRef(*job));
 
-  auto running = wshd->spawn(kj::mv(start))
-                     .then([job = kj::addRef(*job)](StartedJob pipes) mutable {
-                       job->started(kj::mv(pipes));
-                       return kj::mv(job);
-                     })
-                     .catch_([this, job = kj::mv(job)](kj::Exception&& reason) mutable -> kj::Own<Job> {
-                       spawnFailed(*job);
-                       kj::throwFatalException(kj::mv(reason));
-                     })
-                     .fork();
+  auto running =
+      wshd->spawn(kj::mv(start))
+          .then([job = kj::addRef(*job)](StartedJob pipes) mutable {
+            job->started(kj::mv(pipes));
+            return kj::mv(job);
+          })
+          .catch_([this, job = kj::mv(job)](kj::Exception&& reason) mutable -> kj::Own<Job> {
+            spawnFailed(*job);
+            kj::throwFatalException(kj::mv(reason));
+          })
+          .fork();
   // The client may go away; the job is started all the same, and can be linked by another.
   tasks.add(running.addBranch().then([](kj::Own<Job>) {}, [](kj::Exception&&) {}));
   return running.addBranch();

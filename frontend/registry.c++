@@ -90,9 +90,8 @@ Registry::Entry& Registry::reserve(const CreateRequest& request) {
         "the server's limit on open files"));
   }
   Entry entry;
-  entry.container =
-      kj::refcounted<Container>(services, id, handle, kj::mv(KJ_ASSERT_NONNULL(slot)),
-                                kj::mv(KJ_ASSERT_NONNULL(descriptors)));
+  entry.container = kj::refcounted<Container>(services, id, handle, kj::mv(KJ_ASSERT_NONNULL(slot)),
+                                              kj::mv(KJ_ASSERT_NONNULL(descriptors)));
   entry.born = ++clock;
   entry.graceTime = services.config.server.containerGraceTime;
   if (request.has_grace_time()) entry.graceTime = request.grace_time();

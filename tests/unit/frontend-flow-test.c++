@@ -78,9 +78,10 @@ TEST_F(CoreTest, refusesATakenHandleEvenWhileItIsBeingCreated) {
 TEST_F(CoreTest, givesEverythingBackWhenACreateFails) {
   helper->failCreate = true;
   for (int i = 0; i < 6; ++i) {
-    EXPECT_EQ(client->error(Message::Create, named<CreateRequest>("h")),
-              "could not create the container: mount overlay: No space left on device; free space or "
-              "inodes where the depot is");
+    EXPECT_EQ(
+        client->error(Message::Create, named<CreateRequest>("h")),
+        "could not create the container: mount overlay: No space left on device; free space or "
+        "inodes where the depot is");
   }
   helper->failCreate = false;
   EXPECT_EQ(client->create("h"), "h");
@@ -108,9 +109,9 @@ TEST_F(ScarceCoreTest, refusesWhatThereAreNoDescriptorsForAndHarmsNothingElse) {
   startCore();
   client->create("one");
   client->create("two");
+  auto job = client->spawn("one", "sleep 0.3; echo out");
   EXPECT_NE(client->error(Message::Create, named<CreateRequest>("three")).find("descriptors"),
             std::string::npos);
-  auto job = client->spawn("one", "echo out; read line");
   EXPECT_NE(client->error(Message::Run, Client::runRequest("two", "true")).find("descriptors"),
             std::string::npos);
   client->call<LinkResponse>(Message::Link, Client::linkRequest("one", job));

@@ -159,6 +159,7 @@ TEST_F(JobTest, takesWhatIsInThePipesWhenItEnds) {
 
 TEST_F(JobTest, endsWhenItsExitIsReportedBeforeItsStart) {
   auto job = kj::refcounted<Job>(services, kj::addRef(*state), 1, OutputOptions(),
+                                 KJ_ASSERT_NONNULL(budget.take(Job::DESCRIPTORS)),
                                  static_cast<Job::Listener&>(*this));
   job->exited(4);
   EXPECT_FALSE(job->ended());
