@@ -15,23 +15,32 @@ kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
     return clientErrorOf("the container has ", MAX_JOBS,
                          " jobs that run or that nobody has linked; link some of them first");
   }
+  auto descriptors = services.descriptors.take(Job::DESCRIPTORS);
+  if (descriptors == nullptr) {
+    return clientErrorOf(
+        "could not start the job: the jobs and containers there are hold all descriptors that the "
+        "server has for them; link jobs that have ended, or raise the server's limit on open "
+        "files");
+  }
   auto environment =
       jobEnvironment(request.privileged ? root : vcap, request.privileged, services.lang);
   auto start = prepare(jobId, request, environment);
   auto job = kj::refcounted<Job>(services, kj::addRef(*stateDirectory), jobId,
-                                 kj::mv(request.output), static_cast<Job::Listener&>(*this));
+                                 kj::mv(request.output), kj::mv(KJ_ASSERT_NONNULL(descriptors)),
+                                 static_cast<Job::Listener&>(*this));
   jobs.emplace(jobId, kj::addRef(*job));
 
-  auto running = wshd->spawn(kj::mv(start))
-                     .then([job = kj::addRef(*job)](StartedJob pipes) mutable {
-                       job->started(kj::mv(pipes));
-                       return kj::mv(job);
-                     })
-                     .catch_([this, job = kj::mv(job)](kj::Exception&& reason) mutable -> kj::Own<Job> {
-                       spawnFailed(*job);
-                       kj::throwFatalException(kj::mv(reason));
-                     })
-                     .fork();
+  auto running =
+      wshd->spawn(kj::mv(start))
+          .then([job = kj::addRef(*job)](StartedJob pipes) mutable {
+            job->started(kj::mv(pipes));
+            return kj::mv(job);
+          })
+          .catch_([this, job = kj::mv(job)](kj::Exception&& reason) mutable -> kj::Own<Job> {
+            spawnFailed(*job);
+            kj::throwFatalException(kj::mv(reason));
+          })
+          .fork();
   // The client may go away; the job is started all the same, and can be linked by another.
   tasks.add(running.addBranch().then([](kj::Own<Job>) {}, [](kj::Exception&&) {}));
   return running.addBranch();

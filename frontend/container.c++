@@ -39,11 +39,13 @@ kj::StringPtr stateName(Container::State state) {
 
 }  // namespace
 
-Container::Container(const Services& services, const ContainerId& id, std::string handle, Slot slot)
+Container::Container(const Services& services, const ContainerId& id, std::string handle, Slot slot,
+                     Share descriptors)
     : services(services),
       containerId(id),
       name(std::move(handle)),
       slot(kj::mv(slot)),
+      descriptors(kj::mv(descriptors)),
       tasks(*this) {}
 
 Container::~Container() noexcept(false) {}

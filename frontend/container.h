@@ -24,7 +24,10 @@ class Container final : public kj::Refcounted,
  public:
   enum class State { BORN, ACTIVE, STOPPED, DESTROYED };
 
-  Container(const Services& services, const ContainerId& id, std::string handle, Slot slot);
+  static constexpr uint64_t DESCRIPTORS = 3;  // as in CreatedContainer
+
+  Container(const Services& services, const ContainerId& id, std::string handle, Slot slot,
+            Share descriptors);
   ~Container() noexcept(false);
 
   const ContainerId& id() const { return containerId; }
@@ -75,6 +78,7 @@ class Container final : public kj::Refcounted,
   ContainerId containerId;
   std::string name;
   kj::Maybe<Slot> slot;  // until nothing of the container is left
+  Share descriptors;
   State current = State::BORN;
   kj::Vector<kj::String> events;
   kj::Maybe<InfoResponse> lastInfo;

@@ -26,25 +26,27 @@ kj::String jobLang() {
 struct Core::Impl {
   HelperClient helper;
   SyslogSocket syslog;
+  Budget descriptors;
   Fd nullDevice;
   kj::String lang;
   Services services;
   Registry registry;
 
   Impl(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
-       Fd imageDirectory, std::string hostResolvConf)
+       Fd imageDirectory, std::string hostResolvConf, uint64_t descriptorCount)
       : helper(port, timer, kj::mv(helperSocket)),
         syslog(config.server.syslogSocket),
+        descriptors(descriptorCount),
         nullDevice(openNullDevice()),
         lang(jobLang()),
-        services{port, timer, config, helper, syslog, nullDevice, lang},
+        services{port, timer, config, helper, syslog, descriptors, nullDevice, lang},
         registry(services, kj::mv(imageDirectory), std::move(hostResolvConf)) {}
 };
 
 Core::Core(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
-           Fd imageDirectory, std::string hostResolvConf)
+           Fd imageDirectory, std::string hostResolvConf, uint64_t descriptors)
     : impl(std::make_unique<Impl>(port, timer, config, kj::mv(helperSocket), kj::mv(imageDirectory),
-                                  std::move(hostResolvConf))) {}
+                                  std::move(hostResolvConf), descriptors)) {}
 
 Core::~Core() noexcept(false) {}
 

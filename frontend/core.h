@@ -16,11 +16,14 @@ namespace warden::frontend {
 class Core final : public SessionFactory {
  public:
   Core(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
-       Fd imageDirectory, std::string hostResolvConf);
+       Fd imageDirectory, std::string hostResolvConf, uint64_t descriptors);
   // Opens /dev/null and the syslog socket, so it is made before the sandbox closes, and sends
   // the helper its greeting. `port`, `timer` and `config` are borrowed for life. `imageDirectory`:
   // O_PATH directory of server.container_rootfs_path. `hostResolvConf`: the text of the host's
-  // /etc/resolv.conf, used where network.dns_servers is empty.
+  // /etc/resolv.conf, used where network.dns_servers is empty. `descriptors`: how many containers
+  // and jobs may have open; a request that needs more is refused. For, where the limit of the
+  // process itself is met, descriptors that the helper or wshd send are lost, and with them the
+  // connection.
 
   ~Core() noexcept(false);
   // All sessions, and all promises of theirs, have to be gone before.

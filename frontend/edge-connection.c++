@@ -14,6 +14,10 @@ constexpr int DISCARDED_READS = 16;
 // A client that never stops pipelining gets this many answers before others have their turn.
 constexpr uint REQUESTS_PER_TURN = 16;
 
+// What a connection may hold of an unfinished request however much the others do, so that ordinary
+// requests are served whatever these do.
+constexpr size_t SMALL_INPUT_BYTES = 16 * 1024;
+
 bool waitsForAJob(Message::Type type) {
   return type == Message::Link || type == Message::Run || type == Message::Stream;
 }
@@ -33,6 +37,7 @@ EdgeConnection::EdgeConnection(EdgeContext& context, Fd socketParam, size_t maxR
 // Closing a unix socket with unread input makes the peer's next read fail with ECONNRESET
 // (unix(7)); without, the peer reads its answers and then the end.
 EdgeConnection::~EdgeConnection() noexcept(false) {
+  context.holdInput(heldInput, 0);
   auto buffer = context.readBuffer();
   for (int i = 0; i < DISCARDED_READS; ++i) {
     if (recv(socket, buffer.begin(), buffer.size(), 0) <= 0) break;
@@ -42,6 +47,12 @@ EdgeConnection::~EdgeConnection() noexcept(false) {
 kj::Promise<void> EdgeConnection::run(SessionFactory& sessions) {
   session = sessions.open(socket);
   return canceler.wrap(serve());
+}
+
+bool EdgeConnection::mayHoldInput() {
+  size_t before = heldInput;
+  heldInput = decoder.heldBytes();
+  return context.holdInput(before, heldInput) || heldInput <= SMALL_INPUT_BYTES;
 }
 
 kj::Promise<void> EdgeConnection::serve() {
@@ -64,6 +75,10 @@ kj::Promise<void> EdgeConnection::serve() {
       decoder.feed(buffer.slice(0, n));
     } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       requestsInARow = 0;
+      if (!mayHoldInput()) {
+        context.log().warn("connection closed: unfinished requests take too much memory");
+        return kj::READY_NOW;
+      }
       return observer.whenBecomesReadable().then([this]() { return serve(); });
     } else if (n == 0 || errno != EINTR) {
       return kj::READY_NOW;

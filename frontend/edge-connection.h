@@ -13,7 +13,7 @@
 namespace warden::frontend {
 
 class EdgeConnection {
-public:
+ public:
   EdgeConnection(EdgeContext& context, Fd socket, size_t maxRequestBytes);
   // `socket` is non-blocking.
   ~EdgeConnection() noexcept(false);
@@ -28,11 +28,12 @@ public:
 
   kj::ListLink<EdgeConnection> link;
 
-private:
+ private:
   EdgeContext& context;
   Fd socket;
   kj::UnixEventPort::FdObserver observer;
   FrameDecoder decoder;
+  size_t heldInput = 0;  // as the server counts it
   EdgeWriter writer;
   kj::ForkedPromise<void> hangup;  // the client has closed both directions
   kj::Own<Session> session;
@@ -41,6 +42,7 @@ private:
   uint requestsInARow = 0;  // without the event loop having looked at others
   kj::Canceler canceler;
 
+  bool mayHoldInput();
   kj::Promise<void> serve();
   kj::Promise<void> execute(Frame&& frame);
   kj::Promise<void> next(Continuation continuation);

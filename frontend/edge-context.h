@@ -7,7 +7,7 @@
 namespace warden::frontend {
 
 class EdgeContext {
-public:
+ public:
   virtual kj::UnixEventPort& eventPort() = 0;
 
   virtual spdlog::logger& log() = 0;
@@ -15,6 +15,10 @@ public:
   virtual kj::ArrayPtr<kj::byte> readBuffer() = 0;
   // One for all connections, so that idle ones hold none; its content is valid until the caller
   // returns to the event loop.
+
+  virtual bool holdInput(size_t before, size_t now) = 0;
+  // Counts what all connections hold of unfinished requests; one of them holds `now` bytes instead
+  // of `before`. False: the server has no room for so much.
 
   virtual uint64_t nextErrorNumber() = 0;
 

@@ -11,8 +11,8 @@ namespace warden::frontend {
 namespace {
 
 constexpr size_t READ_BUFFER_BYTES = 64 * 1024;
-// Fewer than the descriptors that one turn of the event loop serves: connections that are there go first,
-// and a flood of new ones waits in the listen queue.
+// Fewer than the descriptors that one turn of the event loop serves: connections that are there go
+// first, and a flood of new ones waits in the listen queue.
 constexpr int ACCEPTS_PER_TURN = 4;
 constexpr kj::Duration RETRY_ACCEPT = 100 * kj::MILLISECONDS;
 constexpr kj::Duration DRAIN_WRITE_TIMEOUT = 5 * kj::SECONDS;
@@ -95,7 +95,9 @@ void EdgeServer::accepted(Fd socket) {
 
 // The response is small and the socket new, so it is taken whole or the client has gone.
 void EdgeServer::refuse(Fd socket) {
-  auto frame = encodeFrame(Message::Error, encodeError("too many connections: close some, or raise frontend.max_connections"));
+  auto frame = encodeFrame(
+      Message::Error,
+      encodeError("too many connections: close some, or raise frontend.max_connections"));
   if (send(socket, frame.begin(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;
   recv(socket, inputBuffer.begin(), inputBuffer.size(), MSG_DONTWAIT);
 }

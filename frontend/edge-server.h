@@ -12,10 +12,13 @@
 namespace warden::frontend {
 
 class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
-public:
+ public:
   struct Options {
     uint32_t maxConnections;   // more are answered with an Error and closed
     uint32_t maxRequestBytes;  // of one frame's payload
+    // Of unfinished requests, all connections together. A connection that would hold more is
+    // closed, unless its share is small.
+    size_t maxUnfinishedBytes = 256 << 20;
   };
 
   EdgeServer(kj::UnixEventPort& port, Fd listener, SessionFactory& sessions, Options options,
@@ -34,7 +37,7 @@ public:
 
   size_t connectionCount() const { return connections.size(); }
 
-private:
+ private:
   kj::UnixEventPort& port;
   Fd listener;
   kj::Maybe<kj::UnixEventPort::FdObserver> observer;
@@ -42,6 +45,7 @@ private:
   Options options;
   spdlog::logger& logger;
   uint64_t lastErrorNumber = 0;
+  size_t unfinishedBytes = 0;
   bool acceptFailed = false;  // so that a lasting shortage is logged once
   kj::Array<kj::byte> inputBuffer;
   kj::Own<kj::PromiseFulfiller<void>> drainFulfiller;
@@ -59,6 +63,10 @@ private:
   kj::UnixEventPort& eventPort() override { return port; }
   spdlog::logger& log() override { return logger; }
   kj::ArrayPtr<kj::byte> readBuffer() override { return inputBuffer; }
+  bool holdInput(size_t before, size_t now) override {
+    unfinishedBytes += now - before;
+    return unfinishedBytes <= options.maxUnfinishedBytes;
+  }
   uint64_t nextErrorNumber() override { return ++lastErrorNumber; }
   bool isDraining() const override { return drainFulfiller == nullptr; }
   kj::Promise<void> whenDrainTimesOut() override { return drainTimesOut.addBranch(); }

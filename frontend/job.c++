@@ -5,9 +5,10 @@
 namespace warden::frontend {
 
 Job::Job(const Services& services, kj::Own<StateDirectory> directory, uint32_t id,
-         OutputOptions options, Listener& listener)
+         OutputOptions options, Share descriptors, Listener& listener)
     : listener(listener),
       jobId(id),
+      descriptors(kj::mv(descriptors)),
       spool(kj::mv(directory), id, services.config.server.jobOutputLimit),
       pumps(services, spool, kj::mv(options), *this) {}
 
@@ -45,6 +46,7 @@ void Job::failed() {
 
 void Job::end() {
   pumps.finish();
+  descriptors.keep(spool.fileCount());
   if (mustEnd) exitStatus = FAILED_JOB_STATUS;
   state = State::ENDED;
   changed.fire();

@@ -19,8 +19,10 @@ class Job final : public kj::Refcounted, private JobOutput::Owner {
     virtual void jobEnded(Job& job) = 0;
   };
 
+  static constexpr uint64_t DESCRIPTORS = 4;  // at most: pipes and spool files
+
   Job(const Services& services, kj::Own<StateDirectory> state, uint32_t id, OutputOptions options,
-      Listener& listener);
+      Share descriptors, Listener& listener);
   // `services` and `listener` are borrowed; the listener until the job has ended.
 
   kj::Own<Job> addRef() { return kj::addRef(*this); }
@@ -51,6 +53,7 @@ class Job final : public kj::Refcounted, private JobOutput::Owner {
   State state = State::STARTING;
   uint32_t exitStatus = 0;
   bool mustEnd = false;
+  Share descriptors;
   OutputSpool spool;
   JobOutput pumps;
   Broadcast changed;

@@ -86,6 +86,9 @@ rlim_t raiseDescriptorLimit() {
   return limit.rlim_cur;
 }
 
+// What the process has open besides connections, containers and jobs, and opens for a moment.
+constexpr rlim_t OWN_DESCRIPTORS = 64;
+
 // Clients may use three quarters of the descriptors; containers and jobs need the others.
 EdgeServer::Options edgeOptions(const Config& config, rlim_t descriptors, spdlog::logger& log) {
   rlim_t most = std::max<rlim_t>(descriptors / 4 * 3, 1);
@@ -128,7 +131,10 @@ kj::Promise<void> accept(EdgeServer& edge) {
 }
 
 void serve(const Options& options, const Config& config, spdlog::logger& log) {
-  EdgeServer::Options limits = edgeOptions(config, raiseDescriptorLimit(), log);
+  rlim_t descriptors = raiseDescriptorLimit();
+  EdgeServer::Options limits = edgeOptions(config, descriptors, log);
+  rlim_t taken = limits.maxConnections + OWN_DESCRIPTORS;
+  KJ_REQUIRE(descriptors > taken, "the limit on open files is too low; raise it", descriptors);
 
   // Signals are blocked before anything can wait for them.
   for (int signal : {SIGTERM, SIGINT, SIGUSR2})
@@ -140,7 +146,7 @@ void serve(const Options& options, const Config& config, spdlog::logger& log) {
   scope.setBusyPollInterval(EVENTS_PER_POLL);
 
   Core core(port, port.getTimer(), config, adopt(options.helperFd), adopt(options.imageFd),
-            readHostResolvConf());
+            readHostResolvConf(), descriptors - taken);
   EdgeServer edge(port, adopt(options.listenFd), core, limits, log);
 
   Fd depot = adopt(options.depotFd);

@@ -54,6 +54,7 @@ class OutputSpool {
   bool append(OutputStream stream, kj::ArrayPtr<const kj::byte> bytes);
   // False: that was more than the limit allows; what fitted is kept.
 
+  size_t fileCount() const { return (files[0].fd.get() >= 0) + (files[1].fd.get() >= 0); }
   uint64_t size(OutputStream stream) const { return file(stream).size; }
   FileRange range(OutputStream stream, uint64_t offset, uint64_t maximum) const;
   // What there is from `offset` on, at most `maximum` bytes. The descriptor is borrowed.

@@ -23,4 +23,16 @@ kj::Maybe<Slot> SlotPool::acquire() {
   return Slot(*this, number);
 }
 
+void Share::keep(uint64_t less) {
+  if (less >= amount) return;
+  budget.left += amount - less;
+  amount = less;
+}
+
+kj::Maybe<Share> Budget::take(uint64_t amount) {
+  if (amount > left) return nullptr;
+  left -= amount;
+  return Share(*this, amount);
+}
+
 }  // namespace warden::frontend

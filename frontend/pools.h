@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <deque>
+#include <utility>
 
 namespace warden::frontend {
 
@@ -47,6 +48,42 @@ class SlotPool {
   uint32_t size;
   uint32_t neverUsed = 0;  // this one and all above
   std::deque<uint32_t> released;
+};
+
+class Budget;
+
+class Share {
+  // An amount of a budget, given back by its destructor.
+
+ public:
+  Share(Share&& other) : budget(other.budget), amount(std::exchange(other.amount, 0)) {}
+  ~Share() { keep(0); }
+  KJ_DISALLOW_COPY(Share);
+
+  void keep(uint64_t less);
+  // Gives back what is more than `less`.
+
+ private:
+  friend class Budget;
+  Share(Budget& budget, uint64_t amount) : budget(budget), amount(amount) {}
+
+  Budget& budget;
+  uint64_t amount;
+};
+
+class Budget {
+  // Counts what there is a limited amount of.
+
+ public:
+  explicit Budget(uint64_t size) : left(size) {}
+  KJ_DISALLOW_COPY(Budget);
+
+  kj::Maybe<Share> take(uint64_t amount);
+  // None when less than that is left. The budget must outlive the share.
+
+ private:
+  friend class Share;
+  uint64_t left;
 };
 
 }  // namespace warden::frontend

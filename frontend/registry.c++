@@ -82,9 +82,16 @@ Registry::Entry& Registry::reserve(const CreateRequest& request) {
         clientErrorOf("all ", services.config.user.poolSize,
                       " containers that user.pool_size allows exist; destroy one first"));
   }
+  auto descriptors = services.descriptors.take(Container::DESCRIPTORS);
+  if (descriptors == nullptr) {
+    kj::throwFatalException(clientErrorOf(
+        "could not create the container: the jobs and containers there are hold all descriptors "
+        "that the server has for them; link jobs that have ended, destroy a container, or raise "
+        "the server's limit on open files"));
+  }
   Entry entry;
-  entry.container =
-      kj::refcounted<Container>(services, id, handle, kj::mv(KJ_ASSERT_NONNULL(slot)));
+  entry.container = kj::refcounted<Container>(services, id, handle, kj::mv(KJ_ASSERT_NONNULL(slot)),
+                                              kj::mv(KJ_ASSERT_NONNULL(descriptors)));
   entry.born = ++clock;
   entry.graceTime = services.config.server.containerGraceTime;
   if (request.has_grace_time()) entry.graceTime = request.grace_time();

@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 #include "frontend/helper-client.h"
+#include "frontend/pools.h"
 #include "frontend/syslog-lines.h"
 
 namespace warden::frontend {
@@ -16,8 +17,9 @@ struct Services {
   const Config& config;
   HelperClient& helper;
   const SyslogSocket& syslog;
-  int nullDevice;      // /dev/null, for writing
-  kj::StringPtr lang;  // LANG of jobs
+  Budget& descriptors;  // of this process, for containers and jobs
+  int nullDevice;       // /dev/null, for writing
+  kj::StringPtr lang;   // LANG of jobs
 };
 
 }  // namespace warden::frontend

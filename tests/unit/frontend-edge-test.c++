@@ -42,7 +42,7 @@ struct Shared {
 // Echo answers with its request; Link waits for ever; Create and Destroy wait 200 ms; Stream sends
 // a file between two memory parts; Info has a bug; NetIn fails half way; Stop asks to close.
 class TestSession final : public Session {
-public:
+ public:
   TestSession(Shared& shared, kj::Timer& timer) : shared(shared), timer(timer) {
     ++shared.sessions;
   }
@@ -76,7 +76,7 @@ public:
     }
   }
 
-private:
+ private:
   Shared& shared;
   kj::Timer& timer;
 
@@ -97,11 +97,11 @@ private:
 };
 
 class TestSessions final : public SessionFactory {
-public:
+ public:
   TestSessions(Shared& shared, kj::Timer& timer) : shared(shared), timer(timer) {}
   kj::Own<Session> open(int) override { return kj::heap<TestSession>(shared, timer); }
 
-private:
+ private:
   Shared& shared;
   kj::Timer& timer;
 };
@@ -118,7 +118,7 @@ struct Address {
 };
 
 class Client {
-public:
+ public:
   explicit Client(const Address& address) : fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     timeval timeout{10, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
@@ -159,12 +159,12 @@ public:
 
   Fd fd;
 
-private:
+ private:
   FrameDecoder decoder{1 << 30};
 };
 
 class EdgeTest : public testing::Test {
-protected:
+ protected:
   std::string name = "warden-edge-test-" + std::to_string(getpid()) + "-" +
                      testing::UnitTest::GetInstance()->current_test_info()->name();
   Address address{name};
@@ -179,7 +179,7 @@ protected:
   std::atomic<bool> drained{false};
   std::atomic<bool> accepting{true};
 
-  void start(uint32_t maxConnections = 1000) {
+  void start(uint32_t maxConnections = 1000, size_t maxUnfinishedBytes = 64 << 20) {
     fileContent.resize(FILE_BYTES);
     for (size_t i = 0; i < fileContent.size(); ++i)
       fileContent[i] = i * 2654435761u >> 24;
@@ -188,21 +188,22 @@ protected:
     Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address.name), address.size), 0);
     ASSERT_EQ(listen(listener, 4096), 0);
-    thread = std::make_unique<kj::Thread>([this, maxConnections, fd = kj::mv(listener)]() mutable {
-      serve(kj::mv(fd), maxConnections);
-    });
+    thread = std::make_unique<kj::Thread>(
+        [this, maxConnections, maxUnfinishedBytes, fd = kj::mv(listener)]() mutable {
+          serve(kj::mv(fd), {maxConnections, 1 << 20, maxUnfinishedBytes});
+        });
     while (executor == nullptr)
       std::this_thread::yield();
   }
 
-  void serve(Fd listener, uint32_t maxConnections) {
+  void serve(Fd listener, EdgeServer::Options options) {
     kj::UnixEventPort port;
     kj::EventLoop loop(port);
     kj::WaitScope scope(loop);
     TestSessions sessions(shared, port.getTimer());
     auto sink = std::make_shared<spdlog::sinks::ostream_sink_mt>(logText);
     spdlog::logger logger("test", sink);
-    EdgeServer edge(port, kj::mv(listener), sessions, {maxConnections, 1 << 20}, logger);
+    EdgeServer edge(port, kj::mv(listener), sessions, options, logger);
     auto paf = kj::newPromiseAndFulfiller<void>();
     stop = paf.fulfiller.get();
     server = &edge;
@@ -403,6 +404,22 @@ TEST_F(EdgeTest, refusesConnectionsOverTheLimit) {
   first.fd = nullptr;
   EXPECT_TRUE(eventually([&]() { return connectionCount() == 1; }));
   EXPECT_EQ(Client(address).ask(Message::Ping), "Ping:");
+}
+
+TEST_F(EdgeTest, boundsWhatAllUnfinishedRequestsHold) {
+  start(1000, 2 << 20);
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 16; ++i) {
+    clients.push_back(std::make_unique<Client>(address));
+    auto part = "1000000\r\n" + std::string(600000, 'x');
+    ::send(clients.back()->fd, part.data(), part.size(), MSG_NOSIGNAL);
+  }
+  EXPECT_TRUE(eventually([&]() { return connectionCount() <= 4; }));
+  EXPECT_EQ(Client(address).ask(Message::Ping), "Ping:");
+  clients.clear();
+  EXPECT_TRUE(eventually([&]() { return connectionCount() == 0; }));
+  EXPECT_EQ(Client(address).ask(Message::Echo, std::string(900000, 'x')).size(), 900005u);
+  EXPECT_NE(logText.str().find("take too much memory"), std::string::npos);
 }
 
 TEST_F(EdgeTest, waitsWhileDescriptorsAreShort) {

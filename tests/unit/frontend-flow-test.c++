@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "frontend/container.h"
 #include "tests/unit/frontend-test-client.h"
 
 namespace warden::frontend {
 namespace {
+
+class ScarceCoreTest : public FlowTest {};
 
 TEST_F(CoreTest, answersPingAndEcho) {
   client->call<PingResponse>(Message::Ping, PingRequest());
@@ -75,9 +78,10 @@ TEST_F(CoreTest, refusesATakenHandleEvenWhileItIsBeingCreated) {
 TEST_F(CoreTest, givesEverythingBackWhenACreateFails) {
   helper->failCreate = true;
   for (int i = 0; i < 6; ++i) {
-    EXPECT_EQ(client->error(Message::Create, named<CreateRequest>("h")),
-              "could not create the container: mount overlay: No space left on device; free space or "
-              "inodes where the depot is");
+    EXPECT_EQ(
+        client->error(Message::Create, named<CreateRequest>("h")),
+        "could not create the container: mount overlay: No space left on device; free space or "
+        "inodes where the depot is");
   }
   helper->failCreate = false;
   EXPECT_EQ(client->create("h"), "h");
@@ -98,6 +102,23 @@ TEST_F(CoreTest, refusesMoreContainersThanThePoolHas) {
   client->call<DestroyResponse>(Message::Destroy, named<DestroyRequest>("2"));
   client->create("again");
   EXPECT_EQ(helper->slots(), (std::vector<uint32_t>{0, 1, 2, 3, 2}));
+}
+
+TEST_F(ScarceCoreTest, refusesWhatThereAreNoDescriptorsForAndHarmsNothingElse) {
+  descriptors = 2 * Container::DESCRIPTORS + Job::DESCRIPTORS;
+  startCore();
+  client->create("one");
+  client->create("two");
+  auto job = client->spawn("one", "sleep 0.3; echo out");
+  EXPECT_NE(client->error(Message::Create, named<CreateRequest>("three")).find("descriptors"),
+            std::string::npos);
+  EXPECT_NE(client->error(Message::Run, Client::runRequest("two", "true")).find("descriptors"),
+            std::string::npos);
+  client->call<LinkResponse>(Message::Link, Client::linkRequest("one", job));
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(client->run("two", "echo out; echo err >&2").exit_status(), 0u);
+  client->call<DestroyResponse>(Message::Destroy, named<DestroyRequest>("one"));
+  client->create("three");
 }
 
 TEST_F(CoreTest, runsAJobAndReturnsItsOutputAndStatus) {

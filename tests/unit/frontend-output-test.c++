@@ -121,7 +121,8 @@ class JobTest : public ::testing::Test, protected Job::Listener {
   std::string syslogPath = directory.path() + "/log";
   SyslogSocket syslog{std::optional<std::string>(syslogPath)};
   Fd nullDevice{open("/dev/null", O_WRONLY | O_CLOEXEC)};
-  Services services{port, port.getTimer(), config, helper, syslog, nullDevice, "C"};
+  Budget budget{1000};
+  Services services{port, port.getTimer(), config, helper, syslog, budget, nullDevice, "C"};
   Pipe out = makePipe();
   Pipe err = makePipe();
   std::vector<std::string> events;
@@ -132,6 +133,7 @@ class JobTest : public ::testing::Test, protected Job::Listener {
 
   kj::Own<Job> start(OutputOptions options = {}) {
     auto job = kj::refcounted<Job>(services, kj::addRef(*state), 1, kj::mv(options),
+                                   KJ_ASSERT_NONNULL(budget.take(Job::DESCRIPTORS)),
                                    static_cast<Job::Listener&>(*this));
     job->started({kj::mv(out.readEnd), kj::mv(err.readEnd)});
     return job;
@@ -157,6 +159,7 @@ TEST_F(JobTest, takesWhatIsInThePipesWhenItEnds) {
 
 TEST_F(JobTest, endsWhenItsExitIsReportedBeforeItsStart) {
   auto job = kj::refcounted<Job>(services, kj::addRef(*state), 1, OutputOptions(),
+                                 KJ_ASSERT_NONNULL(budget.take(Job::DESCRIPTORS)),
                                  static_cast<Job::Listener&>(*this));
   job->exited(4);
   EXPECT_FALSE(job->ended());

@@ -170,6 +170,7 @@ class FlowTest : public ::testing::Test {
   std::unique_ptr<Core> core;
   kj::Promise<void> running = nullptr;
   bool helperLost = false;
+  uint64_t descriptors = 10000;
   std::unique_ptr<Client> client;
 
   void SetUp() override {
@@ -184,7 +185,7 @@ class FlowTest : public ::testing::Test {
     auto sockets = makePacketPair();
     helper = std::make_unique<HelperPeer>(kj::mv(sockets.left), depot);
     core = std::make_unique<Core>(port, port.getTimer(), config, kj::mv(sockets.right),
-                                  image.open(), "");
+                                  image.open(), "", descriptors);
     running = core->run().eagerlyEvaluate([this](kj::Exception&&) { helperLost = true; });
     client = std::make_unique<Client>(*core, scope);
   }
