@@ -135,7 +135,7 @@ void allowFiles(SeccompFilter& filter) {
 }
 
 void allowSockets(SeccompFilter& filter) {
-  filter.allow({"accept4", "recvmsg", "recvfrom", "sendmsg", "sendto", "shutdown", "getsockopt",
+  filter.allow({"accept4", "recvmsg", "recvfrom", "sendmsg", "sendto", "getsockopt",
                 "getsockname", "getpeername"});
   // syslog(3) connects again when its daemon was restarted. Only unix sockets can exist to connect.
   constexpr uint64_t SOCKET_TYPE = 0xf;

@@ -11,6 +11,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Of what a hostile frontend gave as an id.
+constexpr size_t LONGEST_ID = 64;
+
 std::string timestamp() {
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
@@ -45,7 +48,9 @@ void writeLine(int fd, const Json& object) {
 void AuditLog::record(kj::StringPtr operation, kj::StringPtr container, Outcome outcome,
                       kj::StringPtr cause, uint64_t durationUs) {
   Json object = {{"time", timestamp()}, {"from", "privhelper"}, {"operation", operation.cStr()}};
-  if (container.size() > 0) object["container"] = std::string(container.begin(), container.size());
+  if (container.size() > 0) {
+    object["container"] = std::string(container.begin(), kj::min(container.size(), LONGEST_ID));
+  }
   object["outcome"] = nameOf(outcome);
   if (cause.size() > 0) object["cause"] = std::string(cause.begin(), cause.size());
   if (durationUs != 0) object["duration_us"] = durationUs;

@@ -17,8 +17,10 @@ namespace {
 constexpr int STALE_KILL_MS = 5000;
 constexpr int REQUESTS_A_TURN = 16;
 
-// How long a frontend that was told to end may take: to drain, and after it has given up its connection.
+// How long a frontend that was told to end may take: to drain, and after it has given up its connection;
+// and how long containers may take to die before things go on without them.
 constexpr uint64_t DRAIN_US = 30'000'000;
+constexpr uint64_t DYING_US = 10'000'000;
 constexpr uint64_t DISCONNECTED_US = 5'000'000;
 
 }  // namespace
@@ -29,19 +31,42 @@ const Broker::Permitted Broker::PERMITTED[] = {
     {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy},
 };
 
-Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals)
+Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals,
+               const Pidfd& sweeper)
     : host(host), log(log), frontend(frontend), signals(kj::mv(signals)),
+      sweeper(sweeper),
       slotInUse(host.policy.slotCount) {}
 
-void Broker::run() {
+bool Broker::run() {
   removeStale();
-  while (!stopping || frontend.isRunning() || !dying.empty()) {
-    bool idle = !frontend.isRunning() && dying.empty();
-    if (idle && !stopping && monotonicUs() >= frontend.startableAtUs()) {
-      greeted = false;
-      frontend.start();
-    }
+  while (!hasFinished()) {
+    if (!frontend.isRunning() && !stopping && monotonicUs() >= frontendStartUs()) startFrontend();
     waitForEvents();
+  }
+  for (auto& [id, entry] : dying) {
+    log.record("destroy", id.text(), Outcome::FAILED, "its processes do not end");
+  }
+  return dying.empty();
+}
+
+bool Broker::hasFinished() const {
+  if (!stopping || frontend.isRunning()) return false;
+  return dying.empty() || monotonicUs() >= waitForDyingUntilUs;
+}
+
+uint64_t Broker::frontendStartUs() const {
+  // With the old containers gone their slots are free; one that does not die keeps its own.
+  return dying.empty() ? frontend.startableAtUs()
+                       : kj::max(frontend.startableAtUs(), waitForDyingUntilUs);
+}
+
+void Broker::startFrontend() {
+  greeted = false;
+  try {
+    frontend.start();
+  } catch (const StepError& e) {
+    frontend.startLater();
+    log.note(kj::str("the frontend could not be started: ", e.detail()));
   }
 }
 
@@ -51,10 +76,10 @@ void Broker::removeStale() {
   for (auto& id : host.cgroups.stale()) stale[id] = true;
   for (auto& id : host.depot.ids()) stale[id] = true;
   for (auto& [id, _] : stale) {
-    host.cgroups.killStale(id, STALE_KILL_MS);
-    host.cgroups.removeStale(id);
-    host.depot.discard(id);
-    log.record("remove stale", id.text(), Outcome::DONE);
+    // The tree of one that lives stays for the next start.
+    bool removed = host.cgroups.killStale(id, STALE_KILL_MS) && host.cgroups.removeStale(id) &&
+                   host.depot.discard(id);
+    log.record("remove stale", id.text(), removed ? Outcome::DONE : Outcome::FAILED);
   }
 }
 
@@ -63,7 +88,7 @@ int Broker::timeoutMs() const {
   if (frontend.isRunning()) {
     deadline = frontend.killAtUs();
   } else {
-    deadline = dying.empty() && !stopping ? frontend.startableAtUs() : NEVER_US;
+    deadline = stopping ? waitForDyingUntilUs : frontendStartUs();
   }
   if (deadline == NEVER_US) return -1;
   uint64_t now = monotonicUs();
@@ -78,6 +103,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{frontend.pidfd(), POLLIN, 0});
   short wanted = unsent.empty() ? POLLIN : POLLOUT;
   fds.add(pollfd{frontend.connection(), wanted, 0});
+  fds.add(pollfd{sweeper.fd(), POLLIN, 0});
   for (auto& [id, entry] : dying) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
   if (poll(fds.begin(), fds.size(), timeoutMs()) < 0) {
@@ -86,6 +112,7 @@ void Broker::waitForEvents() {
   }
   if (fds[0].revents != 0) handleSignals();
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
+  KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
   reapDying();
   if (fds[3].revents != 0) {
     if (unsent.empty()) {
@@ -114,6 +141,7 @@ void Broker::handleFrontendEnd() {
   frontend.forget();
   unsent.clear();
   destroyAll();
+  waitForDyingUntilUs = monotonicUs() + DYING_US;
 }
 
 void Broker::receiveRequests() {
@@ -271,7 +299,7 @@ void Broker::reapDying() {
       continue;
     }
     slotInUse[entry.container->slot()] = false;
-    entry.container = nullptr;
+    kj::runCatchingExceptions([&] { entry.container = nullptr; });
     log.record("destroy", i->first.text(), Outcome::DONE, nullptr, monotonicUs() - entry.startedUs);
     KJ_IF_MAYBE(sequence, entry.sequence) {
       capnp::MallocMessageBuilder message;

@@ -18,12 +18,13 @@ namespace warden::privhelper {
 
 class Broker {
  public:
-  Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals);
+  Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals,
+         const Pidfd& sweeper);
   // `signals`: a signalfd for TERM, INT and USR2.
 
-  void run();
-  // Serves until told to end by a signal; then the frontend has ended and no container is left. Throws
-  // when it cannot go on (the launcher has died).
+  bool run();
+  // Serves until told to end by a signal; then the frontend has ended and no container is left. False: a
+  // container could not be ended in time. Throws when it cannot go on (the launcher has died).
 
  private:
   struct Reply {
@@ -47,14 +48,19 @@ class Broker {
   AuditLog& log;
   FrontendProcess& frontend;
   Fd signals;
+  const Pidfd& sweeper;
   std::vector<bool> slotInUse;
   std::map<ContainerId, kj::Own<Container>> containers;
   std::map<ContainerId, Dying> dying;
   std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to
   bool greeted = false;
   bool stopping = false;
+  uint64_t waitForDyingUntilUs = 0;  // for a new frontend, or the end; what does not die is not waited for
 
   void removeStale();
+  bool hasFinished() const;
+  uint64_t frontendStartUs() const;
+  void startFrontend();
   void waitForEvents();
   int timeoutMs() const;
   void handleSignals();

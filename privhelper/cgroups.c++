@@ -118,7 +118,7 @@ kj::Vector<ContainerId> Cgroups::stale() const {
   return ids;
 }
 
-void Cgroups::killStale(const ContainerId& id, int timeoutMs) const {
+bool Cgroups::killStale(const ContainerId& id, int timeoutMs) const {
   // A loop, because a process may fork between the reading of the list and the signal.
   auto file = kj::str(PREFIX, id.text(), "/cgroup.procs");
   for (int waited = 0; waited < timeoutMs; waited += REMOVE_PAUSE_MS) {
@@ -136,22 +136,29 @@ void Cgroups::killStale(const ContainerId& id, int timeoutMs) const {
         if (pid > 1) kill(pid, SIGKILL);
       }
     }
-    if (empty) return;
+    if (empty) return true;
     poll(nullptr, 0, REMOVE_PAUSE_MS);
   }
+  return false;
 }
 
-void Cgroups::removeStale(const ContainerId& id) const {
+bool Cgroups::removeStale(const ContainerId& id) const {
   auto name = kj::str(PREFIX, id.text());
-  for (auto& hierarchy : found) removeDirectory(hierarchy.parent, name.cStr());
+  bool all = true;
+  for (auto& hierarchy : found) all &= removeDirectory(hierarchy.parent, name.cStr());
+  return all;
 }
 
-ContainerCgroups::ContainerCgroups(const Cgroups& cgroupsParam, const ContainerId& id,
+ContainerCgroups::ContainerCgroups(const Cgroups& cgroups, const ContainerId& id)
+    : cgroups(cgroups), name(kj::str(PREFIX, id.text())) {}
+
+ContainerCgroups::ContainerCgroups(const Cgroups& cgroups, const ContainerId& id,
                                    uint32_t pidsLimit)
-    : cgroups(cgroupsParam), name(kj::str(PREFIX, id.text())) {
-  // A constructor that throws runs no destructor of its own.
-  bool complete = false;
-  KJ_DEFER(if (!complete) this->~ContainerCgroups());
+    : ContainerCgroups(cgroups, id) {
+  make(pidsLimit);
+}
+
+void ContainerCgroups::make(uint32_t pidsLimit) {
   for (auto& hierarchy : cgroups.hierarchies()) {
     step("make cgroup", [&] { return mkdirat(hierarchy.parent, name.cStr(), 0755); });
     ++made;
@@ -173,12 +180,16 @@ ContainerCgroups::ContainerCgroups(const Cgroups& cgroupsParam, const ContainerI
       })));
     }
   }
-  complete = true;
 }
 
 ContainerCgroups::~ContainerCgroups() noexcept(false) {
   auto hierarchies = cgroups.hierarchies();
   while (made > 0) removeDirectory(hierarchies[--made].parent, name.cStr());
+}
+
+void ContainerCgroups::closeFiles() {
+  tasks.clear();
+  version2 = nullptr;
 }
 
 kj::Maybe<int> ContainerCgroups::version2Directory() const {

@@ -35,10 +35,12 @@ class Cgroups {
   kj::Vector<ContainerId> stale() const;
   // Ids that have cgroups here.
 
-  void killStale(const ContainerId& id, int timeoutMs) const;
-  // Kills every process in the container's cgroups and waits until they are empty.
+  bool killStale(const ContainerId& id, int timeoutMs) const;
+  // Kills every process in the container's cgroups and waits until they are empty. False: they were not
+  // in time.
 
-  void removeStale(const ContainerId& id) const;
+  bool removeStale(const ContainerId& id) const;
+  // False: a cgroup is still busy.
 
  private:
   kj::Vector<CgroupHierarchy> found;
@@ -61,7 +63,8 @@ class ContainerCgroups {
   // Version 1: a process joins by writing "0" to each. Opened here, where there is permission; writing
   // another process's pid would wait for an RCU grace period.
 
-  void closeTaskFiles() { tasks.clear(); }
+  void closeFiles();
+  // Once the container's first process has joined.
 
   kj::Maybe<int> version2Directory() const;
   // For CLONE_INTO_CGROUP.
@@ -72,6 +75,11 @@ class ContainerCgroups {
   kj::Vector<Fd> tasks;
   kj::Maybe<Fd> version2;
   size_t made = 0;  // directories exist in the first `made` hierarchies
+
+  ContainerCgroups(const Cgroups& cgroups, const ContainerId& id);
+  // Of nothing yet: the destructor runs also when what follows in the other constructor throws.
+
+  void make(uint32_t pidsLimit);
 };
 
 }  // namespace warden::privhelper

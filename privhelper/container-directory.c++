@@ -74,27 +74,33 @@ kj::Vector<ContainerId> Depot::ids() const {
   return ids;
 }
 
-void Depot::discard(const ContainerId& id) const {
-  if (renameat(directory, id.text().cStr(), removed, id.text().cStr()) < 0) {
-    int error = errno;
-    if (error == ENOENT) return;
-    KJ_FAIL_SYSCALL("renameat", error, id.text());
+bool Depot::discard(const ContainerId& id) const noexcept {
+  // The frontend chooses ids, and may choose one again before the sweeper has removed its first tree.
+  for (;;) {
+    char name[48];
+    snprintf(name, sizeof(name), "%s-%llu", id.text().cStr(),
+             static_cast<unsigned long long>(discarded++));
+    if (renameat2(directory, id.text().cStr(), removed, name, RENAME_NOREPLACE) == 0) break;
+    if (errno != EEXIST) return errno == ENOENT;
   }
   // The pipe may be full: then the sweeper is awake anyhow.
   char wake = 1;
   (void)!write(wakeSweeper, &wake, 1);
+  return true;
 }
 
-ContainerDirectory::ContainerDirectory(const Depot& depotParam, const CreateOrder& order,
+ContainerDirectory::ContainerDirectory(const Depot& depot, const ContainerId& id)
+    : depot(depot), id(id) {}
+
+ContainerDirectory::ContainerDirectory(const Depot& depot, const CreateOrder& order,
                                        const Policy& policy)
-    : depot(depotParam), id(order.id) {
-  bool complete = false;
-  KJ_DEFER(if (!complete && made) depot.discard(id));
+    : ContainerDirectory(depot, order.id) {
   makeTree(order, policy);
-  complete = true;
 }
 
-ContainerDirectory::~ContainerDirectory() noexcept(false) { depot.discard(id); }
+ContainerDirectory::~ContainerDirectory() noexcept(false) {
+  if (made) depot.discard(id);
+}
 
 void ContainerDirectory::makeTree(const CreateOrder& order, const Policy& policy) {
   constexpr Owner ROOT{0, 0};
@@ -166,8 +172,9 @@ Fd ContainerDirectory::listen(const Policy& policy) const {
   return socket;
 }
 
-void ContainerDirectory::writePid(pid_t pid) const {
+void ContainerDirectory::writePid(pid_t pid) {
   makeFile(run, "wshd.pid", kj::str(pid, '\n').asBytes(), {0, 0}, "write wshd.pid");
+  run = nullptr;
 }
 
 }  // namespace warden::privhelper

@@ -22,14 +22,16 @@ class Depot {
   int fd() const { return directory; }
 
   kj::Vector<ContainerId> ids() const;
-  void discard(const ContainerId& id) const;
-  // Moves <depot>/<id> away. Nothing happens where there is none.
+  bool discard(const ContainerId& id) const noexcept;
+  // Moves <depot>/<id> away, under a name that is not in use there. False: it could not be moved (a full
+  // disk, say); it stays, and is removed at the next start.
 
  private:
   kj::String pathName;
   Fd directory;
   Fd removed;
   Fd wakeSweeper;
+  mutable uint64_t discarded = 0;
 };
 
 class ContainerDirectory {
@@ -51,7 +53,8 @@ class ContainerDirectory {
   kj::String workPath() const;
   Fd openState() const;
   Fd listen(const Policy& policy) const;
-  void writePid(pid_t pid) const;
+  void writePid(pid_t pid);
+  // The last file in run/: its descriptor is closed.
 
  private:
   const Depot& depot;
@@ -59,6 +62,9 @@ class ContainerDirectory {
   bool made = false;
   Fd directory;
   Fd run;
+
+  ContainerDirectory(const Depot& depot, const ContainerId& id);
+  // Of nothing yet: the destructor runs also when what follows in the other constructor throws.
 
   void makeTree(const CreateOrder& order, const Policy& policy);
   void fillLayer(int layer, const CreateOrder& order, const Policy& policy);

@@ -148,8 +148,14 @@ SeccompFilter argumentFilter() {
   }
   // Families but those whose code everyday programs reach anyhow (netlink serves to ask for addresses).
   for (uint64_t family = 0; family < AF_MAX; ++family) {
-    if (family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK) continue;
+    if (family == AF_UNIX) continue;
+    filter.denyIf(EAFNOSUPPORT, "socketpair", {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32_BITS, family)});
+    if (family == AF_INET || family == AF_INET6 || family == AF_NETLINK) continue;
     filter.denyIf(EAFNOSUPPORT, "socket", {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32_BITS, family)});
+  }
+  // Families of later kernels.
+  for (const char* name : {"socket", "socketpair"}) {
+    filter.denyIf(EAFNOSUPPORT, name, {SCMP_A0(SCMP_CMP_GE, AF_MAX)});
   }
   return filter;
 }

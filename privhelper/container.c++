@@ -12,6 +12,7 @@
 #include "privhelper/id-map.h"
 #include "privhelper/step.h"
 #include "schema/launcher.capnp.h"
+#include "schema/wshd.capnp.h"
 
 namespace warden::privhelper {
 
@@ -65,6 +66,26 @@ class HeldNamespace {
   Fd descriptor;
 };
 
+void awaitWshd(int connection) {
+  // Asks for an answer: the end of the set-up connection alone could be that of a process that was killed.
+  capnp::MallocMessageBuilder message;
+  auto request = message.initRoot<schema::WshdRequest>();
+  request.setSequence(1);
+  request.setPing();
+  try {
+    sendPacket(connection, message);
+    pollfd p{connection, POLLIN, 0};
+    int n = step("await wshd", [&] { return poll(&p, 1, SETUP_TIMEOUT_MS); });
+    if (n == 0) throw StepError("await wshd", ETIMEDOUT);
+    KJ_IF_MAYBE(packet, receivePacket(connection)) {
+      if (packet->getRoot<schema::WshdMessage>().isDone()) return;
+    }
+  } catch (const kj::Exception& e) {
+    if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
+  }
+  throw StepError("await wshd", 0, "the container's first process ended as it started");
+}
+
 }  // namespace
 
 FirstProcess::FirstProcess(Launcher& launcherParam, kj::Maybe<int> cgroup)
@@ -78,8 +99,10 @@ FirstProcess::FirstProcess(Launcher& launcherParam, kj::Maybe<int> cgroup)
 FirstProcess::~FirstProcess() noexcept(false) {
   if (requested) kj::runCatchingExceptions([this] { awaitBirth(); });
   if (process.fd() < 0) return;
-  process.signal(SIGKILL);
-  process.waitExit(KILL_TIMEOUT_MS);
+  kj::runCatchingExceptions([this] {
+    process.signal(SIGKILL);
+    process.waitExit(KILL_TIMEOUT_MS);
+  });
 }
 
 void FirstProcess::awaitBirth() {
@@ -95,7 +118,7 @@ void FirstProcess::join(kj::ArrayPtr<const Fd> taskFiles) {
   setupMessage.setJoin();
   kj::Vector<int> fds;
   for (const Fd& file : taskFiles) fds.add(file.get());
-  sendPacket(setup, message, fds);
+  send(message, fds);
 }
 
 void FirstProcess::build(kj::StringPtr hostname, int root, int devices, int connection,
@@ -106,14 +129,22 @@ void FirstProcess::build(kj::StringPtr hostname, int root, int devices, int conn
   setupMessage.setFaultAt(childFault());
   setupMessage.initBuild().setHostname(hostname);
   int fds[] = {root, devices, connection, listener};
-  sendPacket(setup, message, fds);
+  send(message, fds);
 }
 
-void FirstProcess::awaitExec() {
-  faultPoint("await wshd");
-  pollfd p{setup, POLLIN, 0};
-  int n = step("await wshd", [&] { return poll(&p, 1, SETUP_TIMEOUT_MS); });
-  if (n == 0) throw StepError("await wshd", ETIMEDOUT);
+void FirstProcess::send(capnp::MessageBuilder& message, kj::ArrayPtr<const int> fds) {
+  try {
+    sendPacket(setup, message, fds);
+  } catch (const kj::Exception& e) {
+    if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
+    // The process has ended; it says why.
+    receiveEnd();
+    throw StepError("prepare wshd", 0, "the process ended unexpectedly");
+  }
+}
+
+void FirstProcess::receiveEnd() {
+  // Throws the process's report, where there is one.
   kj::Maybe<StepError> failure;
   try {
     KJ_IF_MAYBE(packet, receivePacket(setup)) {
@@ -121,12 +152,20 @@ void FirstProcess::awaitExec() {
       failure = StepError(report.getStep(), report.getErrno());
     }
   } catch (const kj::Exception& e) {
-    // The end of the connection: by exec, or by the end of the process.
     if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
   }
   KJ_IF_MAYBE(f, failure) {
     throw kj::mv(*f);
   }
+}
+
+void FirstProcess::awaitExec() {
+  faultPoint("await wshd");
+  pollfd p{setup, POLLIN, 0};
+  int n = step("await wshd", [&] { return poll(&p, 1, SETUP_TIMEOUT_MS); });
+  if (n == 0) throw StepError("await wshd", ETIMEDOUT);
+  // The end of the connection: by exec, or by the end of the process.
+  receiveEnd();
   if (process.waitExit(0)) throw StepError("await wshd", 0, "the process ended before it ran wshd");
   setup = nullptr;
 }
@@ -147,11 +186,12 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
 
   process.awaitBirth();
   process.join(cgroups.taskFiles());
-  cgroups.closeTaskFiles();
+  cgroups.closeFiles();
   Fd root = prepareRoot(host, order);
   process.build(containerId.text(), root, devices, pair.left, listener);
   directory.writePid(process.pidfd().pid());
   process.awaitExec();
+  awaitWshd(pair.right);
 
   connection = kj::mv(pair.right);
 }

@@ -1,6 +1,8 @@
 #pragma once
 // One container: everything that a create makes, undone in the reverse order.
 
+#include <capnp/message.h>
+
 #include "base/pidfd.h"
 #include "privhelper/cgroups.h"
 #include "privhelper/container-directory.h"
@@ -31,6 +33,9 @@ class FirstProcess {
   Fd setup;
   Pidfd process;
   bool requested = false;
+
+  void send(capnp::MessageBuilder& message, kj::ArrayPtr<const int> fds);
+  void receiveEnd();
 };
 
 struct ContainerHost {

@@ -64,6 +64,8 @@ void FrontendProcess::forget() {
   nextStartUs = now - startedUs < YOUNG_US ? now + PAUSE_US : now;
 }
 
+void FrontendProcess::startLater() { nextStartUs = monotonicUs() + PAUSE_US; }
+
 void FrontendProcess::end(int signal, uint64_t graceUs) {
   if (!isRunning()) return;
   process.signal(signal);

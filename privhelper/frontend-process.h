@@ -42,6 +42,9 @@ class FrontendProcess {
   uint64_t killAtUs() const { return killUs; }
   void kill();
 
+  void startLater();
+  // After a start that failed.
+
   uint64_t startableAtUs() const { return nextStartUs; }
   // A frontend that died young is not started again at once.
 

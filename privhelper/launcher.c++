@@ -29,6 +29,7 @@ namespace warden::privhelper {
 namespace {
 
 constexpr int FIRST_FRONTEND_FD = 3;
+constexpr int ANSWER_TIMEOUT_MS = 30000;
 
 // Of a container's first process. The cgroup namespace follows when it has joined its cgroups.
 constexpr uint64_t CONTAINER_NAMESPACES =
@@ -80,6 +81,7 @@ class LauncherLoop {
   [[noreturn]] void becomeFrontend(kj::ArrayPtr<char* const> arguments,
                                    kj::ArrayPtr<char* const> environment, kj::ArrayPtr<Fd> fds);
   void answer(const Child& child);
+  void closeLauncherDescriptors();
 };
 
 void reap() {
@@ -141,6 +143,14 @@ void LauncherLoop::answer(const Child& child) {
   sendPacket(resources.broker, message, kj::arrayPtr(&fd, 1));
 }
 
+// In a child: what it must not hold, so that the broker notices the launcher's end, and nothing in a
+// container's namespaces has a descriptor of the host's files.
+void LauncherLoop::closeLauncherDescriptors() {
+  resources.broker = nullptr;
+  resources.hostRoot = nullptr;
+  resources.frontend = nullptr;
+}
+
 Child LauncherLoop::launch(Packet& packet) {
   Fd setup = packet.takeFd(0);
   Fd cgroup;
@@ -150,14 +160,21 @@ Child LauncherLoop::launch(Packet& packet) {
     into = cgroup.get();
   }
   Child child = cloneProcess(CONTAINER_NAMESPACES, into);
-  if (child.pid == 0) runContainerInit({kj::mv(setup), resources.wshd, filter});
+  if (child.pid == 0) {
+    closeLauncherDescriptors();
+    runContainerInit({kj::mv(setup), resources.wshd, filter});
+  }
   return child;
 }
 
 Child LauncherLoop::holdUserNamespace() {
+  pid_t launcher = getpid();
   Child child = cloneProcess(CLONE_NEWUSER, nullptr);
   if (child.pid == 0) {
-    // Its end is the broker's signal.
+    // Its end is the broker's signal, or the launcher's end.
+    closeLauncherDescriptors();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != launcher) _exit(1);
     for (;;) pause();
   }
   return child;
@@ -273,6 +290,11 @@ Pidfd Launcher::startFrontend(kj::ArrayPtr<const kj::String> arguments,
 }
 
 Pidfd Launcher::awaitStarted() {
+  pollfd p{connection, POLLIN, 0};
+  int n;
+  KJ_SYSCALL(n = poll(&p, 1, ANSWER_TIMEOUT_MS));
+  // A late answer would be taken for the next one's: there is no going on.
+  KJ_REQUIRE(n == 1, "the launcher does not answer");
   KJ_IF_MAYBE(packet, receivePacket(connection)) {
     auto reply = packet->getRoot<schema::LauncherReply>();
     if (reply.isFailed()) {

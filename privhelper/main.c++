@@ -38,6 +38,8 @@ constexpr int BROKER_CAPABILITIES[] = {
     CAP_KILL,          // tells the frontend, another user's process, to end
 };
 
+constexpr int SWEEP_MS = 30000;
+
 Fd blockSignals() {
   // Also for the processes that are forked later, but for those that reset their mask.
   sigset_t mask;
@@ -113,7 +115,8 @@ void enterBrokerSandbox(const Config& config) {
   brokerFilter().install();
 }
 
-void serve(const std::string& configPath) {
+bool serve(const std::string& configPath) {
+  // True: ended as told, with nothing left.
   LoadedConfig loaded = loadConfig(configPath);
   const Config& config = loaded.config;
   Policy policy = policyFrom(config);
@@ -121,11 +124,12 @@ void serve(const std::string& configPath) {
 
   Fd signals = blockSignals();
   Fd logFile = openLog(config);
-  AuditLog log(duplicate(logFile));
+  AuditLog log(openAuditLog(config));
   FrontendDescriptors descriptors{
       .config = kj::mv(loaded.text), .image = openImage(config), .depot = openDepot(config)};
   if (config.logging.file.has_value()) descriptors.log = kj::mv(logFile);
 
+  Fd lock = lockDepot(config);
   ListeningSocket socket(config);
   descriptors.listener = socket.takeListener();
   PidFile pidFile(config);
@@ -133,14 +137,19 @@ void serve(const std::string& configPath) {
   Launcher launcher = startLauncher(config, policy);
   Sweeper sweeper = startSweeper(config);
 
+  raiseDescriptorLimit(policy);
   enterBrokerSandbox(config);
+  bool clean;
   {
     Depot depot(DEPOT_PATH, kj::mv(sweeper.wake));
     FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
-    Broker(ContainerHost{policy, cgroups, depot, launcher}, log, frontend, kj::mv(signals)).run();
+    clean = Broker(ContainerHost{policy, cgroups, depot, launcher}, log, frontend, kj::mv(signals),
+                   sweeper.process)
+                .run();
   }
-  // With its pipe closed, the sweeper removes what is left and ends.
-  sweeper.process.waitExit(-1);
+  // With its pipe closed, the sweeper removes what is left and ends; what it does not manage in time is
+  // removed at the next start.
+  return sweeper.process.waitExit(SWEEP_MS) && clean;
 }
 
 }  // namespace
@@ -153,8 +162,7 @@ int main(int argc, char** argv) {
   app.add_option("--config", config, "the configuration file (docs/OPERATING.md)")->required();
   CLI11_PARSE(app, argc, argv);
   try {
-    warden::privhelper::serve(config);
-    return 0;
+    return warden::privhelper::serve(config) ? 0 : 1;
   } catch (const std::exception& e) {
     fprintf(stderr, "warden-privhelper: %s\n", e.what());
   } catch (const kj::Exception& e) {

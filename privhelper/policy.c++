@@ -14,6 +14,16 @@ Policy policyFrom(const Config& config) {
   if (user->pw_uid == 0 || user->pw_gid == 0) {
     throw ConfigError("privhelper.user: \"" + name + "\" is root: the frontend must be unprivileged");
   }
+  auto inPool = [&](uint64_t id) {
+    uint64_t first = config.user.poolStartUid, size = config.user.poolSize;
+    uint64_t range = config.privhelper.idRangeStart;
+    return (id >= first && id < first + size) || (id >= range && id < range + size * IDS_PER_CONTAINER);
+  };
+  if (inPool(user->pw_uid) || inPool(user->pw_gid)) {
+    throw ConfigError("privhelper.user: the ids of \"" + name +
+                      "\" are among those of containers: move user.pool_start_uid or "
+                      "privhelper.id_range_start");
+  }
   return Policy{
       .slotCount = config.user.poolSize,
       .vcapUidStart = config.user.poolStartUid,

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <kj/debug.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -50,6 +52,12 @@ Fd openRootOwnedDirectory(const std::string& path, const char* key) {
                       "go-w it");
   }
   return fd;
+}
+
+Fd openForAppending(const std::string& path, mode_t mode) {
+  int raw = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+  if (raw < 0) throw ConfigError("logging.file: cannot open " + path + ": " + describe(errno));
+  return Fd(raw);
 }
 
 bool isServed(int directory, const std::string& name) {
@@ -123,12 +131,40 @@ Fd sealWshd(int program) {
   return sealed;
 }
 
+Fd lockDepot(const Config& config) {
+  const std::string& path = config.server.containerDepotPath;
+  int raw;
+  KJ_SYSCALL(raw = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), path.c_str());
+  Fd fd(raw);
+  if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    throw ConfigError("server.container_depot_path: another server uses " + path +
+                      ": stop it first, or give this one a depot of its own");
+  }
+  return fd;
+}
+
 Fd openLog(const Config& config) {
   if (!config.logging.file.has_value()) return duplicate(STDERR_FILENO);
-  const std::string& path = *config.logging.file;
-  int raw = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-  if (raw < 0) throw ConfigError("logging.file: cannot open " + path + ": " + describe(errno));
-  return Fd(raw);
+  return openForAppending(*config.logging.file, 0640);
+}
+
+Fd openAuditLog(const Config& config) {
+  if (!config.logging.file.has_value()) return duplicate(STDERR_FILENO);
+  return openForAppending(*config.logging.file + ".audit", 0600);
+}
+
+void raiseDescriptorLimit(const Policy& policy) {
+  // Of each container: wshd's pidfd and its directory, and some while it is made.
+  const rlim_t needed = 3 * rlim_t(policy.slotCount) + 128;
+  rlimit limit;
+  KJ_SYSCALL(getrlimit(RLIMIT_NOFILE, &limit));
+  if (limit.rlim_max < needed) {
+    throw ConfigError("user.pool_size: " + std::to_string(policy.slotCount) + " containers need " +
+                      std::to_string(needed) + " open files, but the hard limit is " +
+                      std::to_string(limit.rlim_max) + ": raise it (LimitNOFILE), or lower the pool");
+  }
+  limit.rlim_cur = limit.rlim_max;
+  KJ_SYSCALL(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
 ListeningSocket::ListeningSocket(const Config& config)

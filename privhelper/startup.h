@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 #include "base/fd.h"
+#include "privhelper/policy.h"
 
 namespace warden::privhelper {
 
@@ -26,8 +27,18 @@ Fd openProgram(const std::optional<std::string>& configured, const char* name);
 
 Fd sealWshd(int program);
 
+Fd lockDepot(const Config& config);
+// Held as long as the server runs: two servers on one depot would take each other's containers for stale.
+// Throws ConfigError when another holds it.
+
 Fd openLog(const Config& config);
 // logging.file for appending, or stderr.
+
+Fd openAuditLog(const Config& config);
+// The helper's own log, <logging.file>.audit, which the frontend has no descriptor of; or stderr.
+
+void raiseDescriptorLimit(const Policy& policy);
+// To the hard limit. Throws ConfigError when that is too low for all containers of the pool.
 
 class ListeningSocket {
   // warden.sock: bound with its configured mode, and removed at the end.
