@@ -85,8 +85,9 @@ TEST_F(StopTest, answersAtOnceInTheBackground) {
   start();
   TestClient client = connect();
   client.create("c");
-  uint32_t job = client.spawn(
-      "c", "trap \"trap '' TERM; sleep 2; exit 7\" TERM; touch /tmp/ready; while true; do sleep 0.1; done");
+  uint32_t job = client.spawn("c",
+                              "trap \"trap '' TERM; sleep 2; exit 7\" TERM; touch /tmp/ready; "
+                              "while true; do sleep 0.1; done");
   waitForOutput("c", "/tmp/ready");
   auto since = Clock::now();
   client.stop("c", true);
@@ -100,7 +101,8 @@ TEST_F(StopTest, answersASecondStopAtOnce) {
   TestClient client = connect();
   client.create("c");
   client.spawn("c",
-               "trap \"trap '' TERM; sleep 2; exit 7\" TERM; touch /tmp/ready; while true; do sleep 0.1; done");
+               "trap \"trap '' TERM; sleep 2; exit 7\" TERM; touch /tmp/ready; while true; do "
+               "sleep 0.1; done");
   waitForOutput("c", "/tmp/ready");
   TestClient first = connect();
   first.send(stopRequest("c"));
@@ -116,8 +118,8 @@ TEST_F(StopTest, reachesProcessesThatLeftTheirJob) {
   TestClient client = connect();
   client.create("c");
   client.output("c", "setsid sh -c 'sleep 1234' > /dev/null 2>&1 & sleep 0.2");
-  // The arguments of all processes, one a line.
-  EXPECT_EQ(client.output("c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c -x 1234"),
+  // The arguments of all processes, one a line; the pattern does not match itself.
+  EXPECT_EQ(client.output("c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c -x '123[4]'"),
             "1\n");
   client.stop("c");
   std::string id = idOf("c");

@@ -24,8 +24,9 @@ public:
   // Takes what is there now as the state to come back to. To be called when the server has served
   // one container before, so that what it opens at first use and keeps is there.
 
-  void expectNothingLeaked(std::chrono::milliseconds within = std::chrono::seconds(5)) const;
-  // Fails the test with the difference when the state has not come back in time.
+  void expectNothingLeaked(std::chrono::milliseconds patience = std::chrono::seconds(5)) const;
+  // Fails the test with the difference when it has not vanished and nothing has changed for
+  // `patience`.
 
 private:
   const TestServer& server;

@@ -302,6 +302,7 @@ void TestServer::reapOrphans() const {
 
 std::string TestServer::logs() const {
   return "--- " + logPath() + "\n" + tryReadFile(logPath()).value_or("(none)\n") +
+         "--- the helper's\n" + tryReadFile(logPath() + ".audit").value_or("(none)\n") +
          "--- stdout and stderr\n" + tryReadFile(path + "/stderr").value_or("(none)\n");
 }
 
