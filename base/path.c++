@@ -48,6 +48,14 @@ Fd openInRoot(int root, kj::StringPtr path, int flags) {
   return Fd(fd);
 }
 
+kj::Maybe<Fd> tryOpenInRoot(int root, kj::StringPtr path, int flags) {
+  int fd = openat2(root, path.cStr(), flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  if (fd >= 0) return Fd(fd);
+  int error = errno;
+  if (error == ENOENT || error == ENOTDIR || error == ELOOP) return nullptr;
+  KJ_FAIL_SYSCALL("openat2", error, path);
+}
+
 Fd openDirectory(kj::StringPtr path) {
   int fd;
   KJ_SYSCALL(fd = open(path.cStr(), O_PATH | O_DIRECTORY | O_CLOEXEC), path);

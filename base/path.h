@@ -19,6 +19,9 @@ Fd openInRoot(int root, kj::StringPtr path, int flags);
 // Resolves as a process whose root directory is `root` would: symbolic links are followed inside of it
 // (RESOLVE_IN_ROOT), magic links are refused.
 
+kj::Maybe<Fd> tryOpenInRoot(int root, kj::StringPtr path, int flags);
+// As openInRoot; none where the path leads nowhere (ENOENT, ENOTDIR, ELOOP).
+
 Fd openDirectory(kj::StringPtr path);
 // O_PATH | O_DIRECTORY of an absolute path from trusted configuration; links are followed.
 

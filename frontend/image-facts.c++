@@ -39,8 +39,9 @@ bool ImageFacts::Version::operator==(const Version& other) const {
 ImageFacts::File ImageFacts::find(kj::StringPtr path) const {
   // O_PATH touches nothing: opening a device or a FIFO for reading could do harm or block.
   File file;
-  KJ_IF_MAYBE (problem,
-               kj::runCatchingExceptions([&]() { file.fd = openInRoot(image, path, O_PATH); })) {
+  KJ_IF_MAYBE (fd, tryOpenInRoot(image, path, O_PATH)) {
+    file.fd = kj::mv(*fd);
+  } else {
     return file;
   }
   struct stat status;
@@ -85,8 +86,7 @@ const ImageFacts::Accounts& ImageFacts::accounts() {
 }
 
 bool ImageFacts::hasDirectory(kj::StringPtr absolutePath) const {
-  return kj::runCatchingExceptions(
-             [&]() { openInRoot(image, absolutePath, O_PATH | O_DIRECTORY); }) == nullptr;
+  return tryOpenInRoot(image, absolutePath, O_PATH | O_DIRECTORY) != nullptr;
 }
 
 }  // namespace warden::frontend

@@ -101,12 +101,18 @@ EdgeServer::Options edgeOptions(const Config& config, rlim_t descriptors, spdlog
   return {connections, config.frontend.maxRequestBytes};
 }
 
-std::string readHostResolvConf() {
+std::string readHostResolvConf(spdlog::logger& log) {
   int raw = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
   if (raw < 0) return "";
   Fd file(raw);
-  auto bytes = readAll(file, MAX_RESOLV_CONF_BYTES);
-  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+  std::string text;
+  KJ_IF_MAYBE (problem, kj::runCatchingExceptions([&]() {
+                 auto bytes = readAll(file, MAX_RESOLV_CONF_BYTES);
+                 text.assign(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+               })) {
+    log.warn("containers get an empty /etc/resolv.conf: {}", problem->getDescription().cStr());
+  }
+  return text;
 }
 
 kj::Promise<int> whenAsked(kj::UnixEventPort& port) {
@@ -146,7 +152,7 @@ void serve(const Options& options, const Config& config, spdlog::logger& log) {
   scope.setBusyPollInterval(EVENTS_PER_POLL);
 
   Core core(port, port.getTimer(), config, adopt(options.helperFd), adopt(options.imageFd),
-            readHostResolvConf(), descriptors - taken);
+            readHostResolvConf(log), descriptors - taken);
   EdgeServer edge(port, adopt(options.listenFd), core, limits, log);
 
   Fd depot = adopt(options.depotFd);

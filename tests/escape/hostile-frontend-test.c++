@@ -177,6 +177,18 @@ TEST_F(HostileFrontendTest, aSecondDestroyWhileOneIsUnderWayIsRefused) {
   EXPECT_EQ(refused, 1);
 }
 
+TEST_F(HostileFrontendTest, anIdThatIsUsedAgainAndAgainDoesNotFailTheHelper) {
+  // Faster than the sweeper removes the trees, which all had the same name.
+  for (int i = 0; i < 50; ++i) {
+    auto created = helper->create(GOOD_ID, 0);
+    ASSERT_TRUE(created.has_value()) << "round " << i << server->logs();
+    ASSERT_EQ(created->which, schema::HelperReply::CREATED) << created->text;
+    auto destroyed = helper->destroy(GOOD_ID);
+    ASSERT_TRUE(destroyed.has_value()) << "round " << i << server->logs();
+    ASSERT_EQ(destroyed->which, schema::HelperReply::DONE) << destroyed->text;
+  }
+}
+
 TEST_F(HostileFrontendTest, aSlotIsNotGivenAgainWhileItsContainerIsDying) {
   for (int i = 0; i < 20; ++i) {
     auto first = helper->create("0123456789b", 3);

@@ -271,6 +271,11 @@ static int odd_sockets(const char* unused) {
   for (size_t i = 0; i < sizeof(KINDS) / sizeof(KINDS[0]); ++i) {
     if (socket(KINDS[i].family, KINDS[i].type, KINDS[i].protocol) >= 0)
       return worked(KINDS[i].name);
+    // Any other error comes from the family's own code, which was reached, or loaded, for it.
+    int pair[2];
+    if (socketpair(KINDS[i].family, KINDS[i].type, KINDS[i].protocol, pair) == 0 ||
+        errno != EAFNOSUPPORT)
+      return worked("socketpair");
     refused(KINDS[i].name);
   }
   return REFUSED;

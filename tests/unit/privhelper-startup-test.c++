@@ -54,6 +54,34 @@ TEST_F(StartupTest, refusesDirectoriesThatOthersMayChange) {
             std::string::npos);
 }
 
+TEST_F(StartupTest, refusesADepotThatAnotherServerUses) {
+  openDepot(config);
+  Fd lock = lockDepot(config);
+  EXPECT_NE(messageOf([&] { lockDepot(config); }).find("another server"), std::string::npos);
+  lock = nullptr;
+  EXPECT_EQ(messageOf([&] { lockDepot(config); }), "");
+}
+
+TEST_F(StartupTest, keepsTheHelpersLogApartFromTheFrontends) {
+  config.logging.file = base / "warden.log";
+  openLog(config);
+  openAuditLog(config);
+  struct stat status;
+  ASSERT_EQ(stat((base / "warden.log.audit").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0600u);
+}
+
+TEST_F(StartupTest, refusesAFrontendUserWhoseIdsContainersHave) {
+  config.privhelper.user = "nobody";
+  EXPECT_EQ(messageOf([&] { policyFrom(config); }), "");
+  config.user.poolStartUid = 65500;  // nobody is 65534
+  EXPECT_NE(messageOf([&] { policyFrom(config); }).find("privhelper.user"), std::string::npos);
+  config.privhelper.user = "root";
+  EXPECT_NE(messageOf([&] { policyFrom(config); }), "");
+  config.privhelper.user = "no-such-user-here";
+  EXPECT_NE(messageOf([&] { policyFrom(config); }), "");
+}
+
 TEST_F(StartupTest, refusesAProgramThatOthersMayChange) {
   std::ofstream(base / "program") << "x";
   chmod((base / "program").c_str(), 0775);
