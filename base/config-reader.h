@@ -23,7 +23,7 @@ class ConfigSection {
   // value is of another type or out of range. Scalars are typed as YAML 1.1 does
   // (https://yaml.org/type/): 0755 is octal, yes and on are true, a quoted scalar is a string.
 
-public:
+ public:
   ConfigSection(std::string file, std::string prefix, YAML::Node node);
   // `prefix` is what stands before this section's keys in messages: "server." or "" at the top.
   // Fails when `node` is neither a mapping nor null, or a key is repeated or no plain text.
@@ -52,7 +52,7 @@ public:
   [[noreturn]] void fail(const std::string& key, const std::string& what) const;
   // Throws ConfigError with the line of the key, or of the section where the key is absent.
 
-private:
+ private:
   struct Entry {
     YAML::Mark keyMark;
     YAML::Node value;

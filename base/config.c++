@@ -290,7 +290,7 @@ Config::Frontend readFrontend(ConfigSection section) {
 
 // Notes where the last document began; the content is read by YAML::Load.
 class DocumentStart final : public YAML::EventHandler {
-public:
+ public:
   YAML::Mark mark;
 
   void OnDocumentStart(const YAML::Mark& start) override { mark = start; }

@@ -24,13 +24,14 @@ struct Config {
   struct Server {
     std::string unixDomainPath = "/tmp/warden.sock";
     mode_t unixDomainPermissions = 0755;
-    std::string containerKlass;  // read and ignored
-    std::string containerRootfsPath;  // required, absolute
-    std::string containerDepotPath;   // required, absolute
+    std::string containerKlass;                  // read and ignored
+    std::string containerRootfsPath;             // required, absolute
+    std::string containerDepotPath;              // required, absolute
     std::optional<uint32_t> containerGraceTime;  // seconds; none: never
-    std::map<int, uint64_t> containerRlimits;  // RLIMIT_* -> value; the documented defaults merged in
+    std::map<int, uint64_t>
+        containerRlimits;  // RLIMIT_* -> value; the documented defaults merged in
     uint64_t jobOutputLimit = 10 * 1024 * 1024;  // bytes, stdout and stderr together
-    bool diskQuotaEnabled = true;       // quota.disk_quota_enabled
+    bool diskQuotaEnabled = true;                // quota.disk_quota_enabled
     bool allowNestedWarden = false;
     std::optional<std::string> pidfile;
     std::optional<std::string> syslogSocket;
@@ -39,8 +40,9 @@ struct Config {
   std::optional<uint16_t> healthCheckPort;  // health_check_server.port
 
   struct Logging {
-    std::string level = "info";  // debug, info, warn, error (the old server's debug2 reads as debug)
-    std::optional<std::string> file;  // absent: stderr
+    std::string level =
+        "info";  // debug, info, warn, error (the old server's debug2 reads as debug)
+    std::optional<std::string> file;    // absent: stderr
     std::optional<std::string> syslog;  // ident
   } logging;
 
@@ -64,11 +66,11 @@ struct Config {
     uint32_t poolSize = 256;
   } user;
 
-  struct PrivHelper {  // section `privhelper`
-    std::string user = "warden";       // whom the frontend runs as
-    uint32_t idRangeStart = 0x70000000;  // host id of root in the container of slot 0
-    uint32_t pidsLimit = 4096;         // processes and threads in a container; 0: no limit
-    std::string cgroupParent = "warden";  // one path component below each hierarchy's root
+  struct PrivHelper {                         // section `privhelper`
+    std::string user = "warden";              // whom the frontend runs as
+    uint32_t idRangeStart = 0x70000000;       // host id of root in the container of slot 0
+    uint32_t pidsLimit = 4096;                // processes and threads in a container; 0: no limit
+    std::string cgroupParent = "warden";      // one path component below each hierarchy's root
     std::optional<std::string> wshdPath;      // absent: warden-wshd beside the helper
     std::optional<std::string> frontendPath;  // absent: warden-frontend beside the helper
   } privhelper;
@@ -84,7 +86,7 @@ Config parseConfig(const std::string& text, const std::string& fileName);
 // range, pools that overlap or do not fit. `fileName` is for messages only.
 
 std::string readConfigFile(int fd, const std::string& fileName);
-// The text of an open configuration file, from its start. Throws ConfigError unless it is a regular file that belongs to
-// root, that nobody else may write, of at most 1 MiB.
+// The text of an open configuration file, from its start. Throws ConfigError unless it is a regular
+// file that belongs to root, that nobody else may write, of at most 1 MiB.
 
 }  // namespace warden

@@ -37,7 +37,8 @@ ContainerId ContainerId::fromNumber(uint64_t number) {
 
 uint64_t ContainerId::number() const {
   uint64_t number = 0;
-  for (size_t i = 0; i < LENGTH; ++i) number = number << 5 | digitValue(characters[i]);
+  for (size_t i = 0; i < LENGTH; ++i)
+    number = number << 5 | digitValue(characters[i]);
   return number;
 }
 

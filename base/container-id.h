@@ -8,8 +8,8 @@
 namespace warden {
 
 class ContainerId {
-  // A value that is known to be well formed: it is safe as a file name, a cgroup name and as part of an
-  // interface name.
+  // A value that is known to be well formed: it is safe as a file name, a cgroup name and as part
+  // of an interface name.
 
  public:
   static constexpr size_t LENGTH = 11;
@@ -31,11 +31,13 @@ class ContainerId {
 };
 
 class ContainerIdGenerator {
-  // The microseconds of the wall clock, or one more than the last id where the clock has not moved on.
+  // The microseconds of the wall clock, or one more than the last id where the clock has not moved
+  // on.
 
  public:
   explicit ContainerIdGenerator(uint64_t floor = 0) : last(floor) {}
-  // `floor`: the number of the highest id known, so that ids increase over a clock that was set back.
+  // `floor`: the number of the highest id known, so that ids increase over a clock that was set
+  // back.
 
   ContainerId next();
 

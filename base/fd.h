@@ -16,8 +16,8 @@ Fd duplicate(int fd);
 void setNonblocking(int fd, bool nonblocking = true);
 
 void closeAllExcept(kj::ArrayPtr<const int> keep);
-// Closes every descriptor of the process from 3 up but these: for a forked child that goes on without
-// exec.
+// Closes every descriptor of the process from 3 up but these: for a forked child that goes on
+// without exec.
 
 struct Pipe {
   Fd readEnd;
@@ -31,12 +31,12 @@ struct SocketPair {
   Fd right;
 };
 SocketPair makePacketPair();
-// A connected AF_UNIX SOCK_SEQPACKET pair, CLOEXEC, blocking, with send buffers that hold a packet of
-// the largest size (base/packet.h).
+// A connected AF_UNIX SOCK_SEQPACKET pair, CLOEXEC, blocking, with send buffers that hold a packet
+// of the largest size (base/packet.h).
 
 kj::Array<kj::byte> readAll(int fd, size_t limit);
-// Reads from the current position to the end. Fails when there are more than `limit` bytes, so that a
-// file that grows without end cannot exhaust memory.
+// Reads from the current position to the end. Fails when there are more than `limit` bytes, so that
+// a file that grows without end cannot exhaust memory.
 
 void writeAll(int fd, kj::ArrayPtr<const kj::byte> data);
 
@@ -44,6 +44,7 @@ enum class MemfdUse { DATA, EXECUTABLE };
 Fd makeSealedMemfd(kj::StringPtr name, kj::ArrayPtr<const kj::byte> content,
                    MemfdUse use = MemfdUse::DATA);
 // An anonymous file with this content, positioned at 0, sealed against writing, growing, shrinking
-// and unsealing (memfd_create(2)): whoever receives it, or opens it again by /proc, can only read it.
+// and unsealing (memfd_create(2)): whoever receives it, or opens it again by /proc, can only read
+// it.
 
 }  // namespace warden

@@ -1,7 +1,7 @@
 #pragma once
 // One Cap'n Proto message plus descriptors as one SOCK_SEQPACKET packet: how the processes of the
-// server talk. What arrives is untrusted: sizes, nesting and traversal are limited, and no descriptor
-// that a peer attaches can leak.
+// server talk. What arrives is untrusted: sizes, nesting and traversal are limited, and no
+// descriptor that a peer attaches can leak.
 
 #include <capnp/message.h>
 #include <capnp/serialize.h>
@@ -41,20 +41,20 @@ class Packet {
 };
 
 Packet decodePacket(kj::ArrayPtr<const kj::byte> bytes, kj::Vector<Fd> fds = {});
-// What receivePacket does with the bytes it got; separate for fuzzing. Throws FAILED when they are not
-// a well-formed message.
+// What receivePacket does with the bytes it got; separate for fuzzing. Throws FAILED when they are
+// not a well-formed message.
 
 bool sendPacket(int socket, capnp::MessageBuilder& message, kj::ArrayPtr<const int> fds = nullptr);
-// False: the socket is non-blocking and full; nothing was sent. Throws DISCONNECTED when the peer is
-// gone, FAILED when the message is too large.
+// False: the socket is non-blocking and full; nothing was sent. Throws DISCONNECTED when the peer
+// is gone, FAILED when the message is too large.
 
 bool sendPacket(int socket, kj::ArrayPtr<const capnp::word> message,
                 kj::ArrayPtr<const int> fds = nullptr);
 // Likewise, of a message that was serialized before (capnp::messageToFlatArray).
 
 kj::Maybe<Packet> receivePacket(int socket);
-// None: the socket is non-blocking and empty. Throws DISCONNECTED when the peer has closed its end (or
-// sent an empty packet), FAILED when what arrived is malformed, truncated or carries too many
+// None: the socket is non-blocking and empty. Throws DISCONNECTED when the peer has closed its end
+// (or sent an empty packet), FAILED when what arrived is malformed, truncated or carries too many
 // descriptors; the packet is consumed and its descriptors closed, and the next can be received.
 
 }  // namespace warden

@@ -20,7 +20,8 @@ int openat2(int directory, const char* path, int flags, mode_t mode, uint64_t re
   how.resolve = resolve;
   int fd;
   do {
-    // EAGAIN: a rename or mount raced with the resolution of "..", and the kernel asks to try again.
+    // EAGAIN: a rename or mount raced with the resolution of "..", and the kernel asks to try
+    // again.
     fd = syscall(SYS_openat2, directory, path, &how, sizeof(how));
   } while (fd < 0 && (errno == EINTR || errno == EAGAIN));
   return fd;

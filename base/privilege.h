@@ -8,8 +8,8 @@
 namespace warden {
 
 void becomeUser(uid_t uid, gid_t gid, kj::ArrayPtr<const gid_t> groups = nullptr);
-// Sets real, effective, saved and filesystem ids and the supplementary groups, for good: fails if the
-// old user id can be taken back.
+// Sets real, effective, saved and filesystem ids and the supplementary groups, for good: fails if
+// the old user id can be taken back.
 
 void limitCapabilities(kj::ArrayPtr<const int> keep);
 // Permitted, effective and bounding sets become `keep` (CAP_* of capabilities(7)) as far as the

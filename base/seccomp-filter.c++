@@ -33,19 +33,21 @@ SeccompFilter& SeccompFilter::add(uint32_t action, const char* name,
                                   std::initializer_list<scmp_arg_cmp> conditions) {
   int number = seccomp_syscall_resolve_name(name);
   if (number == __NR_SCMP_ERROR) return *this;
-  check(seccomp_rule_add_array(context.get(), action, number, conditions.size(),
-                               conditions.begin()),
-        "seccomp_rule_add", name);
+  check(
+      seccomp_rule_add_array(context.get(), action, number, conditions.size(), conditions.begin()),
+      "seccomp_rule_add", name);
   return *this;
 }
 
 SeccompFilter& SeccompFilter::allow(std::initializer_list<const char*> names) {
-  for (const char* name : names) add(SCMP_ACT_ALLOW, name, {});
+  for (const char* name : names)
+    add(SCMP_ACT_ALLOW, name, {});
   return *this;
 }
 
 SeccompFilter& SeccompFilter::deny(int error, std::initializer_list<const char*> names) {
-  for (const char* name : names) add(SCMP_ACT_ERRNO(error), name, {});
+  for (const char* name : names)
+    add(SCMP_ACT_ERRNO(error), name, {});
   return *this;
 }
 

@@ -18,18 +18,19 @@ class SeccompFilter {
 
   SeccompFilter& allow(std::initializer_list<const char*> names);
   SeccompFilter& deny(int error, std::initializer_list<const char*> names);
-  // Names that this kernel's architecture or libseccomp does not know are passed over: what cannot be
-  // called need not be decided.
+  // Names that this kernel's architecture or libseccomp does not know are passed over: what cannot
+  // be called need not be decided.
 
   SeccompFilter& allowIf(const char* name, std::initializer_list<scmp_arg_cmp> conditions);
   SeccompFilter& denyIf(int error, const char* name,
                         std::initializer_list<scmp_arg_cmp> conditions);
-  // Conditions on arguments, all of which must hold (SCMP_A0(...) and so on). For arguments that the
-  // kernel reads as 32 bit, compare with SCMP_CMP_MASKED_EQ and a 32 bit mask.
+  // Conditions on arguments, all of which must hold (SCMP_A0(...) and so on). For arguments that
+  // the kernel reads as 32 bit, compare with SCMP_CMP_MASKED_EQ and a 32 bit mask.
 
   SeccompFilter& logDenials();
-  // What the installed filter denies goes to the kernel's log (seccomp(2), SECCOMP_FILTER_FLAG_LOG), as far as
-  // /proc/sys/kernel/seccomp/actions_logged allows. Not part of compile().
+  // What the installed filter denies goes to the kernel's log (seccomp(2),
+  // SECCOMP_FILTER_FLAG_LOG), as far as /proc/sys/kernel/seccomp/actions_logged allows. Not part of
+  // compile().
 
   kj::Array<sock_filter> compile() const;
   // The program, for installing after clone without further allocation.

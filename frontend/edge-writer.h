@@ -13,7 +13,7 @@ class EdgeWriter : public ResponseWriter {
   // Memory parts are sent from where they are, file ranges by sendfile(2): nothing is copied or
   // queued in this process.
 
-public:
+ public:
   EdgeWriter(EdgeContext& context, kj::UnixEventPort::FdObserver& observer, int socket);
   // `socket` is non-blocking. All are borrowed.
 
@@ -27,7 +27,7 @@ public:
 
   bool clientHasGone() const { return gone; }
 
-private:
+ private:
   struct Segment {
     const kj::byte* bytes;  // null: of the file
     int fd;

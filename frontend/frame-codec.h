@@ -30,7 +30,7 @@ class FrameDecoder {
   // Incremental. Memory follows the bytes that have arrived, never the length that was announced:
   // at most twice what was fed and not yet taken. Without a partial frame it holds none.
 
-public:
+ public:
   explicit FrameDecoder(size_t maxPayload) : maxPayload(maxPayload) {}
   // `maxPayload`: bytes between the two CR LF of one frame.
 
@@ -43,7 +43,7 @@ public:
 
   size_t heldBytes() const { return buffer.capacity(); }
 
-private:
+ private:
   size_t maxPayload;
   std::vector<kj::byte> buffer;
   size_t begin = 0;  // what stands before was taken
@@ -58,12 +58,12 @@ class FrameHeader {
   // What precedes the payload of a response on the wire: the length line and the beginning of the
   // Message, up to and including the length of its `payload` field.
 
-public:
+ public:
   FrameHeader(Message::Type type, uint64_t payloadSize);
 
   kj::ArrayPtr<const kj::byte> bytes() const { return kj::arrayPtr(storage, size); }
 
-private:
+ private:
   kj::byte storage[48];
   size_t size;
 };

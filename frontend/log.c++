@@ -29,10 +29,10 @@ void appendPrintable(std::string& line, spdlog::string_view_t text) {
 }
 
 class FdSink final : public spdlog::sinks::base_sink<std::mutex> {
-public:
+ public:
   explicit FdSink(int fd) : fd(fd) {}
 
-protected:
+ protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t text;
     formatter_->format(message, text);
@@ -51,18 +51,18 @@ protected:
 
   void flush_() override {}
 
-private:
+ private:
   int fd;
 };
 
 class SafeSyslogSink final : public spdlog::sinks::base_sink<std::mutex> {
-public:
+ public:
   explicit SafeSyslogSink(const std::string& identity) : identity(identity) {
     openlog(this->identity.c_str(), LOG_PID | LOG_NDELAY, LOG_USER);
   }
   ~SafeSyslogSink() override { closelog(); }
 
-protected:
+ protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
     std::string line;
     appendPrintable(line, message.payload);
@@ -71,7 +71,7 @@ protected:
 
   void flush_() override {}
 
-private:
+ private:
   std::string identity;  // openlog(3) keeps the pointer
 
   static int priority(spdlog::level::level_enum level) {

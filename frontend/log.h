@@ -20,13 +20,13 @@ std::shared_ptr<spdlog::logger> makeLogger(const Config::Logging& logging, int f
 class KjLog : public kj::ExceptionCallback {
   // Passes what the KJ library logs on to the logger, while it exists.
 
-public:
+ public:
   explicit KjLog(spdlog::logger& logger) : logger(logger) {}
 
   void logMessage(kj::LogSeverity severity, const char* file, int line, int contextDepth,
                   kj::String&& text) override;
 
-private:
+ private:
   spdlog::logger& logger;
 };
 

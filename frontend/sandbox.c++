@@ -135,8 +135,8 @@ void allowFiles(SeccompFilter& filter) {
 }
 
 void allowSockets(SeccompFilter& filter) {
-  filter.allow({"accept4", "recvmsg", "recvfrom", "sendmsg", "sendto", "getsockopt",
-                "getsockname", "getpeername"});
+  filter.allow({"accept4", "recvmsg", "recvfrom", "sendmsg", "sendto", "getsockopt", "getsockname",
+                "getpeername"});
   // syslog(3) connects again when its daemon was restarted. Only unix sockets can exist to connect.
   constexpr uint64_t SOCKET_TYPE = 0xf;
   filter.allowIf("socket", {SCMP_A0(SCMP_CMP_MASKED_EQ, INT_MASK, AF_UNIX),

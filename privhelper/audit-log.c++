@@ -58,7 +58,8 @@ void AuditLog::record(kj::StringPtr operation, kj::StringPtr container, Outcome 
 }
 
 void AuditLog::note(kj::StringPtr message) {
-  writeLine(output, Json{{"time", timestamp()}, {"from", "privhelper"}, {"message", message.cStr()}});
+  writeLine(output,
+            Json{{"time", timestamp()}, {"from", "privhelper"}, {"message", message.cStr()}});
 }
 
 }  // namespace warden::privhelper

@@ -17,8 +17,8 @@ namespace {
 constexpr int STALE_KILL_MS = 5000;
 constexpr int REQUESTS_A_TURN = 16;
 
-// How long a frontend that was told to end may take: to drain, and after it has given up its connection;
-// and how long containers may take to die before things go on without them.
+// How long a frontend that was told to end may take: to drain, and after it has given up its
+// connection; and how long containers may take to die before things go on without them.
 constexpr uint64_t DRAIN_US = 30'000'000;
 constexpr uint64_t DYING_US = 10'000'000;
 constexpr uint64_t DISCONNECTED_US = 5'000'000;
@@ -33,7 +33,10 @@ const Broker::Permitted Broker::PERMITTED[] = {
 
 Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals,
                const Pidfd& sweeper)
-    : host(host), log(log), frontend(frontend), signals(kj::mv(signals)),
+    : host(host),
+      log(log),
+      frontend(frontend),
+      signals(kj::mv(signals)),
       sweeper(sweeper),
       slotInUse(host.policy.slotCount) {}
 
@@ -73,8 +76,10 @@ void Broker::startFrontend() {
 void Broker::removeStale() {
   // Containers of a server that was killed. Nobody else knows them, so they end.
   std::map<ContainerId, bool> stale;
-  for (auto& id : host.cgroups.stale()) stale[id] = true;
-  for (auto& id : host.depot.ids()) stale[id] = true;
+  for (auto& id : host.cgroups.stale())
+    stale[id] = true;
+  for (auto& id : host.depot.ids())
+    stale[id] = true;
   for (auto& [id, _] : stale) {
     // The tree of one that lives stays for the next start.
     bool removed = host.cgroups.killStale(id, STALE_KILL_MS) && host.cgroups.removeStale(id) &&
@@ -104,7 +109,8 @@ void Broker::waitForEvents() {
   short wanted = unsent.empty() ? POLLIN : POLLOUT;
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
-  for (auto& [id, entry] : dying) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
+  for (auto& [id, entry] : dying)
+    fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
   if (poll(fds.begin(), fds.size(), timeoutMs()) < 0) {
     if (errno == EINTR) return;
@@ -149,7 +155,7 @@ void Broker::receiveRequests() {
   for (int i = 0; i < REQUESTS_A_TURN && unsent.empty(); ++i) {
     if (frontend.connection() < 0) return;
     try {
-      KJ_IF_MAYBE(packet, receivePacket(frontend.connection())) {
+      KJ_IF_MAYBE (packet, receivePacket(frontend.connection())) {
         dispatch(*packet);
       } else {
         return;
@@ -211,7 +217,7 @@ void Broker::create(schema::HelperRequest::Reader request) {
                   checked.get<Refusal>().reason);
   }
   auto& order = checked.get<CreateOrder>();
-  KJ_IF_MAYBE(reason, reasonAgainst(order)) {
+  KJ_IF_MAYBE (reason, reasonAgainst(order)) {
     return refuse(request.getSequence(), "create", order.id.text(), *reason);
   }
   build(request.getSequence(), order);
@@ -278,17 +284,19 @@ void Broker::destroy(schema::HelperRequest::Reader request) {
 }
 
 void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence) {
-  // The end of its first process is the end of all (pid_namespaces(7)). How long that takes is up to the
-  // kernel and what they did; nobody waits for it here.
+  // The end of its first process is the end of all (pid_namespaces(7)). How long that takes is up
+  // to the kernel and what they did; nobody waits for it here.
   container->wshd().signal(SIGKILL);
   ContainerId id = container->id();
   dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs()});
 }
 
 void Broker::destroyAll() {
-  for (auto& [id, container] : containers) beginDestroy(kj::mv(container), nullptr);
+  for (auto& [id, container] : containers)
+    beginDestroy(kj::mv(container), nullptr);
   containers.clear();
-  for (auto& [id, entry] : dying) entry.sequence = nullptr;
+  for (auto& [id, entry] : dying)
+    entry.sequence = nullptr;
 }
 
 void Broker::reapDying() {
@@ -301,7 +309,7 @@ void Broker::reapDying() {
     slotInUse[entry.container->slot()] = false;
     kj::runCatchingExceptions([&] { entry.container = nullptr; });
     log.record("destroy", i->first.text(), Outcome::DONE, nullptr, monotonicUs() - entry.startedUs);
-    KJ_IF_MAYBE(sequence, entry.sequence) {
+    KJ_IF_MAYBE (sequence, entry.sequence) {
       capnp::MallocMessageBuilder message;
       auto answer = message.initRoot<schema::HelperReply>();
       answer.setSequence(*sequence);
@@ -332,7 +340,8 @@ void Broker::sendUnsent() {
   while (!unsent.empty()) {
     Reply& first = unsent.front();
     kj::Vector<int> fds;
-    for (auto& fd : first.fds) fds.add(fd.get());
+    for (auto& fd : first.fds)
+      fds.add(fd.get());
     try {
       if (!sendPacket(frontend.connection(), first.words, fds)) return;
     } catch (const kj::Exception& e) {

@@ -1,6 +1,6 @@
 #pragma once
-// The broker: takes the frontend's requests, holds each against the policy, and carries it out. Parses
-// what an attacker may have written, so it can neither fork nor execute anything.
+// The broker: takes the frontend's requests, holds each against the policy, and carries it out.
+// Parses what an attacker may have written, so it can neither fork nor execute anything.
 
 #include <kj/vector.h>
 
@@ -23,8 +23,9 @@ class Broker {
   // `signals`: a signalfd for TERM, INT and USR2.
 
   bool run();
-  // Serves until told to end by a signal; then the frontend has ended and no container is left. False: a
-  // container could not be ended in time. Throws when it cannot go on (the launcher has died).
+  // Serves until told to end by a signal; then the frontend has ended and no container is left.
+  // False: a container could not be ended in time. Throws when it cannot go on (the launcher has
+  // died).
 
  private:
   struct Reply {
@@ -55,7 +56,8 @@ class Broker {
   std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to
   bool greeted = false;
   bool stopping = false;
-  uint64_t waitForDyingUntilUs = 0;  // for a new frontend, or the end; what does not die is not waited for
+  uint64_t waitForDyingUntilUs =
+      0;  // for a new frontend, or the end; what does not die is not waited for
 
   void removeStale();
   bool hasFinished() const;

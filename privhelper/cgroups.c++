@@ -75,7 +75,8 @@ Cgroups::Cgroups(kj::StringPtr mountPoint, kj::StringPtr parent) : parentName(pa
 }
 
 Cgroups::~Cgroups() noexcept(false) {
-  for (auto& root : roots) unlinkat(root, parentName.c_str(), AT_REMOVEDIR);
+  for (auto& root : roots)
+    unlinkat(root, parentName.c_str(), AT_REMOVEDIR);
 }
 
 void Cgroups::addHierarchy(kj::StringPtr path, std::string name, bool version2) {
@@ -110,7 +111,7 @@ kj::Vector<ContainerId> Cgroups::stale() const {
     while (dirent* entry = readdir(directory.get())) {
       kj::StringPtr name = entry->d_name;
       if (!name.startsWith(PREFIX)) continue;
-      KJ_IF_MAYBE(id, ContainerId::parse(name.slice(PREFIX.size()))) {
+      KJ_IF_MAYBE (id, ContainerId::parse(name.slice(PREFIX.size()))) {
         ids.add(*id);
       }
     }
@@ -130,7 +131,8 @@ bool Cgroups::killStale(const ContainerId& id, int timeoutMs) const {
       auto text = readAll(fd, 16 << 20);
       for (size_t i = 0; i < text.size();) {
         pid_t pid = 0;
-        while (i < text.size() && text[i] != '\n') pid = pid * 10 + (text[i++] - '0');
+        while (i < text.size() && text[i] != '\n')
+          pid = pid * 10 + (text[i++] - '0');
         ++i;
         empty = false;
         if (pid > 1) kill(pid, SIGKILL);
@@ -145,7 +147,8 @@ bool Cgroups::killStale(const ContainerId& id, int timeoutMs) const {
 bool Cgroups::removeStale(const ContainerId& id) const {
   auto name = kj::str(PREFIX, id.text());
   bool all = true;
-  for (auto& hierarchy : found) all &= removeDirectory(hierarchy.parent, name.cStr());
+  for (auto& hierarchy : found)
+    all &= removeDirectory(hierarchy.parent, name.cStr());
   return all;
 }
 
@@ -175,16 +178,16 @@ void ContainerCgroups::make(uint32_t pidsLimit) {
     if (hierarchy.version2) {
       version2 = kj::mv(directory);
     } else {
-      tasks.add(Fd(step("open cgroup tasks", [&] {
-        return openat(directory, "tasks", O_WRONLY | O_CLOEXEC);
-      })));
+      tasks.add(Fd(step("open cgroup tasks",
+                        [&] { return openat(directory, "tasks", O_WRONLY | O_CLOEXEC); })));
     }
   }
 }
 
 ContainerCgroups::~ContainerCgroups() noexcept(false) {
   auto hierarchies = cgroups.hierarchies();
-  while (made > 0) removeDirectory(hierarchies[--made].parent, name.cStr());
+  while (made > 0)
+    removeDirectory(hierarchies[--made].parent, name.cStr());
 }
 
 void ContainerCgroups::closeFiles() {
@@ -193,7 +196,7 @@ void ContainerCgroups::closeFiles() {
 }
 
 kj::Maybe<int> ContainerCgroups::version2Directory() const {
-  KJ_IF_MAYBE(directory, version2) {
+  KJ_IF_MAYBE (directory, version2) {
     return directory->get();
   }
   return nullptr;

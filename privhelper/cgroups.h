@@ -18,13 +18,13 @@ struct CgroupHierarchy {
 };
 
 class Cgroups {
-  // The hierarchies of this host: version 1 controllers mounted one by one, version 2 alone, or both
-  // (hybrid). Found once, at start.
+  // The hierarchies of this host: version 1 controllers mounted one by one, version 2 alone, or
+  // both (hybrid). Found once, at start.
 
  public:
   Cgroups(kj::StringPtr mountPoint, kj::StringPtr parentName);
-  // Makes the parents. Throws when no hierarchy with a pids controller is found: without it a fork bomb
-  // in one container takes the host down.
+  // Makes the parents. Throws when no hierarchy with a pids controller is found: without it a fork
+  // bomb in one container takes the host down.
 
   ~Cgroups() noexcept(false);
   // Removes the parents where they are empty.
@@ -36,8 +36,8 @@ class Cgroups {
   // Ids that have cgroups here.
 
   bool killStale(const ContainerId& id, int timeoutMs) const;
-  // Kills every process in the container's cgroups and waits until they are empty. False: they were not
-  // in time.
+  // Kills every process in the container's cgroups and waits until they are empty. False: they were
+  // not in time.
 
   bool removeStale(const ContainerId& id) const;
   // False: a cgroup is still busy.
@@ -51,8 +51,8 @@ class Cgroups {
 };
 
 class ContainerCgroups {
-  // One container's directory in each hierarchy. The destructor removes them; all processes must have
-  // ended.
+  // One container's directory in each hierarchy. The destructor removes them; all processes must
+  // have ended.
 
  public:
   ContainerCgroups(const Cgroups& cgroups, const ContainerId& id, uint32_t pidsLimit);
@@ -60,8 +60,8 @@ class ContainerCgroups {
   KJ_DISALLOW_COPY(ContainerCgroups);
 
   kj::ArrayPtr<const Fd> taskFiles() const { return tasks; }
-  // Version 1: a process joins by writing "0" to each. Opened here, where there is permission; writing
-  // another process's pid would wait for an RCU grace period.
+  // Version 1: a process joins by writing "0" to each. Opened here, where there is permission;
+  // writing another process's pid would wait for an RCU grace period.
 
   void closeFiles();
   // Once the container's first process has joined.

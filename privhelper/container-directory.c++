@@ -27,9 +27,8 @@ struct Owner {
 
 Fd makeDirectory(int parent, const char* name, mode_t mode, Owner owner, const char* what) {
   step(what, [&] { return mkdirat(parent, name, mode); });
-  Fd fd(step(what, [&] {
-    return openat(parent, name, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  }));
+  Fd fd(step(
+      what, [&] { return openat(parent, name, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC); }));
   if (owner.uid != 0) step(what, [&] { return fchown(fd, owner.uid, owner.gid); });
   return fd;
 }
@@ -55,8 +54,8 @@ Depot::Depot(kj::StringPtr path, Fd wake) : pathName(kj::str(path)), wakeSweeper
   if (mkdirat(directory, REMOVED.cStr(), 0700) < 0 && errno != EEXIST) {
     KJ_FAIL_SYSCALL("mkdir", errno, path, REMOVED);
   }
-  KJ_SYSCALL(fd = openat(directory, REMOVED.cStr(),
-                         O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  KJ_SYSCALL(
+      fd = openat(directory, REMOVED.cStr(), O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   removed = Fd(fd);
 }
 
@@ -67,7 +66,7 @@ kj::Vector<ContainerId> Depot::ids() const {
   KJ_REQUIRE(list != nullptr);
   kj::Vector<ContainerId> ids;
   while (dirent* entry = readdir(list.get())) {
-    KJ_IF_MAYBE(id, ContainerId::parse(entry->d_name)) {
+    KJ_IF_MAYBE (id, ContainerId::parse(entry->d_name)) {
       ids.add(*id);
     }
   }
@@ -75,7 +74,8 @@ kj::Vector<ContainerId> Depot::ids() const {
 }
 
 bool Depot::discard(const ContainerId& id) const noexcept {
-  // The frontend chooses ids, and may choose one again before the sweeper has removed its first tree.
+  // The frontend chooses ids, and may choose one again before the sweeper has removed its first
+  // tree.
   for (;;) {
     char name[48];
     snprintf(name, sizeof(name), "%s-%llu", id.text().cStr(),
@@ -104,8 +104,7 @@ ContainerDirectory::~ContainerDirectory() noexcept(false) {
 
 void ContainerDirectory::makeTree(const CreateOrder& order, const Policy& policy) {
   constexpr Owner ROOT{0, 0};
-  step("make container directory",
-       [&] { return mkdirat(depot.fd(), id.text().cStr(), 0755); });
+  step("make container directory", [&] { return mkdirat(depot.fd(), id.text().cStr(), 0755); });
   made = true;
   directory = Fd(step("open container directory", [&] {
     return openat(depot.fd(), id.text().cStr(), O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -127,7 +126,8 @@ void ContainerDirectory::fillLayer(int layer, const CreateOrder& order, const Po
   Owner root{policy.rootUid(order.slot), policy.rootUid(order.slot)};
   Owner vcap{policy.vcapUid(order.slot), policy.vcapUid(order.slot)};
   const char* what = "fill layer";
-  for (const char* name : {"dev", "proc", "sys"}) makeDirectory(layer, name, 0755, root, what);
+  for (const char* name : {"dev", "proc", "sys"})
+    makeDirectory(layer, name, 0755, root, what);
   Fd tmp = makeDirectory(layer, "tmp", 0755, root, what);
   step(what, [&] { return fchmod(tmp, 01777); });
   Fd home = makeDirectory(layer, "home", 0755, root, what);
@@ -153,21 +153,18 @@ Fd ContainerDirectory::openState() const {
 }
 
 Fd ContainerDirectory::listen(const Policy& policy) const {
-  Fd socket(step("make wshd socket", [&] {
-    return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-  }));
+  Fd socket(step("make wshd socket",
+                 [&] { return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0); }));
   sockaddr_un address{.sun_family = AF_UNIX};
   auto path = kj::str("/proc/self/fd/", run.get(), "/wshd.sock");
   KJ_ASSERT(path.size() < sizeof(address.sun_path));
   memcpy(address.sun_path, path.begin(), path.size());
   // The mode of a socket file is that of the socket at bind (unix(7)): no moment of wider access.
   step("make wshd socket", [&] { return fchmod(socket, 0660); });
-  step("make wshd socket", [&] {
-    return bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address));
-  });
-  step("make wshd socket", [&] {
-    return fchownat(run, "wshd.sock", 0, policy.frontendGid, AT_SYMLINK_NOFOLLOW);
-  });
+  step("make wshd socket",
+       [&] { return bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)); });
+  step("make wshd socket",
+       [&] { return fchownat(run, "wshd.sock", 0, policy.frontendGid, AT_SYMLINK_NOFOLLOW); });
   step("make wshd socket", [&] { return ::listen(socket, BACKLOG); });
   return socket;
 }

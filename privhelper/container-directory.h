@@ -9,8 +9,8 @@
 namespace warden::privhelper {
 
 class Depot {
-  // The directory of all containers. Trees that are done with are moved to one place in it, at once and
-  // whatever their size, and removed by the sweeper.
+  // The directory of all containers. Trees that are done with are moved to one place in it, at once
+  // and whatever their size, and removed by the sweeper.
 
  public:
   static constexpr kj::StringPtr REMOVED = ".removed"_kj;
@@ -23,8 +23,8 @@ class Depot {
 
   kj::Vector<ContainerId> ids() const;
   bool discard(const ContainerId& id) const noexcept;
-  // Moves <depot>/<id> away, under a name that is not in use there. False: it could not be moved (a full
-  // disk, say); it stays, and is removed at the next start.
+  // Moves <depot>/<id> away, under a name that is not in use there. False: it could not be moved (a
+  // full disk, say); it stays, and is removed at the next start.
 
  private:
   kj::String pathName;
@@ -40,9 +40,9 @@ class ContainerDirectory {
   //     state/            owner: the frontend, who may write here and nowhere else
   //     run/wshd.sock     wshd's listening socket, root:frontend 0660
   //     run/wshd.pid
-  //     tmp/              root only: setuid files of the container must not be reachable on the host
-  //     tmp/rootfs        the container's own layer
-  //     tmp/work          overlayfs's work directory
+  //     tmp/              root only: setuid files of the container must not be reachable on the
+  //     host tmp/rootfs        the container's own layer tmp/work          overlayfs's work
+  //     directory
 
  public:
   ContainerDirectory(const Depot& depot, const CreateOrder& order, const Policy& policy);

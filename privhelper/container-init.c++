@@ -43,10 +43,10 @@ constexpr int CAPABILITIES[] = {
 };
 
 // Files of /proc that say more about the host than a container needs to know, or act on it.
-constexpr const char* MASKED_FILES[] = {"proc/kcore",      "proc/keys",        "proc/latency_stats",
-                                        "proc/timer_list", "proc/sched_debug", "proc/kallsyms",
-                                        "proc/kpagecount", "proc/kpageflags",
-                                        "sys/kernel/vmcoreinfo"};
+constexpr const char* MASKED_FILES[] = {
+    "proc/kcore",      "proc/keys",        "proc/latency_stats",
+    "proc/timer_list", "proc/sched_debug", "proc/kallsyms",
+    "proc/kpagecount", "proc/kpageflags",  "sys/kernel/vmcoreinfo"};
 constexpr const char* MASKED_DIRECTORIES[] = {"proc/acpi", "proc/scsi", "sys/firmware",
                                               "sys/devices/virtual/powercap"};
 constexpr const char* READ_ONLY[] = {"proc/sys", "proc/sysrq-trigger", "proc/irq", "proc/bus",
@@ -76,18 +76,19 @@ int check(long result) {
 }
 
 Packet receiveSetup(Init& init) {
-  KJ_IF_MAYBE(packet, receivePacket(init.context.setup)) {
+  KJ_IF_MAYBE (packet, receivePacket(init.context.setup)) {
     init.faultAt = packet->getRoot<schema::SetupMessage>().getFaultAt();
     return kj::mv(*packet);
   }
   throw InitError(EPROTO);
 }
 
-// The broker sends the cgroups' files first, while it prepares the rest. Joining before anything else
-// means that whatever follows is accounted to the container.
+// The broker sends the cgroups' files first, while it prepares the rest. Joining before anything
+// else means that whatever follows is accounted to the container.
 void joinCgroups(Init& init) {
   Packet packet = receiveSetup(init);
-  for (size_t i = 0; i < packet.fdCount(); ++i) check(write(packet.takeFd(i), "0", 1));
+  for (size_t i = 0; i < packet.fdCount(); ++i)
+    check(write(packet.takeFd(i), "0", 1));
   // The cgroup namespace's root is where its first process is: hence after joining.
   check(unshare(CLONE_NEWCGROUP));
 }
@@ -110,14 +111,15 @@ void becomeContainerRoot(Init&) {
   check(setresuid(0, 0, 0));
 }
 
-// A session of its own: signals to the server's process group must not reach the container, and there is
-// no terminal to push input into.
+// A session of its own: signals to the server's process group must not reach the container, and
+// there is no terminal to push input into.
 void leaveSession(Init&) {
   check(setsid());
   sigset_t none;
   sigemptyset(&none);
   check(sigprocmask(SIG_SETMASK, &none, nullptr));
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
+  for (int signal = 1; signal < NSIG; ++signal)
+    ::signal(signal, SIG_DFL);
   umask(022);
 }
 
@@ -175,7 +177,8 @@ void cover(int source, const char* target) {
 
 void maskPaths(Init&) {
   Fd null(check(open("dev/null", O_PATH | O_CLOEXEC)));
-  for (const char* file : MASKED_FILES) cover(null, file);
+  for (const char* file : MASKED_FILES)
+    cover(null, file);
   Fd empty = mountNew("tmpfs",
                       MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
                       {{"size", "4k"}, {"nr_inodes", "2"}, {"mode", "0555"}});
@@ -236,7 +239,8 @@ void arrangeDescriptors(Init& init) {
   Fd highNull(check(fcntl(null, F_DUPFD_CLOEXEC, 16)));
   init.context.setup = kj::mv(setup);
   init.context.wshdProgram = program;
-  for (int fd = 0; fd <= 2; ++fd) check(dup2(highNull, fd));
+  for (int fd = 0; fd <= 2; ++fd)
+    check(dup2(highNull, fd));
   check(dup2(connection, 3));
   check(dup2(listener, 4));
   check(close_range(5, ~0u, CLOSE_RANGE_CLOEXEC));
@@ -245,7 +249,8 @@ void arrangeDescriptors(Init& init) {
 void limitContainerCapabilities(Init&) {
   for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; ++cap) {
     bool keep = false;
-    for (int kept : CAPABILITIES) keep |= kept == cap;
+    for (int kept : CAPABILITIES)
+      keep |= kept == cap;
     if (!keep) check(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0));
   }
 }
@@ -325,16 +330,20 @@ void runStep(Init& init, const InitStep& step, [[maybe_unused]] uint32_t number)
 void runContainerInit(InitContext context) {
   Init init{kj::mv(context)};
   uint32_t number = 0;
-  for (const InitStep& step : STEPS) runStep(init, step, ++number);
+  for (const InitStep& step : STEPS)
+    runStep(init, step, ++number);
   _exit(1);
 }
 
 kj::Array<kj::StringPtr> containerInitSteps() {
   auto names = kj::heapArrayBuilder<kj::StringPtr>(kj::size(STEPS));
-  for (const InitStep& step : STEPS) names.add(step.name);
+  for (const InitStep& step : STEPS)
+    names.add(step.name);
   return names.finish();
 }
 
-kj::ArrayPtr<const int> containerCapabilities() { return CAPABILITIES; }
+kj::ArrayPtr<const int> containerCapabilities() {
+  return CAPABILITIES;
+}
 
 }  // namespace warden::privhelper

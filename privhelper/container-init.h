@@ -1,5 +1,6 @@
 #pragma once
-// What the first process of a container does between its birth in new namespaces and the exec of wshd.
+// What the first process of a container does between its birth in new namespaces and the exec of
+// wshd.
 
 #include <kj/array.h>
 #include <kj/string.h>
@@ -10,8 +11,8 @@
 namespace warden::privhelper {
 
 struct InitContext {
-  Fd setup;             // to the broker; its end by exec reports success
-  int wshdProgram;      // sealed memfd of wshd
+  Fd setup;                                // to the broker; its end by exec reports success
+  int wshdProgram;                         // sealed memfd of wshd
   kj::ArrayPtr<const sock_filter> filter;  // of everything that runs in the container
 };
 

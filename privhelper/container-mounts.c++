@@ -20,10 +20,11 @@ struct DeviceNode {
   unsigned minor;
 };
 
-// Documentation/admin-guide/devices.txt. None of them reaches hardware; fuse gives nothing without the
-// right to mount.
-constexpr DeviceNode NODES[] = {{"null", 1, 3},    {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8},
-                                {"urandom", 1, 9}, {"tty", 5, 0},  {"fuse", 10, 229}};
+// Documentation/admin-guide/devices.txt. None of them reaches hardware; fuse gives nothing without
+// the right to mount.
+constexpr DeviceNode NODES[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+                                {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
+                                {"fuse", 10, 229}};
 
 struct Link {
   const char* name;
@@ -49,15 +50,15 @@ IdMappedImage::IdMappedImage(int userNamespace) {
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV;
   attributes.userns_fd = userNamespace;
-  step("map ids of image", [&] {
-    return mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes));
-  });
-  step("attach image", [&] {
-    return move_mount(tree, "", AT_FDCWD, LOWER_PATH.cStr(), MOVE_MOUNT_F_EMPTY_PATH);
-  });
+  step("map ids of image",
+       [&] { return mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)); });
+  step("attach image",
+       [&] { return move_mount(tree, "", AT_FDCWD, LOWER_PATH.cStr(), MOVE_MOUNT_F_EMPTY_PATH); });
 }
 
-IdMappedImage::~IdMappedImage() noexcept(false) { umount2(LOWER_PATH.cStr(), MNT_DETACH); }
+IdMappedImage::~IdMappedImage() noexcept(false) {
+  umount2(LOWER_PATH.cStr(), MNT_DETACH);
+}
 
 Fd mountOverlay(const ContainerDirectory& directory) {
   Fd context(step("open overlay", [] { return fsopen("overlay", FSOPEN_CLOEXEC); }));
@@ -70,8 +71,8 @@ Fd mountOverlay(const ContainerDirectory& directory) {
   step(what, [&] { return fsconfig(context, FSCONFIG_SET_FLAG, "volatile", nullptr, 0); });
   step("create overlay",
        [&] { return fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0); });
-  return Fd(step("mount overlay",
-                 [&] { return fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV); }));
+  return Fd(
+      step("mount overlay", [&] { return fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV); }));
 }
 
 Fd mountDevices(uint32_t rootUid) {

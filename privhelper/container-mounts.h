@@ -9,9 +9,9 @@
 namespace warden::privhelper {
 
 class IdMappedImage {
-  // The image with its owners mapped into the container's range of ids, attached at LOWER_PATH for as
-  // long as this lives. (overlayfs on kernel 6.1 takes a lower layer only by the path of an attached
-  // mount; it keeps a clone of its own.)
+  // The image with its owners mapped into the container's range of ids, attached at LOWER_PATH for
+  // as long as this lives. (overlayfs on kernel 6.1 takes a lower layer only by the path of an
+  // attached mount; it keeps a clone of its own.)
 
  public:
   explicit IdMappedImage(int userNamespace);

@@ -24,9 +24,8 @@ constexpr int KILL_TIMEOUT_MS = 10000;
 
 Fd openProcess(const Pidfd& process) {
   auto path = kj::str("/proc/", process.pid());
-  Fd directory(step("open process", [&] {
-    return open(path.cStr(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-  }));
+  Fd directory(
+      step("open process", [&] { return open(path.cStr(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
   // Alive after the open: the directory is of this process, not of a later one with its number.
   if (!process.signal(0)) throw StepError("open process", ESRCH);
   return directory;
@@ -43,9 +42,8 @@ Fd writeIdMaps(const Pidfd& process, const IdMap& users, const IdMap& groups) {
   Fd directory = openProcess(process);
   writeMap(directory, "uid_map", users);
   writeMap(directory, "gid_map", groups);
-  return Fd(step("open user namespace", [&] {
-    return openat(directory, "ns/user", O_RDONLY | O_CLOEXEC);
-  }));
+  return Fd(step("open user namespace",
+                 [&] { return openat(directory, "ns/user", O_RDONLY | O_CLOEXEC); }));
 }
 
 class HeldNamespace {
@@ -67,7 +65,8 @@ class HeldNamespace {
 };
 
 void awaitWshd(int connection) {
-  // Asks for an answer: the end of the set-up connection alone could be that of a process that was killed.
+  // Asks for an answer: the end of the set-up connection alone could be that of a process that was
+  // killed.
   capnp::MallocMessageBuilder message;
   auto request = message.initRoot<schema::WshdRequest>();
   request.setSequence(1);
@@ -77,7 +76,7 @@ void awaitWshd(int connection) {
     pollfd p{connection, POLLIN, 0};
     int n = step("await wshd", [&] { return poll(&p, 1, SETUP_TIMEOUT_MS); });
     if (n == 0) throw StepError("await wshd", ETIMEDOUT);
-    KJ_IF_MAYBE(packet, receivePacket(connection)) {
+    KJ_IF_MAYBE (packet, receivePacket(connection)) {
       if (packet->getRoot<schema::WshdMessage>().isDone()) return;
     }
   } catch (const kj::Exception& e) {
@@ -117,7 +116,8 @@ void FirstProcess::join(kj::ArrayPtr<const Fd> taskFiles) {
   setupMessage.setFaultAt(childFault());
   setupMessage.setJoin();
   kj::Vector<int> fds;
-  for (const Fd& file : taskFiles) fds.add(file.get());
+  for (const Fd& file : taskFiles)
+    fds.add(file.get());
   send(message, fds);
 }
 
@@ -147,14 +147,14 @@ void FirstProcess::receiveEnd() {
   // Throws the process's report, where there is one.
   kj::Maybe<StepError> failure;
   try {
-    KJ_IF_MAYBE(packet, receivePacket(setup)) {
+    KJ_IF_MAYBE (packet, receivePacket(setup)) {
       auto report = packet->getRoot<schema::StepReport>();
       failure = StepError(report.getStep(), report.getErrno());
     }
   } catch (const kj::Exception& e) {
     if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
   }
-  KJ_IF_MAYBE(f, failure) {
+  KJ_IF_MAYBE (f, failure) {
     throw kj::mv(*f);
   }
 }

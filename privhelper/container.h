@@ -11,8 +11,8 @@
 namespace warden::privhelper {
 
 class FirstProcess {
-  // The process that becomes wshd. The destructor kills it, and with it everything in its pid namespace,
-  // and waits for the end.
+  // The process that becomes wshd. The destructor kills it, and with it everything in its pid
+  // namespace, and waits for the end.
 
  public:
   FirstProcess(Launcher& launcher, kj::Maybe<int> cgroup);

@@ -32,18 +32,22 @@ void list(uint32_t number, kj::StringPtr name) {
 }  // namespace
 
 void armFaults() {
-  if (const char* number = getenv("WARDEN_FAULT_STEP")) faults.failAt = strtoul(number, nullptr, 10);
+  if (const char* number = getenv("WARDEN_FAULT_STEP"))
+    faults.failAt = strtoul(number, nullptr, 10);
   if (const char* path = getenv("WARDEN_FAULT_COUNT_FILE")) {
     faults.countFile = Fd(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   }
 }
 
-void beginFaultyOperation() { faults.active = !faults.spent; }
+void beginFaultyOperation() {
+  faults.active = !faults.spent;
+}
 
 void endFaultyOperation() {
   if (!faults.active) return;
   uint32_t number = FIRST_CHILD_STEP;
-  for (kj::StringPtr name : containerInitSteps()) list(number++, name);
+  for (kj::StringPtr name : containerInitSteps())
+    list(number++, name);
   faults.active = false;
   faults.spent = true;
 }

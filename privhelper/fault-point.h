@@ -1,6 +1,6 @@
 #pragma once
-// Failure injection, compiled only into warden-privhelper-faults (WARDEN_FAULTS), which the tests use to
-// fail each step of a create in turn. The real helper has none of it.
+// Failure injection, compiled only into warden-privhelper-faults (WARDEN_FAULTS), which the tests
+// use to fail each step of a create in turn. The real helper has none of it.
 
 #include <stdint.h>
 
@@ -20,8 +20,8 @@ void faultPoint(const char* name);
 // Throws StepError when `name` is the step to fail.
 
 uint32_t childFault();
-// The step to fail in the process that becomes wshd, counted from 1; 0: none. Child steps are numbered
-// from 1001.
+// The step to fail in the process that becomes wshd, counted from 1; 0: none. Child steps are
+// numbered from 1001.
 
 #else
 
@@ -29,7 +29,9 @@ inline void armFaults() {}
 inline void beginFaultyOperation() {}
 inline void endFaultyOperation() {}
 inline void faultPoint(const char*) {}
-inline uint32_t childFault() { return 0; }
+inline uint32_t childFault() {
+  return 0;
+}
 
 #endif
 

@@ -6,18 +6,18 @@
 namespace warden::privhelper {
 
 SeccompFilter containerFilter();
-// What a process in a container may call: the native ABI, no mount, no namespaces, no kernel keyrings, no
-// tracing of the kernel. Calls that are known and refused answer EPERM,
-// calls that are unknown answer ENOSYS, so that programs fall back to older ones.
+// What a process in a container may call: the native ABI, no mount, no namespaces, no kernel
+// keyrings, no tracing of the kernel. Calls that are known and refused answer EPERM, calls that are
+// unknown answer ENOSYS, so that programs fall back to older ones.
 
 SeccompFilter argumentFilter();
 // What containerFilter's list of names cannot say: calls that are refused for some arguments only
-// (terminal injection, rare socket families). The launcher installs it on itself, so that every container
-// has it without installing anything.
+// (terminal injection, rare socket families). The launcher installs it on itself, so that every
+// container has it without installing anything.
 
 SeccompFilter launcherFilter();
-// Inherited by everything that the launcher starts, so at least what containerFilter allows; and what it
-// takes to set a container up.
+// Inherited by everything that the launcher starts, so at least what containerFilter allows; and
+// what it takes to set a container up.
 
 SeccompFilter brokerFilter();
 // No exec, no fork, no new sockets but unix ones.

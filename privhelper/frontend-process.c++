@@ -22,7 +22,10 @@ uint64_t monotonicUs() {
 
 FrontendProcess::FrontendProcess(Launcher& launcher, FrontendDescriptors descriptors,
                                  kj::String configName, AuditLog& log)
-    : launcher(launcher), descriptors(kj::mv(descriptors)), configName(kj::mv(configName)), log(log) {}
+    : launcher(launcher),
+      descriptors(kj::mv(descriptors)),
+      configName(kj::mv(configName)),
+      log(log) {}
 
 void FrontendProcess::start() {
   SocketPair pair = makePacketPair();
@@ -40,7 +43,7 @@ void FrontendProcess::start() {
   pass("--config-fd", descriptors.config);
   pass("--image-fd", descriptors.image);
   pass("--depot-fd", descriptors.depot);
-  KJ_IF_MAYBE(file, descriptors.log) {
+  KJ_IF_MAYBE (file, descriptors.log) {
     pass("--log-fd", *file);
   }
   arguments.add(kj::str("--config-name"));
@@ -64,7 +67,9 @@ void FrontendProcess::forget() {
   nextStartUs = now - startedUs < YOUNG_US ? now + PAUSE_US : now;
 }
 
-void FrontendProcess::startLater() { nextStartUs = monotonicUs() + PAUSE_US; }
+void FrontendProcess::startLater() {
+  nextStartUs = monotonicUs() + PAUSE_US;
+}
 
 void FrontendProcess::end(int signal, uint64_t graceUs) {
   if (!isRunning()) return;

@@ -1,5 +1,6 @@
 #pragma once
-// The frontend as the helper runs it in standalone mode: started, started again when it dies, told to end.
+// The frontend as the helper runs it in standalone mode: started, started again when it dies, told
+// to end.
 
 #include <kj/string.h>
 
@@ -38,7 +39,8 @@ class FrontendProcess {
   // After its end.
 
   void end(int signal, uint64_t graceUs);
-  // Sends the signal; after the grace time the process is to be killed. The earliest such time counts.
+  // Sends the signal; after the grace time the process is to be killed. The earliest such time
+  // counts.
   uint64_t killAtUs() const { return killUs; }
   void kill();
 

@@ -9,11 +9,14 @@ namespace {
 
 void allowRuntime(SeccompFilter& filter) {
   // What the C and C++ run time do by themselves, and ending.
-  filter.allow({"brk", "clock_gettime", "close", "exit", "exit_group", "fstat", "futex", "getpid",
-                "getrandom", "gettid", "lseek", "madvise", "mremap", "munmap", "newfstatat", "poll",
-                "ppoll", "prctl", "read", "restart_syscall", "rseq", "rt_sigaction",
-                "rt_sigprocmask", "rt_sigreturn", "sched_yield", "set_robust_list", "sigaltstack",
-                "tgkill", "write", "writev", "fcntl", "clock_nanosleep"});
+  filter.allow({"brk",         "clock_gettime",   "close",          "exit",
+                "exit_group",  "fstat",           "futex",          "getpid",
+                "getrandom",   "gettid",          "lseek",          "madvise",
+                "mremap",      "munmap",          "newfstatat",     "poll",
+                "ppoll",       "prctl",           "read",           "restart_syscall",
+                "rseq",        "rt_sigaction",    "rt_sigprocmask", "rt_sigreturn",
+                "sched_yield", "set_robust_list", "sigaltstack",    "tgkill",
+                "write",       "writev",          "fcntl",          "clock_nanosleep"});
   // Memory, but none that can be executed.
   for (const char* name : {"mmap", "mprotect"}) {
     filter.allowIf(name, {SCMP_A2(SCMP_CMP_MASKED_EQ, /* PROT_EXEC */ 4, 0)});
@@ -25,13 +28,13 @@ void allowRuntime(SeccompFilter& filter) {
 SeccompFilter brokerFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);
-  filter.allow({"accept4",      "bind",        "faccessat",     "faccessat2",  "fchmod",
-                "fchown",       "fchownat",    "fsconfig",      "fsmount",     "fsopen",
-                "ftruncate",    "getdents64",  "getsockopt",    "kill",        "listen",
-                "memfd_create", "mkdir",       "mkdirat",       "mknodat",     "mount_setattr",
-                "move_mount",   "openat",      "openat2",       "open_tree",   "pidfd_send_signal",
-                "pwrite64",     "readlinkat",  "recvmsg",       "renameat",    "renameat2",
-                "sendmsg",      "setsockopt",  "symlinkat",     "umount2",     "unlinkat",
+  filter.allow({"accept4",      "bind",       "faccessat",  "faccessat2", "fchmod",
+                "fchown",       "fchownat",   "fsconfig",   "fsmount",    "fsopen",
+                "ftruncate",    "getdents64", "getsockopt", "kill",       "listen",
+                "memfd_create", "mkdir",      "mkdirat",    "mknodat",    "mount_setattr",
+                "move_mount",   "openat",     "openat2",    "open_tree",  "pidfd_send_signal",
+                "pwrite64",     "readlinkat", "recvmsg",    "renameat",   "renameat2",
+                "sendmsg",      "setsockopt", "symlinkat",  "umount2",    "unlinkat",
                 "umask"});
   for (const char* name : {"socket", "socketpair"}) {
     filter.allowIf(name, {SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, AF_UNIX)});
@@ -42,7 +45,8 @@ SeccompFilter brokerFilter() {
 SeccompFilter sweeperFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);
-  filter.allow({"dup", "fchdir", "fchmod", "getdents64", "openat", "renameat", "renameat2", "unlinkat"});
+  filter.allow(
+      {"dup", "fchdir", "fchmod", "getdents64", "openat", "renameat", "renameat2", "unlinkat"});
   return filter;
 }
 

@@ -33,7 +33,7 @@ IdMap containerIdMap(const Policy& policy, uint32_t slot) {
 IdMap imageIdMap(const Policy& policy, uint32_t slot, kj::Maybe<uint32_t> imageVcap) {
   uint32_t vcap = policy.vcapUid(slot);
   uint32_t base = policy.rootUid(slot);
-  KJ_IF_MAYBE(onDisk, imageVcap) {
+  KJ_IF_MAYBE (onDisk, imageVcap) {
     if (*onDisk != vcap) {
       // The two ids trade places, so that the map stays one to one.
       Exception image{*onDisk, vcap};
@@ -48,7 +48,8 @@ IdMap imageIdMap(const Policy& policy, uint32_t slot, kj::Maybe<uint32_t> imageV
 
 kj::String idMapText(const IdMap& map) {
   kj::Vector<kj::String> lines;
-  for (const IdExtent& e : map) lines.add(kj::str(e.inside, ' ', e.host, ' ', e.count, '\n'));
+  for (const IdExtent& e : map)
+    lines.add(kj::str(e.inside, ' ', e.host, ' ', e.count, '\n'));
   return kj::strArray(lines, "");
 }
 

@@ -18,12 +18,12 @@ struct IdExtent {
 using IdMap = kj::Array<IdExtent>;
 
 IdMap containerIdMap(const Policy& policy, uint32_t slot);
-// Ids 0..65535 of the container to its range of host ids, but for vcap, who has the id of the pool on
-// either side. The same map serves users and groups.
+// Ids 0..65535 of the container to its range of host ids, but for vcap, who has the id of the pool
+// on either side. The same map serves users and groups.
 
 IdMap imageIdMap(const Policy& policy, uint32_t slot, kj::Maybe<uint32_t> imageVcap);
-// Owners on disk to host ids: as the container's map, with what the image gave to its own vcap going to
-// the container's vcap. Owners above 65535 are not mapped (they read as nobody).
+// Owners on disk to host ids: as the container's map, with what the image gave to its own vcap
+// going to the container's vcap. Owners above 65535 are not mapped (they read as nobody).
 
 kj::String idMapText(const IdMap& map);
 // As /proc/PID/uid_map takes it.

@@ -53,7 +53,7 @@ Child cloneProcess(uint64_t flags, kj::Maybe<int> cgroup) {
   arguments.flags = flags | CLONE_PIDFD;
   arguments.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   arguments.exit_signal = SIGCHLD;
-  KJ_IF_MAYBE(directory, cgroup) {
+  KJ_IF_MAYBE (directory, cgroup) {
     arguments.flags |= CLONE_INTO_CGROUP;
     arguments.cgroup = static_cast<uint64_t>(*directory);
   }
@@ -109,7 +109,7 @@ void LauncherLoop::run() {
       reap();
     }
     if (fds[0].revents != 0) {
-      KJ_IF_MAYBE(packet, receivePacket(resources.broker)) {
+      KJ_IF_MAYBE (packet, receivePacket(resources.broker)) {
         serve(kj::mv(*packet));
       }
     }
@@ -143,8 +143,8 @@ void LauncherLoop::answer(const Child& child) {
   sendPacket(resources.broker, message, kj::arrayPtr(&fd, 1));
 }
 
-// In a child: what it must not hold, so that the broker notices the launcher's end, and nothing in a
-// container's namespaces has a descriptor of the host's files.
+// In a child: what it must not hold, so that the broker notices the launcher's end, and nothing in
+// a container's namespaces has a descriptor of the host's files.
 void LauncherLoop::closeLauncherDescriptors() {
   resources.broker = nullptr;
   resources.hostRoot = nullptr;
@@ -175,7 +175,8 @@ Child LauncherLoop::holdUserNamespace() {
     closeLauncherDescriptors();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != launcher) _exit(1);
-    for (;;) pause();
+    for (;;)
+      pause();
   }
   return child;
 }
@@ -184,14 +185,16 @@ Child LauncherLoop::startFrontend(schema::StartFrontend::Reader order, Packet& p
   // Everything that allocates comes before the clone.
   auto pointers = [](capnp::List<capnp::Text>::Reader list) {
     kj::Vector<char*> vector;
-    for (auto text : list) vector.add(const_cast<char*>(text.cStr()));
+    for (auto text : list)
+      vector.add(const_cast<char*>(text.cStr()));
     vector.add(nullptr);
     return vector;
   };
   auto arguments = pointers(order.getArguments());
   auto environment = pointers(order.getEnvironment());
   kj::Vector<Fd> fds;
-  for (size_t i = 0; i < packet.fdCount(); ++i) fds.add(packet.takeFd(i));
+  for (size_t i = 0; i < packet.fdCount(); ++i)
+    fds.add(packet.takeFd(i));
 
   Child child = cloneProcess(0, nullptr);
   if (child.pid == 0) becomeFrontend(arguments, environment, fds);
@@ -216,14 +219,15 @@ void LauncherLoop::becomeFrontend(kj::ArrayPtr<char* const> arguments,
       fd.release();
       fd = Fd(high);
     }
-    for (size_t i = 0; i < fds.size(); ++i) KJ_SYSCALL(dup2(fds[i], FIRST_FRONTEND_FD + i));
+    for (size_t i = 0; i < fds.size(); ++i)
+      KJ_SYSCALL(dup2(fds[i], FIRST_FRONTEND_FD + i));
     KJ_SYSCALL(close_range(FIRST_FRONTEND_FD + fds.size(), ~0u, CLOSE_RANGE_CLOEXEC));
 
     sigset_t none;
     sigemptyset(&none);
     KJ_SYSCALL(sigprocmask(SIG_SETMASK, &none, nullptr));
-    KJ_SYSCALL(syscall(SYS_execveat, program, "", arguments.begin(), environment.begin(),
-                       AT_EMPTY_PATH));
+    KJ_SYSCALL(
+        syscall(SYS_execveat, program, "", arguments.begin(), environment.begin(), AT_EMPTY_PATH));
   } catch (const kj::Exception& e) {
     dprintf(STDERR_FILENO, "warden-privhelper: starting the frontend: %s\n",
             e.getDescription().cStr());
@@ -260,13 +264,15 @@ void Launcher::requestLaunch(int setup, kj::Maybe<int> cgroup) {
   message.initRoot<schema::LauncherRequest>().setLaunch();
   int fds[2] = {setup, -1};
   size_t count = 1;
-  KJ_IF_MAYBE(directory, cgroup) {
+  KJ_IF_MAYBE (directory, cgroup) {
     fds[count++] = *directory;
   }
   sendPacket(connection, message, kj::arrayPtr(fds, count));
 }
 
-Pidfd Launcher::awaitLaunch() { return awaitStarted(); }
+Pidfd Launcher::awaitLaunch() {
+  return awaitStarted();
+}
 
 Pidfd Launcher::holdUserNamespace() {
   faultPoint("make user namespace for image");
@@ -282,9 +288,11 @@ Pidfd Launcher::startFrontend(kj::ArrayPtr<const kj::String> arguments,
   capnp::MallocMessageBuilder message;
   auto order = message.initRoot<schema::LauncherRequest>().initStartFrontend();
   auto argumentList = order.initArguments(arguments.size());
-  for (size_t i = 0; i < arguments.size(); ++i) argumentList.set(i, arguments[i]);
+  for (size_t i = 0; i < arguments.size(); ++i)
+    argumentList.set(i, arguments[i]);
   auto environmentList = order.initEnvironment(environment.size());
-  for (size_t i = 0; i < environment.size(); ++i) environmentList.set(i, environment[i]);
+  for (size_t i = 0; i < environment.size(); ++i)
+    environmentList.set(i, environment[i]);
   sendPacket(connection, message, fds);
   return awaitStarted();
 }
@@ -295,7 +303,7 @@ Pidfd Launcher::awaitStarted() {
   KJ_SYSCALL(n = poll(&p, 1, ANSWER_TIMEOUT_MS));
   // A late answer would be taken for the next one's: there is no going on.
   KJ_REQUIRE(n == 1, "the launcher does not answer");
-  KJ_IF_MAYBE(packet, receivePacket(connection)) {
+  KJ_IF_MAYBE (packet, receivePacket(connection)) {
     auto reply = packet->getRoot<schema::LauncherReply>();
     if (reply.isFailed()) {
       auto failed = reply.getFailed();

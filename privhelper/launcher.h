@@ -1,7 +1,7 @@
 #pragma once
-// The launcher: the only process of the helper that clones or executes anything. It lives in a mount
-// namespace with nothing in it, holds the two programs it may execute (wshd, the frontend) open, and
-// takes its orders from the broker alone.
+// The launcher: the only process of the helper that clones or executes anything. It lives in a
+// mount namespace with nothing in it, holds the two programs it may execute (wshd, the frontend)
+// open, and takes its orders from the broker alone.
 
 #include <kj/array.h>
 #include <linux/filter.h>
@@ -22,8 +22,8 @@ struct LauncherResources {
 };
 
 [[noreturn]] void runLauncher(LauncherResources resources);
-// In a process of its own that has entered the launcher's root. Gives up all capabilities but a few and
-// installs the filter, then serves.
+// In a process of its own that has entered the launcher's root. Gives up all capabilities but a few
+// and installs the filter, then serves.
 
 class Launcher {
   // The broker's side.
@@ -36,7 +36,8 @@ class Launcher {
 
   void requestLaunch(int setup, kj::Maybe<int> cgroup);
   Pidfd awaitLaunch();
-  // In two halves, so that the broker works on while the kernel makes the namespaces. Throws StepError.
+  // In two halves, so that the broker works on while the kernel makes the namespaces. Throws
+  // StepError.
 
   Pidfd holdUserNamespace();
   // A process that does nothing, in a new user namespace without a map.

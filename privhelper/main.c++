@@ -24,7 +24,8 @@ namespace warden::privhelper {
 
 namespace {
 
-// Of the broker, with what each is for. docs/SECURITY.md says what an attacker would have with them.
+// Of the broker, with what each is for. docs/SECURITY.md says what an attacker would have with
+// them.
 constexpr int BROKER_CAPABILITIES[] = {
     CAP_SYS_ADMIN,     // mounts, id-mapped mounts
     CAP_SETUID,        // id maps of more than one extent
@@ -44,7 +45,8 @@ Fd blockSignals() {
   // Also for the processes that are forked later, but for those that reset their mask.
   sigset_t mask;
   sigemptyset(&mask);
-  for (int signal : {SIGTERM, SIGINT, SIGUSR2, SIGHUP}) sigaddset(&mask, signal);
+  for (int signal : {SIGTERM, SIGINT, SIGUSR2, SIGHUP})
+    sigaddset(&mask, signal);
   KJ_SYSCALL(sigprocmask(SIG_BLOCK, &mask, nullptr));
   sigdelset(&mask, SIGHUP);  // blocked only: the end of a terminal is not the end of the server
   int fd;
@@ -147,8 +149,8 @@ bool serve(const std::string& configPath) {
                    sweeper.process)
                 .run();
   }
-  // With its pipe closed, the sweeper removes what is left and ends; what it does not manage in time is
-  // removed at the next start.
+  // With its pipe closed, the sweeper removes what is left and ends; what it does not manage in
+  // time is removed at the next start.
   return sweeper.process.waitExit(SWEEP_MS) && clean;
 }
 

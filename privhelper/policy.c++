@@ -12,12 +12,14 @@ Policy policyFrom(const Config& config) {
                       "\": create it as a system user without a login shell");
   }
   if (user->pw_uid == 0 || user->pw_gid == 0) {
-    throw ConfigError("privhelper.user: \"" + name + "\" is root: the frontend must be unprivileged");
+    throw ConfigError("privhelper.user: \"" + name +
+                      "\" is root: the frontend must be unprivileged");
   }
   auto inPool = [&](uint64_t id) {
     uint64_t first = config.user.poolStartUid, size = config.user.poolSize;
     uint64_t range = config.privhelper.idRangeStart;
-    return (id >= first && id < first + size) || (id >= range && id < range + size * IDS_PER_CONTAINER);
+    return (id >= first && id < first + size) ||
+           (id >= range && id < range + size * IDS_PER_CONTAINER);
   };
   if (inPool(user->pw_uid) || inPool(user->pw_gid)) {
     throw ConfigError("privhelper.user: the ids of \"" + name +

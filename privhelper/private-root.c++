@@ -35,7 +35,8 @@ void enterEmptyTmpfs(kj::StringPtr mountPoint, std::initializer_list<const char*
                    "size=64k,nr_inodes=16,mode=0755"),
              mountPoint);
   KJ_SYSCALL(chdir(mountPoint.cStr()));
-  for (const char* name : directories) KJ_SYSCALL(mkdir(name, 0755), name);
+  for (const char* name : directories)
+    KJ_SYSCALL(mkdir(name, 0755), name);
 }
 
 void pivotToHere() {

@@ -1,6 +1,6 @@
 #pragma once
-// Mount namespaces of our own that contain only what the process needs: after entering one, no file of
-// the host has a name any more.
+// Mount namespaces of our own that contain only what the process needs: after entering one, no file
+// of the host has a name any more.
 
 #include <kj/string.h>
 
@@ -18,8 +18,8 @@ void enterBrokerRoot(kj::StringPtr depot, kj::StringPtr image);
 // A read-only tmpfs with depot and image (without what is mounted below them), and a /proc.
 
 void enterLauncherRoot(kj::StringPtr mountPoint);
-// A read-only tmpfs with /proc, /sys and an empty ROOT_PATH: the kernel lets a user namespace mount proc
-// and sysfs only where full ones are visible already. `mountPoint` is any directory.
+// A read-only tmpfs with /proc, /sys and an empty ROOT_PATH: the kernel lets a user namespace mount
+// proc and sysfs only where full ones are visible already. `mountPoint` is any directory.
 
 void enterSweeperRoot(kj::StringPtr directory);
 // `directory` alone.

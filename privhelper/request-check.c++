@@ -9,7 +9,9 @@ namespace {
 constexpr uint32_t ABSENT = 0xffffffff;
 constexpr uint32_t LARGEST_IMAGE_ID = IDS_PER_CONTAINER - 1;
 
-bool isImageId(uint32_t id) { return id == ABSENT || (id >= 1 && id <= LARGEST_IMAGE_ID); }
+bool isImageId(uint32_t id) {
+  return id == ABSENT || (id >= 1 && id <= LARGEST_IMAGE_ID);
+}
 
 kj::Maybe<uint32_t> present(uint32_t id) {
   if (id == ABSENT) return nullptr;
@@ -19,7 +21,7 @@ kj::Maybe<uint32_t> present(uint32_t id) {
 }  // namespace
 
 kj::OneOf<ContainerId, Refusal> checkId(capnp::Text::Reader text) {
-  KJ_IF_MAYBE(id, ContainerId::parse(text)) {
+  KJ_IF_MAYBE (id, ContainerId::parse(text)) {
     return *id;
   }
   return Refusal{kj::str("id is not 11 characters of [0-9a-v]")};

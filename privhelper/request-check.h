@@ -1,6 +1,6 @@
 #pragma once
-// The checks that guard privilege: a request as an attacker may have written it comes in, and an order
-// that is within the policy, or the reason why not, comes out. No side effects.
+// The checks that guard privilege: a request as an attacker may have written it comes in, and an
+// order that is within the policy, or the reason why not, comes out. No side effects.
 
 #include <kj/one-of.h>
 

@@ -20,14 +20,18 @@ namespace {
 constexpr int BACKLOG = 1024;
 constexpr size_t LARGEST_PROGRAM = 64 << 20;
 
-std::string describe(int error) { return std::string(strerrordesc_np(error)); }
+std::string describe(int error) {
+  return std::string(strerrordesc_np(error));
+}
 
 std::string parentOf(const std::string& path) {
   size_t slash = path.rfind('/');
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-std::string baseOf(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+std::string baseOf(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);
+}
 
 Fd openParent(const std::string& path, const char* key) {
   int fd = open(parentOf(path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -41,7 +45,8 @@ Fd openParent(const std::string& path, const char* key) {
 Fd openRootOwnedDirectory(const std::string& path, const char* key) {
   int raw = open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (raw < 0) {
-    throw ConfigError(std::string(key) + ": cannot open directory " + path + ": " + describe(errno));
+    throw ConfigError(std::string(key) + ": cannot open directory " + path + ": " +
+                      describe(errno));
   }
   Fd fd(raw);
   struct stat status;
@@ -116,8 +121,9 @@ Fd openProgram(const std::optional<std::string>& configured, const char* name) {
   KJ_SYSCALL(fstat(fd, &status));
   if (!S_ISREG(status.st_mode) || status.st_uid != 0 ||
       (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    throw ConfigError(path + ": a program that runs with privilege must be a file that belongs to "
-                             "root and is writable by nobody else");
+    throw ConfigError(path +
+                      ": a program that runs with privilege must be a file that belongs to "
+                      "root and is writable by nobody else");
   }
   return fd;
 }
@@ -125,8 +131,8 @@ Fd openProgram(const std::optional<std::string>& configured, const char* name) {
 Fd sealWshd(int program) {
   Fd sealed = makeSealedMemfd("wshd", readAll(program, LARGEST_PROGRAM), MemfdUse::EXECUTABLE);
   // Executable, but not readable for a container's root: then the kernel gives wshd's memory to the
-  // host's user namespace (execve(2), ptrace(2) on unreadable programs), and nothing in the container
-  // can trace it or look into its /proc/1, whatever capabilities it has there.
+  // host's user namespace (execve(2), ptrace(2) on unreadable programs), and nothing in the
+  // container can trace it or look into its /proc/1, whatever capabilities it has there.
   KJ_SYSCALL(fchmod(sealed, 0111));
   return sealed;
 }
@@ -161,7 +167,8 @@ void raiseDescriptorLimit(const Policy& policy) {
   if (limit.rlim_max < needed) {
     throw ConfigError("user.pool_size: " + std::to_string(policy.slotCount) + " containers need " +
                       std::to_string(needed) + " open files, but the hard limit is " +
-                      std::to_string(limit.rlim_max) + ": raise it (LimitNOFILE), or lower the pool");
+                      std::to_string(limit.rlim_max) +
+                      ": raise it (LimitNOFILE), or lower the pool");
   }
   limit.rlim_cur = limit.rlim_max;
   KJ_SYSCALL(setrlimit(RLIMIT_NOFILE, &limit));
@@ -202,14 +209,16 @@ ListeningSocket::ListeningSocket(const Config& config)
   KJ_SYSCALL(listen(listener, BACKLOG));
 }
 
-ListeningSocket::~ListeningSocket() noexcept(false) { unlinkat(directory, name.c_str(), 0); }
+ListeningSocket::~ListeningSocket() noexcept(false) {
+  unlinkat(directory, name.c_str(), 0);
+}
 
 PidFile::PidFile(const Config& config) {
   if (!config.server.pidfile.has_value()) return;
   directory = openParent(*config.server.pidfile, "server.pidfile");
   name = baseOf(*config.server.pidfile);
-  int raw = openat(directory, name.c_str(),
-                   O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+  int raw =
+      openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (raw < 0) {
     throw ConfigError("server.pidfile: cannot write " + *config.server.pidfile + ": " +
                       describe(errno));

@@ -1,6 +1,6 @@
 #pragma once
-// What the helper does while it still has all of root's rights: reading its configuration and opening
-// everything that it, or the frontend, will ever need from the host's file system.
+// What the helper does while it still has all of root's rights: reading its configuration and
+// opening everything that it, or the frontend, will ever need from the host's file system.
 
 #include <string>
 
@@ -19,8 +19,8 @@ LoadedConfig loadConfig(const std::string& path);
 
 Fd openImage(const Config& config);
 Fd openDepot(const Config& config);
-// O_PATH directories, which must belong to root and be writable by nobody else; the depot is made where
-// there is none. Throw ConfigError.
+// O_PATH directories, which must belong to root and be writable by nobody else; the depot is made
+// where there is none. Throw ConfigError.
 
 Fd openProgram(const std::optional<std::string>& configured, const char* name);
 // The configured program, or the one called `name` in the directory of this program.
@@ -28,8 +28,8 @@ Fd openProgram(const std::optional<std::string>& configured, const char* name);
 Fd sealWshd(int program);
 
 Fd lockDepot(const Config& config);
-// Held as long as the server runs: two servers on one depot would take each other's containers for stale.
-// Throws ConfigError when another holds it.
+// Held as long as the server runs: two servers on one depot would take each other's containers for
+// stale. Throws ConfigError when another holds it.
 
 Fd openLog(const Config& config);
 // logging.file for appending, or stderr.

@@ -1,6 +1,6 @@
 #pragma once
-// Named steps: what a privileged operation is made of. A step that fails is reported with its name and
-// errno, and everything that the steps before it made undoes itself.
+// Named steps: what a privileged operation is made of. A step that fails is reported with its name
+// and errno, and everything that the steps before it made undoes itself.
 
 #include <errno.h>
 #include <kj/string.h>
@@ -16,7 +16,7 @@ class StepError final : public std::exception {
   StepError(kj::StringPtr step, int error, kj::StringPtr detail = nullptr);
 
   kj::StringPtr step() const { return stepName; }
-  int error() const { return errorNumber; }  // errno(3); 0: no system call failed
+  int error() const { return errorNumber; }      // errno(3); 0: no system call failed
   kj::StringPtr detail() const { return text; }  // "mount overlay: No space left on device"
   const char* what() const noexcept override { return text.cStr(); }
 
@@ -28,8 +28,8 @@ class StepError final : public std::exception {
 
 template <typename Call>
 auto step(const char* name, Call&& call) -> decltype(call()) {
-  // Runs a system call that answers -1 and errno; throws StepError when it does. Interrupted calls are
-  // made again.
+  // Runs a system call that answers -1 and errno; throws StepError when it does. Interrupted calls
+  // are made again.
   faultPoint(name);
   for (;;) {
     auto result = call();

@@ -37,7 +37,9 @@ Directory openList(int parent, const char* name) {
   return Directory(list, closedir);
 }
 
-bool isDots(const char* name) { return strcmp(name, ".") == 0 || strcmp(name, "..") == 0; }
+bool isDots(const char* name) {
+  return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
 
 void moveUp(int from, const char* name, int top) {
   static uint64_t counter = 0;

@@ -60,8 +60,8 @@ void limitOwnCapabilities() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2];
   if (syscall(SYS_capget, &header, data) < 0) _exit(NO_CAPABILITY);
-  // What privileged jobs have stays permitted: under no_new_privs, exec gives no capability that the
-  // process before it did not have (capabilities(7)).
+  // What privileged jobs have stays permitted: under no_new_privs, exec gives no capability that
+  // the process before it did not have (capabilities(7)).
   data[0].effective = data[0].permitted & NEEDED;
   data[0].inheritable = 0;
   data[1] = {};

@@ -19,7 +19,7 @@ struct JobRecord {
 };
 
 class JobTable {
-public:
+ public:
   explicit JobTable(size_t limit) : limit(limit) {}
 
   bool reserve();
@@ -40,7 +40,7 @@ public:
 
   kj::ArrayPtr<const JobRecord> all() const { return jobs.asPtr(); }
 
-private:
+ private:
   size_t limit;
   kj::Vector<JobRecord> jobs;
   size_t toAnnounce = 0;

@@ -11,14 +11,14 @@
 namespace warden {
 
 class Server {
-public:
+ public:
   Server(Fd connection, Fd listener, Fd childSignals, const InitState& init);
 
   [[noreturn]] void run();
   // Never ends: the end of process 1 is the end of its container. Whatever goes wrong on the
   // connection, malformed requests and lack of memory included, costs the connection only.
 
-private:
+ private:
   struct Reply {
     capnp::MallocMessageBuilder message{64};
     int fds[2];  // borrowed from a job, which cannot go away while a reply waits

@@ -78,7 +78,7 @@ class Child {
   // but its stack: async-signal-safe calls only (signal-safety(7)), by the raw system call where
   // glibc's wrapper would look for other threads.
 
-public:
+ public:
   Child(const SpawnPlan& plan, const InitState& init) : plan(plan), init(init) {}
 
   [[noreturn]] void run(int script, int output, int errors, int report) {
@@ -95,7 +95,7 @@ public:
     execute();
   }
 
-private:
+ private:
   const SpawnPlan& plan;
   const InitState& init;
 
@@ -219,7 +219,7 @@ bool isReadableFile(int fd) {
 class Stack {
   // For the time that a child runs on wshd's memory.
 
-public:
+ public:
   static constexpr size_t SIZE = 64 * 1024;  // the child needs about 6 KiB
 
   Stack()
@@ -233,7 +233,7 @@ public:
   bool isValid() const { return bottom != MAP_FAILED; }
   void* top() const { return static_cast<char*>(bottom) + SIZE; }
 
-private:
+ private:
   void* bottom;
 };
 

@@ -12,7 +12,7 @@ class Client {
   // One connection. Every function throws std::runtime_error on an Error response, with its text,
   // and when the connection ends.
 
-public:
+ public:
   explicit Client(const std::string& socketPath);
   ~Client();
   Client(const Client&) = delete;
@@ -29,7 +29,7 @@ public:
   uint64_t stream(const std::string& handle, uint32_t job);
   // Reads to the end; the number of bytes of both outputs.
 
-private:
+ private:
   int fd;
   std::string input;  // received and not yet consumed, from `consumed` on
   size_t consumed = 0;

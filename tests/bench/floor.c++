@@ -43,7 +43,7 @@ std::vector<std::string> makeCgroupParents() {
 class Host {
   // Undoes what the program made besides containers.
 
-public:
+ public:
   Host(const std::string& base, const std::string& program) {
     std::string path = base + "/warden-floor-XXXXXX";
     KJ_REQUIRE(mkdtemp(path.data()) != nullptr, "mkdtemp", path.c_str());

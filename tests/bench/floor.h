@@ -42,12 +42,12 @@ class FloorContainer {
   // The constructor creates and waits until process 1 answers; the destructor destroys. Throws
   // kj::Exception, and leaves nothing behind then.
 
-public:
+ public:
   FloorContainer(const FloorHost& host, unsigned number);
   ~FloorContainer() noexcept;
   KJ_DISALLOW_COPY(FloorContainer);
 
-private:
+ private:
   const FloorHost& host;
   std::string directory;
   std::vector<std::string> cgroups;

@@ -21,7 +21,7 @@ inline double nowUs() {
 class Series {
   // Durations of one operation, in microseconds.
 
-public:
+ public:
   void add(double us) { values.push_back(us); }
   size_t count() const { return values.size(); }
 
@@ -32,12 +32,12 @@ public:
     return sorted[std::min(sorted.size() - 1, static_cast<size_t>(p * sorted.size()))];
   }
 
-private:
+ private:
   std::vector<double> values;
 };
 
 class Results {
-public:
+ public:
   void add(const std::string& name, const Series& series) {
     char text[160];
     snprintf(text, sizeof(text), "{\"p50_us\": %.1f, \"p95_us\": %.1f, \"n\": %zu}",
@@ -58,7 +58,7 @@ public:
     return text + "\n}\n";
   }
 
-private:
+ private:
   std::vector<std::pair<std::string, std::string>> entries;
 };
 

@@ -33,7 +33,7 @@ constexpr int SHM_KEY = 0x77617264;
 // A copy of the busybox image with the probe, a set-user-id copy of it, and device nodes as a
 // careless or hostile image may have them.
 class HostileImage {
-public:
+ public:
   HostileImage() {
     std::string pattern =
         testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-image-XXXXXX";
@@ -57,7 +57,7 @@ public:
 
   std::string path() const { return directory + "/image"; }
 
-private:
+ private:
   std::string directory;
 
   void node(const char* name, mode_t type, unsigned major, unsigned minor) {
@@ -69,7 +69,7 @@ private:
 
 // What of the host a container must not reach: a file, an abstract socket, a shared memory segment.
 class HostTargets {
-public:
+ public:
   explicit HostTargets(const std::string& directory)
       : secretFile(directory + "/secret"), socketName("warden-test-" + std::to_string(getpid())) {
     writeFile(secretFile, "host secret of the escape tests\n", 0644);
@@ -89,14 +89,14 @@ public:
   const std::string secretFile;
   const std::string socketName;
 
-private:
+ private:
   Fd listener;
   int segment;
 };
 
 // One server and one container for all attacks: each leaves it as it was, or has failed.
 class EscapeEnvironment : public ::testing::Environment {
-public:
+ public:
   static EscapeEnvironment* instance;
 
   void SetUp() override {

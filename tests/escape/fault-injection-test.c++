@@ -45,7 +45,7 @@ std::string testName(const Step& step) {
 }
 
 class FaultInjectionTest : public ::testing::Test {
-public:
+ public:
   explicit FaultInjectionTest(Step step) : step(std::move(step)) {}
 
   void TestBody() override {
@@ -72,7 +72,7 @@ public:
     if (HasFailure()) fprintf(stderr, "%s", server.logs().c_str());
   }
 
-private:
+ private:
   Step step;
 };
 

@@ -22,7 +22,7 @@ struct Reply {
 };
 
 class HelperConnection {
-public:
+ public:
   explicit HelperConnection(Fd socket) : socket(kj::mv(socket)) {}
 
   static HelperConnection take(const TestServer& server);
@@ -51,7 +51,7 @@ public:
 
   bool isClosed();
 
-private:
+ private:
   Fd socket;
   uint64_t sequence = 0;
 };

@@ -16,7 +16,7 @@ std::string toString(kj::ArrayPtr<const kj::byte> bytes) {
 }
 
 class HostileBytesTest : public HostileFrontendTest {
-protected:
+ protected:
   // Sends, reads what comes back without waiting for it, and goes on with a new frontend where the
   // helper has closed the connection.
   void throwAt(const std::string& bytes) {

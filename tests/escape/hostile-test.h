@@ -11,7 +11,7 @@ namespace warden::test {
 constexpr char GOOD_ID[] = "0123456789a";
 
 class HostileFrontendTest : public ::testing::Test {
-protected:
+ protected:
   void SetUp() override {
     ServerOptions options;
     options.config["privhelper.frontend_path"] = WARDEN_BIN_DIR "/warden-hostile-frontend";

@@ -259,9 +259,9 @@ static int mknod_device(const char* unused) {
 
 static int dev_entries(const char* unused) {
   (void)unused;
-  static const char* const DOCUMENTED[] = {"null",   "zero",   "random", "urandom", "tty",    "full",
-                                           "ptmx",   "pts",    "fuse",   "fd",      "stdin",
-                                           "stdout", "stderr", "shm",    NULL};
+  static const char* const DOCUMENTED[] = {"null",  "zero",   "random", "urandom", "tty",
+                                           "full",  "ptmx",   "pts",    "fuse",    "fd",
+                                           "stdin", "stdout", "stderr", "shm",     NULL};
   DIR* directory = opendir("/dev");
   if (directory == NULL) return not_attempted("/dev");
   size_t found = 0;

@@ -12,7 +12,7 @@ namespace warden::test {
 namespace {
 
 class ConcurrencyTest : public ServerTest {
-protected:
+ protected:
   void SetUp() override {
     ServerOptions options;
     options.slots = 256;

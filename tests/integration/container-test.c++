@@ -19,7 +19,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 class ContainerTest : public ServerTest {
-protected:
+ protected:
   bool goneWithin(const std::string& handle, milliseconds time) {
     // Asks with connections that are opened before and after, never while a container must be
     // without any: a connection keeps what exists when it connects.

@@ -9,7 +9,7 @@ namespace warden::test {
 namespace {
 
 class DebianTest : public ServerTest {
-protected:
+ protected:
   void SetUp() override {
     ServerOptions options;
     options.image = debianImage();

@@ -13,7 +13,7 @@ namespace warden::test {
 namespace {
 
 class InsideTest : public ServerTest {
-protected:
+ protected:
   void SetUp() override {
     start();
     client.emplace(connect());

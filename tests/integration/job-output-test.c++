@@ -14,7 +14,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 class JobOutputTest : public ServerTest {
-protected:
+ protected:
   bool hasEvent(const std::string& handle, const std::string& event) {
     InfoResponse info = connect().info(handle);
     return std::count(info.events().begin(), info.events().end(), event) > 0;

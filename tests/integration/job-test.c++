@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 class JobTest : public ServerTest {
-protected:
+ protected:
   void SetUp() override {
     ServerOptions options;
     options.image = bashImage();
@@ -235,8 +235,9 @@ TEST_F(JobTest, cannotChangeTheScriptOfAnother) {
 TEST_F(JobTest, holdsNoDescriptorsButItsThree) {
   for (bool privileged : {false, true}) {
     // A child, since the shell itself keeps copies while it redirects.
-    EXPECT_EQ(output("exec 3>&- ; ls /proc/self/fd > /tmp/fds; cat /tmp/fds; rm /tmp/fds", privileged),
-              "0\n1\n2\n3\n")
+    EXPECT_EQ(
+        output("exec 3>&- ; ls /proc/self/fd > /tmp/fds; cat /tmp/fds; rm /tmp/fds", privileged),
+        "0\n1\n2\n3\n")
         << "3 is the directory that ls reads";
   }
 }

@@ -28,7 +28,7 @@ constexpr double GOAL_P95_MS = 10;
 constexpr double BOUND_MS = 1000;
 
 class MalformedTest : public ServerTest {
-protected:
+ protected:
   // Pings on a connection of its own, `count` times a millisecond apart.
   void expectPingsAnswered(const std::string& meanwhile, int count = 300) {
     TestClient client = connect();

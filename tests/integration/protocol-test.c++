@@ -153,7 +153,7 @@ TEST_F(ProtocolTest, stopsCleanlyWhenTheWholeProcessGroupIsSignalled) {
 // --- requests that this version does not serve
 
 class UnsupportedTest : public ServerTest {
-protected:
+ protected:
   template <typename Request>
   void expectUnsupported(Request request, const std::string& name) {
     request.set_handle("here");

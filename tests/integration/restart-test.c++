@@ -14,7 +14,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 class RestartTest : public ServerTest {
-protected:
+ protected:
   void SetUp() override { start(); }
 
   void makeBusyContainers(int count) {
@@ -82,11 +82,12 @@ TEST_F(RestartTest, frontendKilledWhileItCreatesLeavesNothingHalfMade) {
         },
         seconds(20)));
     server().waitUntilServing();
-    // The new frontend may have served connections that the old one had not accepted: what is there is
-    // known, whole, and can be destroyed.
+    // The new frontend may have served connections that the old one had not accepted: what is there
+    // is known, whole, and can be destroyed.
     EXPECT_TRUE(waitUntil([&]() {
       TestClient client = connect();
-      for (const auto& handle : client.list()) client.destroy(handle);
+      for (const auto& handle : client.list())
+        client.destroy(handle);
       return server().depotEntries().empty();
     }));
   }

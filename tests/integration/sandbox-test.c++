@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 class SandboxTest : public ServerTest {
-protected:
+ protected:
   void SetUp() override { start(); }
 
   std::map<std::string, pid_t> roles() {

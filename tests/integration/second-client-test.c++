@@ -12,9 +12,9 @@ namespace warden::test {
 namespace {
 
 class SecondClientTest : public ServerTest {
-protected:
-  // A script finds the socket by its environment, says what it does (TAP), and exits with 0 when all
-  // was well.
+ protected:
+  // A script finds the socket by its environment, says what it does (TAP), and exits with 0 when
+  // all was well.
   void runScript(const std::string& interpreter, const std::string& name) {
     constexpr char LIMIT[] = "4194304";
     ServerOptions options;

@@ -14,7 +14,7 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 class StopTest : public ServerTest {
-protected:
+ protected:
   void waitForOutput(const std::string& handle, const std::string& file) {
     TestClient client = connect();
     ASSERT_TRUE(

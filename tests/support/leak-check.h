@@ -19,7 +19,7 @@ Snapshot takeSnapshot(const TestServer& server);
 // of a kind.
 
 class LeakCheck {
-public:
+ public:
   explicit LeakCheck(const TestServer& server);
   // Takes what is there now as the state to come back to. To be called when the server has served
   // one container before, so that what it opens at first use and keeps is there.
@@ -28,7 +28,7 @@ public:
   // Fails the test with the difference when it has not vanished and nothing has changed for
   // `patience`.
 
-private:
+ private:
   const TestServer& server;
   Snapshot before;
 };

@@ -13,7 +13,7 @@
 namespace warden::test {
 
 class ServerTest : public ::testing::Test {
-protected:
+ protected:
   void start(ServerOptions options = {});
   // A server that has made and removed one container before, so that leaks can be told.
 
@@ -33,7 +33,7 @@ protected:
   // status and again that nothing is left. A server that the test has stopped is not looked at
   // again.
 
-private:
+ private:
   std::optional<TestServer> running;
   std::optional<LeakCheck> check;
 };

@@ -16,12 +16,12 @@ namespace warden::test {
 
 class ServerError : public std::runtime_error {
   // The server answered with Error; what() is its message.
-public:
+ public:
   using std::runtime_error::runtime_error;
 };
 
 class ConnectionClosed : public std::runtime_error {
-public:
+ public:
   using std::runtime_error::runtime_error;
 };
 
@@ -73,7 +73,7 @@ struct Frame {
 };
 
 class TestClient {
-public:
+ public:
   explicit TestClient(const std::string& socketPath);
 
   void setTimeout(std::chrono::milliseconds value) { timeout = value; }
@@ -131,7 +131,7 @@ public:
   JobOutput finishStream();
   JobOutput stream(const std::string& handle, uint32_t job);
 
-private:
+ private:
   Fd socket;
   std::string buffered;  // received, not yet consumed
   std::chrono::milliseconds timeout = std::chrono::seconds(30);

@@ -37,7 +37,7 @@ class TestServer {
   // Not started by its constructor. The destructor ends every process and removes the directory;
   // what a test wants to know about the end it asks stop() and remains() for.
 
-public:
+ public:
   explicit TestServer(ServerOptions options = {});
   ~TestServer() noexcept(false);
   KJ_DISALLOW_COPY(TestServer);
@@ -97,7 +97,7 @@ public:
   // What a server that has stopped should not have left: processes, cgroups, depot entries, mounts.
   // Empty: nothing.
 
-private:
+ private:
   ServerOptions options;
   std::string path;
   std::string cgroup;

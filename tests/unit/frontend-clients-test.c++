@@ -105,9 +105,10 @@ TEST_F(ClientsTest, helperClientTellsClientsWhatFailedButNotWhatWasRefused) {
     failed.setErrno(ENOSPC);
     failed.setDetail("mount overlay: No space left on device");
   });
-  EXPECT_EQ(errorOf(kj::mv(failing)),
-            "client: could not create the container: mount overlay: No space left on device; free space "
-            "or inodes where the depot is");
+  EXPECT_EQ(
+      errorOf(kj::mv(failing)),
+      "client: could not create the container: mount overlay: No space left on device; free space "
+      "or inodes where the depot is");
   auto refused = client.create(ContainerId::fromNumber(1), 0, nullptr, EtcFiles());
   reply(receiveFromHelperClient(), [](auto root) { root.setRefused("slot in use"); });
   EXPECT_EQ(errorOf(kj::mv(refused)).find("internal: "), 0u);

@@ -81,9 +81,10 @@ TEST_F(CoreTest, aSecondDestroyWaitsForTheFirst) {
 TEST_F(CoreTest, canDestroyAgainWhenADestroyHasFailed) {
   client->create("h");
   helper->failDestroy = true;
-  EXPECT_EQ(client->error(Message::Destroy, named<DestroyRequest>("h")),
-            "could not destroy the container: remove cgroup: Device or resource busy; try again, and "
-            "look into the helper's log if it lasts");
+  EXPECT_EQ(
+      client->error(Message::Destroy, named<DestroyRequest>("h")),
+      "could not destroy the container: remove cgroup: Device or resource busy; try again, and "
+      "look into the helper's log if it lasts");
   helper->failDestroy = false;
   client->call<DestroyResponse>(Message::Destroy, named<DestroyRequest>("h"));
   EXPECT_EQ(helper->containers(), 0u);

@@ -30,7 +30,7 @@ namespace {
 constexpr uid_t USER = 65533;
 
 class SandboxTest : public testing::Test {
-protected:
+ protected:
   std::string root;
   Fd depot, image, state;
 

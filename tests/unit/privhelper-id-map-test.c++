@@ -27,14 +27,16 @@ std::map<uint32_t, uint32_t> expand(const IdMap& map) {
 
 void expectOneToOne(const std::map<uint32_t, uint32_t>& ids) {
   std::set<uint32_t> hosts;
-  for (auto& [inside, host] : ids) EXPECT_TRUE(hosts.insert(host).second) << host;
+  for (auto& [inside, host] : ids)
+    EXPECT_TRUE(hosts.insert(host).second) << host;
 }
 
 TEST(ContainerIdMapTest, mapsEveryIdOnceAndNoneToRootOfTheHost) {
   auto ids = expand(containerIdMap(POLICY, 7));
   EXPECT_EQ(ids.size(), IDS_PER_CONTAINER);
   expectOneToOne(ids);
-  for (auto& [inside, host] : ids) EXPECT_NE(host, 0u);
+  for (auto& [inside, host] : ids)
+    EXPECT_NE(host, 0u);
 }
 
 TEST(ContainerIdMapTest, givesVcapTheSameIdOnBothSides) {

@@ -57,7 +57,10 @@ TEST_F(CreateCheckTest, refusesEveryIdThatIsNotWellFormed) {
     request.setId(id);
     EXPECT_NE(refusal(), "") << id;
   }
-  std::string withNul("0123\0" "56789a", 11);
+  std::string withNul(
+      "0123\0"
+      "56789a",
+      11);
   request.setId(kj::StringPtr(withNul.data(), withNul.size()));
   EXPECT_NE(refusal(), "") << "NUL inside";
 }
@@ -85,10 +88,10 @@ TEST_F(CreateCheckTest, refusesAFileThatIsTooLarge) {
   memset(large.begin(), 'x', large.size());
   auto files = request.getEtcFiles();
   using Set = std::function<void(kj::ArrayPtr<const kj::byte>)>;
-  Set setters[] = {[&](auto data) { files.setPasswd(data); }, [&](auto data) { files.setGroup(data); },
-                   [&](auto data) { files.setHosts(data); },
-                   [&](auto data) { files.setResolvConf(data); },
-                   [&](auto data) { files.setHostname(data); }};
+  Set setters[] = {
+      [&](auto data) { files.setPasswd(data); }, [&](auto data) { files.setGroup(data); },
+      [&](auto data) { files.setHosts(data); }, [&](auto data) { files.setResolvConf(data); },
+      [&](auto data) { files.setHostname(data); }};
   for (Set& set : setters) {
     set(large.slice(0, large.size() - 1));
     EXPECT_EQ(refusal(), "");

@@ -58,7 +58,7 @@ JobSpec asRoot(JobSpec spec);
 class Frontend {
   // A connection to wshd.
 
-public:
+ public:
   explicit Frontend(Fd connection) : connection(kj::mv(connection)) {}
 
   Message spawn(const JobSpec& spec);
@@ -77,7 +77,7 @@ public:
   int socket() const { return connection; }
   void replace(Fd other) { connection = kj::mv(other); }
 
-private:
+ private:
   Fd connection;
   uint64_t sequence = 0;
   std::deque<Message> events;
@@ -99,7 +99,7 @@ enum class Root {
 };
 
 class Wshd {
-public:
+ public:
   explicit Wshd(Root root = Root::HOST);
   ~Wshd();
   KJ_DISALLOW_COPY(Wshd);
@@ -114,7 +114,7 @@ public:
   Ended run(const JobSpec& spec);
   // Spawns, reads both outputs to the end, waits for the end, forgets.
 
-private:
+ private:
   std::string listenPath;
   Fd listener;
 };

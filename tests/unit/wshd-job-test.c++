@@ -13,7 +13,7 @@ namespace warden::test {
 namespace {
 
 class WshdJobTest : public testing::Test {
-protected:
+ protected:
   void SetUp() override {
     if (!canRunWshd()) GTEST_SKIP() << "needs root";
     wshd = std::make_unique<Wshd>();
@@ -33,7 +33,7 @@ protected:
 };
 
 class TemporaryDirectory {
-public:
+ public:
   TemporaryDirectory() {
     EXPECT_NE(mkdtemp(path), nullptr);
     chmod(path, 0755);

@@ -13,7 +13,7 @@ namespace warden::test {
 namespace {
 
 class WshdProtocolTest : public testing::Test {
-protected:
+ protected:
   void SetUp() override {
     if (!canRunWshd()) GTEST_SKIP() << "needs root";
     wshd = std::make_unique<Wshd>();

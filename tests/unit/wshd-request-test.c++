@@ -13,7 +13,7 @@ namespace warden {
 namespace {
 
 class WshdRequestTest : public testing::Test {
-protected:
+ protected:
   WshdRequestTest() : job(message.initRoot<schema::SpawnJob>()) {
     job.setJobId(7);
     job.setUid(1000);
