@@ -342,8 +342,4 @@ kj::Array<kj::StringPtr> containerInitSteps() {
   return names.finish();
 }
 
-kj::ArrayPtr<const int> containerCapabilities() {
-  return CAPABILITIES;
-}
-
 }  // namespace warden::privhelper

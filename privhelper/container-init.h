@@ -22,7 +22,4 @@ struct InitContext {
 kj::Array<kj::StringPtr> containerInitSteps();
 // Names, in order.
 
-kj::ArrayPtr<const int> containerCapabilities();
-// The bounding set of every process in a container, wshd included. Reasons stand with the list.
-
 }  // namespace warden::privhelper

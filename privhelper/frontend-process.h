@@ -34,7 +34,6 @@ class FrontendProcess {
   int connection() const { return socket.get(); }  // -1: none
   void disconnect() { socket = nullptr; }
 
-  bool hasEnded() const { return process.waitExit(0); }
   void forget();
   // After its end.
 
