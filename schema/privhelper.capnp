@@ -9,7 +9,7 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("warden::schema");
 
-const protocolVersion :UInt32 = 1;
+const protocolVersion :UInt32 = 2;
 
 struct HelperRequest {
   # Frontend -> helper. Requests are executed in the order of their arrival; a destroy may be
@@ -22,6 +22,12 @@ struct HelperRequest {
     hello @1 :Hello;
     create @2 :CreateContainer;
     destroy @3 :DestroyContainer;
+    limitMemory @4 :LimitMemory;
+    limitCpu @5 :LimitCpu;
+    limitDisk @6 :LimitDisk;
+    limitBandwidth @7 :LimitBandwidth;
+    mapPort @8 :MapPort;
+    allowOut @9 :AllowOut;
   }
 }
 
@@ -37,8 +43,8 @@ struct CreateContainer {
   # no kernel object and no directory of the container exists.
   #
   # Refused when: the id is malformed or in use; the slot is out of the pool or in use; an image id
-  # is 0 or above 65535; a file is over maxEtcFileBytes; the container limit is reached;
-  # any descriptor is attached.
+  # is 0 or above 65535; a file is over maxEtcFileBytes; the container limit is reached; the network is
+  # out of the pool or in use; any descriptor is attached.
 
   const maxEtcFileBytes :UInt32 = 24576;
 
@@ -64,6 +70,11 @@ struct CreateContainer {
     resolvConf @7 :Data;
     hostname @8 :Data;
   }
+
+  network @9 :UInt32;
+  # Index into the pool of networks, 0 .. network.pool_size - 1. It fixes the container's addresses:
+  # the /30 at network.pool_start_address + 4 * network, of which the host has the first address
+  # (interface w-<id>-0) and the container the second (w-<id>-1).
 }
 
 struct DestroyContainer {
@@ -72,6 +83,108 @@ struct DestroyContainer {
   # under way.
 
   id @0 :Text;
+}
+
+struct LimitMemory {
+  # Limits memory, and memory and swap together, to the same amount; or asks for the limit in force.
+  # Answered with `memoryLimit`. Fails, changing nothing, when the kernel cannot bring the usage
+  # below the limit (EBUSY) or has no memory controller (ENOTSUP).
+  # Refused when the id is malformed or unknown.
+
+  id @0 :Text;
+  union {
+    read @1 :Void;
+    bytes @2 :UInt64;
+    # Rounded down to whole pages. What is above the largest the kernel knows is unlimited.
+  }
+}
+
+struct LimitCpu {
+  # Sets the container's weight when cpu time is short, or asks for it. Answered with `cpuShares`.
+  # Fails with ENOTSUP when there is no cpu controller. Refused when the id is malformed or unknown.
+
+  id @0 :Text;
+  union {
+    read @1 :Void;
+    shares @2 :UInt64;
+    # Relative to 1024 of a new container; clamped to 2 .. 262144. On cgroup v2, cpu.weight is
+    # shares * 100 / 1024, in 1 .. 10000.
+  }
+}
+
+struct DiskLimits {
+  # Of the container's own layer. 0 is unlimited. Where the depot's file system has no soft limits,
+  # those in force equal the hard ones.
+
+  blocksSoft @0 :UInt64;  # of 1024 bytes
+  blocksHard @1 :UInt64;
+  inodesSoft @2 :UInt64;
+  inodesHard @3 :UInt64;
+}
+
+struct LimitDisk {
+  # Limits what the container may write to its own layer, or asks for limits and usage. Answered with
+  # `disk`. Fails with ENOTSUP when quotas are off in the configuration, or inodes are limited where
+  # the depot's file system cannot do it. Refused when the id is malformed or unknown.
+
+  id @0 :Text;
+  union {
+    read @1 :Void;
+    limits @2 :DiskLimits;
+  }
+}
+
+struct LimitBandwidth {
+  # Shapes what the container sends and what it receives, each to `rate`. Replaces what a call before
+  # has set. Answered with `done`. Refused when the id is malformed or unknown; rate or burst is 0.
+
+  id @0 :Text;
+  rate @1 :UInt64;   # bytes a second
+  burst @2 :UInt64;  # bytes
+}
+
+struct MapPort {
+  # Maps a tcp port of the host's external address to one of the container. Answered with `done`.
+  # Fails with EADDRINUSE when the port is mapped already, to whichever container and port (also for
+  # the same mapping again); with ENOSPC when the container has maxPorts mappings.
+  # Refused when the id is malformed or unknown; a port is 0; the host's port is below
+  # privhelper.lowest_host_port.
+
+  const maxPorts :UInt32 = 1024;  # of one container
+
+  id @0 :Text;
+  hostPort @1 :UInt16;
+  containerPort @2 :UInt16;
+}
+
+struct AllowOut {
+  # Lets the container open connections. Rules add up and last as long as the container. Answered with
+  # `done`. Fails with ENOSPC when the container has maxRules rules.
+  # Refused when the id is malformed or unknown; a range is reversed; ports are given with another
+  # protocol than tcp or udp; an icmp type or code with another protocol than icmp.
+
+  const maxRules :UInt32 = 1024;  # of one container
+
+  id @0 :Text;
+  firstAddress @1 :UInt32;
+  lastAddress @2 :UInt32 = 0xffffffff;
+  # IPv4, in host byte order, both included.
+  protocol @3 :Protocol;
+  firstPort @4 :UInt16 = 0;
+  lastPort @5 :UInt16 = 65535;
+  # Both included; 0 .. 65535 is any.
+  icmpType @6 :Int16 = -1;
+  icmpCode @7 :Int16 = -1;
+  # 0 .. 255; -1 is any.
+  log @8 :Bool;
+  # The kernel logs each new connection that this rule lets pass, with the container's id as prefix.
+}
+
+enum Protocol {
+  tcp @0;
+  udp @1;
+  icmp @2;
+  all @3;
 }
 
 struct HelperReply {
@@ -89,6 +202,13 @@ struct HelperReply {
 
     failed @4 :Failure;
     # The system did not do it; all steps before were undone.
+
+    memoryLimit @5 :UInt64;
+    # Bytes; 9223372036854771712 when unlimited.
+
+    cpuShares @6 :UInt64;
+
+    disk @7 :DiskState;
   }
 }
 
@@ -97,6 +217,8 @@ struct Created {
   #   0  pidfd of wshd: readable when the container's last process has ended
   #   1  SOCK_SEQPACKET connection to wshd (schema/wshd.capnp)
   #   2  <depot>/<id>/state, an O_DIRECTORY descriptor; owner: the frontend's user
+  #   3  and on: one for each of `statistics`, in that order, open for reading at offset 0; a pread at
+  #      offset 0 reads the present values
 
   wshdPid @0 :Int32;
   # As the host sees it; for information only.
@@ -104,6 +226,31 @@ struct Created {
   rootUid @1 :UInt32;
   vcapUid @2 :UInt32;
   # Host ids of the container's root and of vcap.
+
+  statistics @3 :List(Statistics);
+  # Those that the host's cgroups have. At most five: a packet carries eight descriptors.
+
+  enum Statistics {
+    # cgroup v1 (Documentation/admin-guide/cgroup-v1)
+    memoryEventV1 @0;       # an eventfd: out of memory; also fires when the cgroup is removed
+    memoryOomControlV1 @1;  # memory.oom_control: its oom_kill counts processes that were killed
+    memoryStatV1 @2;        # memory.stat
+    cpuUsageV1 @3;          # cpuacct.usage, ns
+    cpuStatV1 @4;           # cpuacct.stat, user and system in USER_HZ
+
+    # cgroup v2 (Documentation/admin-guide/cgroup-v2.rst)
+    memoryEventsV2 @5;      # memory.events: its oom_kill; POLLPRI when it changes
+    memoryStatV2 @6;        # memory.stat
+    memoryMaxV2 @7;         # memory.max
+    memorySwapV2 @8;        # memory.swap.current
+    cpuStatV2 @9;           # cpu.stat, us
+  }
+}
+
+struct DiskState {
+  limits @0 :DiskLimits;
+  bytesUsed @1 :UInt64;
+  inodesUsed @2 :UInt64;
 }
 
 struct Failure {
