@@ -51,6 +51,7 @@ class Broker {
   Fd signals;
   const Pidfd& sweeper;
   std::vector<bool> slotInUse;
+  std::vector<bool> slotLost;  // to a container of an earlier server that does not end
   std::map<ContainerId, kj::Own<Container>> containers;
   std::map<ContainerId, Dying> dying;
   std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to
@@ -60,6 +61,7 @@ class Broker {
       0;  // for a new frontend, or the end; what does not die is not waited for
 
   void removeStale();
+  void keepSlotsOf(const ContainerId& id);
   bool hasFinished() const;
   uint64_t frontendStartUs() const;
   void startFrontend();
@@ -79,7 +81,11 @@ class Broker {
   void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
   void destroyAll();
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
+  bool isSlotLost(uint32_t slot) const;
+  kj::StringPtr whatIsLeftOf(const ContainerId& id) const;
 
+  void answerFailure(uint64_t sequence, const ContainerId& id, kj::StringPtr step, int error,
+                     kj::StringPtr detail);
   void refuse(uint64_t sequence, const char* operation, kj::StringPtr container,
               kj::StringPtr reason);
   void reply(capnp::MessageBuilder& message, kj::Vector<Fd> fds = {});
