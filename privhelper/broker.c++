@@ -8,8 +8,6 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "privhelper/step.h"
-
 namespace warden::privhelper {
 
 namespace {
@@ -239,9 +237,9 @@ void Broker::create(schema::HelperRequest::Reader request) {
     return refuse(request.getSequence(), "create", order.id.text(), *reason);
   }
   if (isSlotLost(order.slot)) {
-    return answerFailure(request.getSequence(), order.id, *schema::SLOT_LOST_STEP, EBUSY,
-                         kj::str(*schema::SLOT_LOST_STEP, ": slot ", order.slot,
-                                 " belongs to a container that does not end"));
+    auto detail = kj::str("slot ", order.slot, " belongs to a container that does not end");
+    return answerFailure(request.getSequence(), order.id,
+                         StepError(*schema::SLOT_LOST_STEP, EBUSY, detail));
   }
   build(request.getSequence(), order);
 }
@@ -266,26 +264,18 @@ kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
 
 void Broker::build(uint64_t sequence, const CreateOrder& order) {
   uint64_t started = monotonicUs();
-  capnp::MallocMessageBuilder message;
-  auto answer = message.initRoot<schema::HelperReply>();
-  answer.setSequence(sequence);
-  kj::Vector<Fd> fds;
-  auto fail = [&](kj::StringPtr step, int error, kj::StringPtr detail) {
-    auto failure = answer.initFailed();
-    failure.setStep(step);
-    failure.setErrno(error);
-    failure.setDetail(detail);
-    fds.clear();
-    log.record("create", order.id.text(), Outcome::FAILED, detail, monotonicUs() - started);
-  };
   try {
     beginFaultyOperation();
     KJ_DEFER(endFaultyOperation());
     auto container = kj::heap<Container>(host, order);
+    capnp::MallocMessageBuilder message;
+    auto answer = message.initRoot<schema::HelperReply>();
+    answer.setSequence(sequence);
     auto created = answer.initCreated();
     created.setWshdPid(container->wshd().pid());
     created.setRootUid(host.policy.rootUid(order.slot));
     created.setVcapUid(host.policy.vcapUid(order.slot));
+    kj::Vector<Fd> fds;
     fds.add(duplicate(container->wshd().fd()));
     fds.add(container->takeConnection());
     fds.add(container->openState());
@@ -293,12 +283,13 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     slotInUse[order.slot] = true;
     containers.emplace(order.id, kj::mv(container));
     log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
+    reply(message, kj::mv(fds));
   } catch (const StepError& e) {
-    fail(e.step(), e.error(), e.detail());
+    answerFailure(sequence, order.id, e, monotonicUs() - started);
   } catch (const kj::Exception& e) {
-    fail("create", 0, e.getDescription());
+    answerFailure(sequence, order.id, StepError("create", 0, e.getDescription()),
+                  monotonicUs() - started);
   }
-  reply(message, kj::mv(fds));
 }
 
 void Broker::destroy(schema::HelperRequest::Reader request) {
@@ -362,16 +353,16 @@ kj::StringPtr Broker::whatIsLeftOf(const ContainerId& id) const {
   return nullptr;
 }
 
-void Broker::answerFailure(uint64_t sequence, const ContainerId& id, kj::StringPtr step, int error,
-                           kj::StringPtr detail) {
-  log.record("create", id.text(), Outcome::FAILED, detail);
+void Broker::answerFailure(uint64_t sequence, const ContainerId& id, const StepError& error,
+                           uint64_t durationUs) {
+  log.record("create", id.text(), Outcome::FAILED, error.detail(), durationUs);
   capnp::MallocMessageBuilder message;
   auto answer = message.initRoot<schema::HelperReply>();
   answer.setSequence(sequence);
   auto failure = answer.initFailed();
-  failure.setStep(step);
-  failure.setErrno(error);
-  failure.setDetail(detail);
+  failure.setStep(error.step());
+  failure.setErrno(error.error());
+  failure.setDetail(error.detail());
   reply(message);
 }
 

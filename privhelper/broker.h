@@ -12,6 +12,7 @@
 #include "privhelper/audit-log.h"
 #include "privhelper/container.h"
 #include "privhelper/frontend-process.h"
+#include "privhelper/step.h"
 #include "schema/privhelper.capnp.h"
 
 namespace warden::privhelper {
@@ -84,8 +85,8 @@ class Broker {
   bool isSlotLost(uint32_t slot) const;
   kj::StringPtr whatIsLeftOf(const ContainerId& id) const;
 
-  void answerFailure(uint64_t sequence, const ContainerId& id, kj::StringPtr step, int error,
-                     kj::StringPtr detail);
+  void answerFailure(uint64_t sequence, const ContainerId& id, const StepError& error,
+                     uint64_t durationUs = 0);
   void refuse(uint64_t sequence, const char* operation, kj::StringPtr container,
               kj::StringPtr reason);
   void reply(capnp::MessageBuilder& message, kj::Vector<Fd> fds = {});
