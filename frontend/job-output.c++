@@ -56,16 +56,18 @@ void JobOutput::start(StartedJob pipes) {
 }
 
 void JobOutput::startPump(Pump& pump, Fd pipe) {
-  setNonblocking(pipe);
+  // splice(2) has a flag of its own for not blocking.
+  if (pump.lines != nullptr) setNonblocking(pipe);
   pump.pipe = kj::mv(pipe);
   pump.observer = kj::heap<kj::UnixEventPort::FdObserver>(
       services.port, pump.pipe, kj::UnixEventPort::FdObserver::OBSERVE_READ);
-  pump.task = kj::evalNow([&]() {
-                return run(pump);
-              }).eagerlyEvaluate([this, &pump](kj::Exception&& reason) {
-    pump.done = true;
-    owner.outputFailed(kj::mv(reason));
-  });
+  // What there is already counts as an edge.
+  pump.task = pump.observer->whenBecomesReadable()
+                  .then([this, &pump]() { return run(pump); })
+                  .eagerlyEvaluate([this, &pump](kj::Exception&& reason) {
+                    pump.done = true;
+                    owner.outputFailed(kj::mv(reason));
+                  });
 }
 
 kj::Promise<void> JobOutput::run(Pump& pump) {
@@ -84,6 +86,7 @@ kj::Promise<void> JobOutput::run(Pump& pump) {
         return kj::READY_NOW;
       case Moved::END:
         pump.done = true;
+        close(pump);
         return kj::READY_NOW;
     }
   }
@@ -128,13 +131,20 @@ OutputSpool::Progress JobOutput::moveToNowhere(Pump& pump, size_t maximum) {
 void JobOutput::finish() {
   for (auto& pump : pumps) {
     pump.task = nullptr;
-    pump.observer = nullptr;
     if (pump.pipe == nullptr) continue;
     KJ_IF_MAYBE (reason, kj::runCatchingExceptions([&]() { drain(pump); })) {
       owner.outputFailed(kj::mv(*reason));
     }
-    pump.pipe = nullptr;
+    close(pump);
   }
+}
+
+void JobOutput::close(Pump& pump) {
+  KJ_IF_MAYBE (lines, pump.lines) {
+    lines->finish();
+  }
+  pump.observer = nullptr;
+  pump.pipe = nullptr;
 }
 
 void JobOutput::drain(Pump& pump) {
@@ -145,9 +155,6 @@ void JobOutput::drain(Pump& pump) {
     if (moved.what == Moved::OVER_LIMIT) owner.outputOverLimit();
     if (moved.what != Moved::SOME) break;
     rest -= moved.bytes;
-  }
-  KJ_IF_MAYBE (lines, pump.lines) {
-    lines->finish();
   }
 }
 

@@ -57,6 +57,7 @@ class JobOutput {
   OutputSpool::Progress moveByHand(Pump& pump, size_t maximum);
   OutputSpool::Progress moveToNowhere(Pump& pump, size_t maximum);
   void drain(Pump& pump);
+  void close(Pump& pump);
 };
 
 }  // namespace warden::frontend

@@ -1,6 +1,7 @@
 #include "frontend/wshd-client.h"
 
 #include <kj/debug.h>
+#include <errno.h>
 #include <sys/stat.h>
 
 #include "frontend/client-error.h"
@@ -21,12 +22,27 @@ Fd takePipe(Packet& packet, size_t index) {
   return fd;
 }
 
+// What a client or the operator can do about it; may be empty.
+kj::String remedy(schema::JobFailure::Reader failure) {
+  static constexpr kj::StringPtr SET_LIMIT = "setrlimit "_kj;
+  auto step = failure.getStep();
+  if (failure.getErrno() != EPERM || !step.startsWith(SET_LIMIT)) return nullptr;
+  // systemd.exec(5) has one setting for each limit, named like it.
+  auto limit = kj::str(step.slice(SET_LIMIT.size()));
+  auto setting = kj::str(limit);
+  for (char& c : setting)
+    if ('a' <= c && c <= 'z') c += 'A' - 'a';
+  return kj::str(": the request is for more ", limit,
+                 " than the hard limit that the server was started with; ask for less, or raise "
+                 "the server's limit (Limit", setting, "= of its systemd unit) and restart it");
+}
+
 StartedJob readStarted(Packet&& packet) {
   auto message = packet.getRoot<schema::WshdMessage>();
   if (message.isFailed()) {
     auto failure = message.getFailed();
     kj::throwFatalException(clientErrorOf("could not start the job: ", failure.getStep(), ": ",
-                                          errnoText(failure.getErrno())));
+                                          errnoText(failure.getErrno()), remedy(failure)));
   }
   KJ_REQUIRE(message.isSpawned(), "wshd's reply does not fit the request");
   auto out = takePipe(packet, 0);

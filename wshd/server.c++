@@ -186,7 +186,7 @@ void Server::handleSpawn(Packet& packet, schema::SpawnJob::Reader job,
   if (jobs.find(plan.jobId) != nullptr) return fill(reply, Failure{"enter the job id", EEXIST});
   if (!jobs.reserve()) return fill(reply, Failure{"enter the job: there are too many", EAGAIN});
 
-  auto started = startShell(plan, packet.takeFd(0), init);
+  auto started = startShell(plan, packet.takeFd(0), init, stack);
   if (started.is<Failure>()) return fill(reply, started.get<Failure>());
   auto& shell = started.get<Shell>();
   jobs.add(plan.jobId, shell.pid, kj::mv(shell.output), kj::mv(shell.errors));

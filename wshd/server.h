@@ -30,6 +30,7 @@ class Server {
   Fd childSignals;
   const InitState& init;
   JobTable jobs;
+  ChildStack stack;
   kj::Maybe<kj::Own<Reply>> unsent;
   // The socket was full. Until it is sent no further request is read, which bounds what wshd holds
   // for a frontend that does not read.

@@ -148,7 +148,9 @@ TEST_F(CoreTest, reportsAJobThatCannotStart) {
   auto request = Client::runRequest("h", "true");
   request.mutable_rlimits()->set_fsize(4711);
   EXPECT_EQ(client->error(Message::Run, request),
-            "could not start the job: setrlimit fsize: Operation not permitted");
+            "could not start the job: setrlimit fsize: Operation not permitted: the request is for "
+            "more fsize than the hard limit that the server was started with; ask for less, or "
+            "raise the server's limit (LimitFSIZE= of its systemd unit) and restart it");
   EXPECT_EQ(client->info("h").job_ids_size(), 0);
 }
 
