@@ -52,6 +52,7 @@ class JobOutput {
   Pump pumps[2];
 
   void startPump(Pump& pump, Fd pipe);
+  kj::Promise<void> watch(Pump& pump);
   kj::Promise<void> run(Pump& pump);
   OutputSpool::Progress move(Pump& pump, size_t maximum);
   OutputSpool::Progress moveByHand(Pump& pump, size_t maximum);

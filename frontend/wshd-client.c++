@@ -13,6 +13,9 @@ namespace {
 
 constexpr uint32_t ENDED_BY_SIGNAL = 255;
 
+constexpr auto FORGET_TIME = 10 * kj::MILLISECONDS;
+constexpr size_t MAX_TO_FORGET = 16;
+
 // The event loop can watch any pipe; another kind of descriptor would come from a wshd taken over.
 Fd takePipe(Packet& packet, size_t index) {
   auto fd = packet.takeFd(index);
@@ -71,7 +74,7 @@ void fill(schema::SpawnJob::Builder spawn, const JobStart& start) {
 }  // namespace
 
 WshdClient::WshdClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket, Listener& listener)
-    : link(port, timer, kj::mv(socket)), listener(listener) {}
+    : timer(timer), link(port, timer, kj::mv(socket)), listener(listener) {}
 
 kj::Promise<void> WshdClient::run() {
   return link.receive([this](Packet packet) { dispatch(kj::mv(packet)); })
@@ -88,7 +91,9 @@ void WshdClient::dispatch(Packet packet) {
   auto message = packet.getRoot<schema::WshdMessage>();
   if (message.getSequence() != 0) {
     auto sequence = message.getSequence();
+    bool started = message.isSpawned();
     replies.settle(sequence, kj::mv(packet));
+    if (started) sendForgets();
     return;
   }
   KJ_REQUIRE(message.isExited(), "wshd sent an unknown event");
@@ -155,6 +160,21 @@ void WshdClient::signalJob(uint32_t jobId, int signal) {
 }
 
 void WshdClient::forget(uint32_t jobId) {
+  toForget.add(jobId);
+  if (toForget.size() >= MAX_TO_FORGET) return sendForgets();
+  if (toForget.size() > 1) return;
+  forgetting = timer.afterDelay(FORGET_TIME).then([this]() {
+    sendForgets();
+  }).eagerlyEvaluate(nullptr);
+}
+
+void WshdClient::sendForgets() {
+  for (uint32_t jobId : toForget)
+    sendForget(jobId);
+  toForget.resize(0);
+}
+
+void WshdClient::sendForget(uint32_t jobId) {
   auto message = kj::heap<capnp::MallocMessageBuilder>();
   auto root = message->initRoot<schema::WshdRequest>();
   root.setSequence(replies.nextSequence());

@@ -56,17 +56,24 @@ class WshdClient {
 
   void signalAll(int signal);
   void signalJob(uint32_t jobId, int signal);
-  void forget(uint32_t jobId);
   // Sent in order with all else, and not waited for; without effect when wshd is gone.
+  void forget(uint32_t jobId);
+  // Likewise, but a little later, when it does not hold up the next request: with others, when a
+  // job has been started or some milliseconds have passed.
 
  private:
+  kj::Timer& timer;
   PacketLink link;
   Listener& listener;
   ReplyTable replies;
   kj::Maybe<kj::Exception> lost;
+  kj::Vector<uint32_t> toForget;
+  kj::Promise<void> forgetting = nullptr;
 
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
                               kj::Maybe<Fd> attachment = nullptr);
+  void sendForgets();
+  void sendForget(uint32_t jobId);
   void post(kj::Own<capnp::MallocMessageBuilder> message);
   void dispatch(Packet packet);
 };
