@@ -52,8 +52,16 @@ kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
 JobStart Container::prepare(uint32_t jobId, JobRequest& request,
                             kj::ArrayPtr<const kj::String> environment) {
   auto& user = request.privileged ? root : vcap;
-  return JobStart{jobId,     user.uid,    user.gid,       user.groups,           request.privileged,
-                  user.home, environment, request.limits, kj::mv(request.script)};
+  return JobStart{jobId,
+                  user.uid,
+                  user.gid,
+                  user.groups,
+                  request.privileged,
+                  user.home,
+                  environment,
+                  request.limits,
+                  kj::mv(request.script),
+                  request.answeredAtEnd};
 }
 
 void Container::spawnFailed(Job& job) {

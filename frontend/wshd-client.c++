@@ -14,7 +14,7 @@ namespace {
 constexpr uint32_t ENDED_BY_SIGNAL = 255;
 
 constexpr auto FORGET_TIME = 10 * kj::MILLISECONDS;
-constexpr size_t MAX_TO_FORGET = 16;
+constexpr size_t MAX_TO_FORGET = 64;
 
 // The event loop can watch any pipe; another kind of descriptor would come from a wshd taken over.
 Fd takePipe(Packet& packet, size_t index) {
@@ -58,6 +58,7 @@ void fill(schema::SpawnJob::Builder spawn, const JobStart& start) {
   spawn.setGid(start.gid);
   spawn.setGroups(start.groups);
   spawn.setPrivileged(start.privileged);
+  spawn.setReplyMayWait(start.replyMayWait);
   spawn.setHome(start.home.asBytes());
   auto environment = spawn.initEnvironment(start.environment.size());
   for (size_t i = 0; i < start.environment.size(); ++i) {
@@ -91,9 +92,7 @@ void WshdClient::dispatch(Packet packet) {
   auto message = packet.getRoot<schema::WshdMessage>();
   if (message.getSequence() != 0) {
     auto sequence = message.getSequence();
-    bool started = message.isSpawned();
     replies.settle(sequence, kj::mv(packet));
-    if (started) sendForgets();
     return;
   }
   KJ_REQUIRE(message.isExited(), "wshd sent an unknown event");

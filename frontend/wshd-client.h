@@ -27,6 +27,7 @@ struct JobStart {
   kj::ArrayPtr<const kj::String> environment;
   kj::ArrayPtr<const JobLimit> limits;
   Fd script;  // sealed memfd
+  bool replyMayWait;
 };
 
 struct StartedJob {
@@ -58,8 +59,7 @@ class WshdClient {
   void signalJob(uint32_t jobId, int signal);
   // Sent in order with all else, and not waited for; without effect when wshd is gone.
   void forget(uint32_t jobId);
-  // Likewise, but a little later, when it does not hold up the next request: with others, when a
-  // job has been started or some milliseconds have passed.
+  // Likewise, but some milliseconds later with others, so that it does not hold up the next request.
 
  private:
   kj::Timer& timer;
