@@ -1,7 +1,7 @@
 #include "frontend/wshd-client.h"
 
-#include <kj/debug.h>
 #include <errno.h>
+#include <kj/debug.h>
 #include <sys/stat.h>
 
 #include "frontend/client-error.h"
@@ -37,7 +37,8 @@ kj::String remedy(schema::JobFailure::Reader failure) {
     if ('a' <= c && c <= 'z') c += 'A' - 'a';
   return kj::str(": the request is for more ", limit,
                  " than the hard limit that the server was started with; ask for less, or raise "
-                 "the server's limit (Limit", setting, "= of its systemd unit) and restart it");
+                 "the server's limit (Limit",
+                 setting, "= of its systemd unit) and restart it");
 }
 
 StartedJob readStarted(Packet&& packet) {
@@ -162,9 +163,8 @@ void WshdClient::forget(uint32_t jobId) {
   toForget.add(jobId);
   if (toForget.size() >= MAX_TO_FORGET) return sendForgets();
   if (toForget.size() > 1) return;
-  forgetting = timer.afterDelay(FORGET_TIME).then([this]() {
-    sendForgets();
-  }).eagerlyEvaluate(nullptr);
+  forgetting =
+      timer.afterDelay(FORGET_TIME).then([this]() { sendForgets(); }).eagerlyEvaluate(nullptr);
 }
 
 void WshdClient::sendForgets() {

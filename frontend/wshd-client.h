@@ -59,7 +59,8 @@ class WshdClient {
   void signalJob(uint32_t jobId, int signal);
   // Sent in order with all else, and not waited for; without effect when wshd is gone.
   void forget(uint32_t jobId);
-  // Likewise, but some milliseconds later with others, so that it does not hold up the next request.
+  // Likewise, but some milliseconds later with others, so that it does not hold up the next
+  // request.
 
  private:
   kj::Timer& timer;

@@ -95,7 +95,8 @@ void measureJobs(Client& client, unsigned iterations, const std::string& hostShe
     results.add("run_true", measure(iterations, job));
   } else {
     HostCommand host(hostShell, "sh", "true");
-    compareWithHost(iterations, job, [&] { host.run(); }, results);
+    compareWithHost(
+        iterations, job, [&] { host.run(); }, results);
   }
   results.add("spawn_link", measure(iterations, [&] {
                 uint32_t job = client.spawn(handle, "true");

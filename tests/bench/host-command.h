@@ -1,7 +1,7 @@
 #pragma once
 // What a job costs without any container: the same shell, started on the host by posix_spawn(3)
-// (which does not copy the caller's memory), with the same script on its stdin, pipes for stdout and
-// stderr, both read to their end, and waited for.
+// (which does not copy the caller's memory), with the same script on its stdin, pipes for stdout
+// and stderr, both read to their end, and waited for.
 
 #include <string>
 #include <vector>
