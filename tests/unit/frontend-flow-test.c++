@@ -174,6 +174,8 @@ TEST_F(CoreTest, answersWhoeverWaitsForAJobThatCannotStart) {
   ASSERT_FALSE(streamer->out.sent.empty());
   EXPECT_EQ(streamer->last<StreamResponse>(Message::Stream).exit_status(), 255u);
   EXPECT_EQ(client->error(Message::Link, Client::linkRequest("h", 1)), "no such job");
+  for (int i = 0; i < 100 && helper->forgotten() == 0; ++i)
+    sleep(10);
   EXPECT_EQ(helper->forgotten(), 1);
 }
 
