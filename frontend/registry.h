@@ -54,6 +54,7 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   ImageFacts image;
   std::string hostResolvConf;
   SlotPool slots;
+  NetworkPool networks;
   ContainerIdGenerator ids;
   uint32_t lastJobId = 0;
   uint64_t clock = 0;
@@ -65,6 +66,7 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   kj::TaskSet tasks;
 
   Entry& reserve(const CreateRequest& request);
+  ContainerResources takeResources(const CreateRequest& request);
   kj::Promise<void> build(Container& container);
   Entry& entryOf(const Container& container);
   bool isReferenced(const Entry& entry) const;
