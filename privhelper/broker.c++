@@ -23,12 +23,30 @@ constexpr uint64_t DRAIN_US = 30'000'000;
 constexpr uint64_t DYING_US = 10'000'000;
 constexpr uint64_t DISCONNECTED_US = 5'000'000;
 
+DiskLimits readLimits(schema::DiskLimits::Reader limits) {
+  return {limits.getBlocksSoft(), limits.getBlocksHard(), limits.getInodesSoft(),
+          limits.getInodesHard()};
+}
+
+void writeDiskState(schema::DiskState::Builder state, const ContainerDisk& disk) {
+  DiskLimits inForce = disk.limits();
+  DiskUsage used = disk.usage();
+  auto limits = state.initLimits();
+  limits.setBlocksSoft(inForce.blocksSoft);
+  limits.setBlocksHard(inForce.blocksHard);
+  limits.setInodesSoft(inForce.inodesSoft);
+  limits.setInodesHard(inForce.inodesHard);
+  state.setBytesUsed(used.bytes);
+  state.setInodesUsed(used.inodes);
+}
+
 }  // namespace
 
 const Broker::Permitted Broker::PERMITTED[] = {
     {schema::HelperRequest::HELLO, "hello", &Broker::hello},
     {schema::HelperRequest::CREATE, "create", &Broker::create},
     {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy},
+    {schema::HelperRequest::LIMIT_DISK, "limit disk", &Broker::limitDisk},
 };
 
 Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals,
@@ -281,6 +299,42 @@ void Broker::destroy(schema::HelperRequest::Reader request) {
   auto container = kj::mv(found->second);
   containers.erase(found);
   beginDestroy(kj::mv(container), request.getSequence());
+}
+
+void Broker::limitDisk(schema::HelperRequest::Reader request) {
+  auto order = request.getLimitDisk();
+  auto text = order.getId();
+  auto checked = checkId(text);
+  if (checked.is<Refusal>()) {
+    return refuse(request.getSequence(), "limit disk", text, checked.get<Refusal>().reason);
+  }
+  auto found = containers.find(checked.get<ContainerId>());
+  if (found == containers.end()) {
+    return refuse(request.getSequence(), "limit disk", text, "there is no such container");
+  }
+  uint64_t started = monotonicUs();
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(request.getSequence());
+  auto fail = [&](kj::StringPtr step, int error, kj::StringPtr detail) {
+    auto failure = answer.initFailed();
+    failure.setStep(step);
+    failure.setErrno(error);
+    failure.setDetail(detail);
+    log.record("limit disk", text, Outcome::FAILED, detail, monotonicUs() - started);
+  };
+  try {
+    ContainerDisk& disk = found->second->disk();
+    // Reading changes nothing, and happens often: no line for it.
+    if (order.isLimits()) {
+      disk.setLimits(readLimits(order.getLimits()));
+      log.record("limit disk", text, Outcome::DONE, nullptr, monotonicUs() - started);
+    }
+    writeDiskState(answer.initDisk(), disk);
+  } catch (const StepError& e) {
+    fail(e.step(), e.error(), e.detail());
+  }
+  reply(message);
 }
 
 void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence) {

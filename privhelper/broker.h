@@ -74,6 +74,7 @@ class Broker {
   void hello(schema::HelperRequest::Reader request);
   void create(schema::HelperRequest::Reader request);
   void destroy(schema::HelperRequest::Reader request);
+  void limitDisk(schema::HelperRequest::Reader request);
 
   void build(uint64_t sequence, const CreateOrder& order);
   void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
