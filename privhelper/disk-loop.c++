@@ -37,6 +37,8 @@ constexpr uint64_t LARGEST_IMAGE = uint64_t(1) << 40;
 // The most that a container can have: each that a limit takes away costs some microseconds.
 constexpr uint32_t IMAGE_INODES = 131072;
 
+constexpr uint64_t INODES_A_TIME = 128;  // some milliseconds
+
 constexpr unsigned CONTROL_MINOR = 237;  // Documentation/admin-guide/devices.txt
 
 constexpr int ATTEMPTS = 64;  // to get a device that another program does not take first
@@ -125,10 +127,12 @@ class ImageMount {
          [&] { return fsconfig(context, FSCONFIG_SET_STRING, "source", source.cStr(), 0); });
     // What files give back, the image gives back to the depot: without this the file would grow
     // beyond what its file system uses. Nothing needs to survive a crash.
-    for (const char* option : {"discard", "nobarrier"}) {
+    for (const char* option : {"discard", "nobarrier", "noauto_da_alloc"}) {
       step("configure image",
            [&] { return fsconfig(context, FSCONFIG_SET_FLAG, option, nullptr, 0); });
     }
+    step("configure image",
+         [&] { return fsconfig(context, FSCONFIG_SET_STRING, "data", "writeback", 0); });
     step("create image mount",
          [&] { return fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0); });
     mount = Fd(
@@ -178,26 +182,25 @@ class LoopDisk final : public ContainerDisk {
 
   int directory() const override { return image.directory(); }
 
-  void setLimits(const DiskLimits& wanted) override {
-    checkRange(wanted);
+  void setLimits(const DiskLimits& limits) override {
+    checkRange(limits);
     faultPoint("limit disk");
-    uint64_t inodeLimit = wanted.inodesHard;
-    uint64_t target = inodeLimit == 0 || inodeLimit >= freeInodes ? 0 : freeInodes - inodeLimit;
-    // Room for the ballast itself while it grows.
-    if (target > ballast.inodes()) {
-      setReserve(blockLimit, InodeBallast::mostBlocks(target - ballast.inodes()));
-    }
-    KJ_ON_SCOPE_FAILURE(kj::runCatchingExceptions([this] { setReserve(blockLimit, 0); }));
-    ballast.resize(target);
-    inForce.inodesSoft = inForce.inodesHard = inodeLimit;
-
-    uint64_t wholeBlocks = roundUp(wanted.blocksHard, IMAGE_BLOCK / BLOCK_BYTES);
-    setReserve(wholeBlocks, 0);
-    blockLimit = wholeBlocks;
-    inForce.blocksSoft = inForce.blocksHard = wholeBlocks;
+    wanted.blocksHard = roundUp(limits.blocksHard, IMAGE_BLOCK / BLOCK_BYTES);
+    wanted.inodesHard = limits.inodesHard;
+    wanted.blocksSoft = wanted.blocksHard;
+    wanted.inodesSoft = wanted.inodesHard;
+    growing = true;
+    setReserve();
   }
 
-  DiskLimits limits() const override { return inForce; }
+  bool settle() override {
+    bool settled = ballast.resize(wantedBallast(), INODES_A_TIME);
+    growing = !settled;
+    setReserve();
+    return settled;
+  }
+
+  DiskLimits limits() const override { return wanted; }
 
   DiskUsage usage() const override {
     struct statfs now = readStatus();
@@ -211,8 +214,8 @@ class LoopDisk final : public ContainerDisk {
   Fd reserve;               // reserved_clusters of this file system
   uint64_t freeBlocks = 0;  // of IMAGE_BLOCK, in the empty file system
   uint64_t freeInodes = 0;
-  uint64_t blockLimit = 0;  // in force, of BLOCK_BYTES
-  DiskLimits inForce;
+  DiskLimits wanted;
+  bool growing = false;  // the ballast, perhaps, which takes blocks
 
   LoopDisk(LoopDevices::Device device, int ext4, int containerDirectory)
       : image(device), ballast(image.directory()) {
@@ -223,7 +226,7 @@ class LoopDisk final : public ContainerDisk {
     struct statfs empty = readStatus();
     freeBlocks = empty.f_bfree;
     freeInodes = empty.f_ffree;
-    setReserve(0, 0);
+    setReserve();
     Fd place = makeDiskDirectory(containerDirectory);
     image.attach(place);
   }
@@ -238,11 +241,18 @@ class LoopDisk final : public ContainerDisk {
     return roundUp(ballast.blocks() * 512, IMAGE_BLOCK) / IMAGE_BLOCK;
   }
 
-  void setReserve(uint64_t limit, uint64_t slack) {
-    // `limit` in BLOCK_BYTES, `slack` of 512 bytes: what may be used beyond the limit.
-    uint64_t taken =
-        limit * BLOCK_BYTES / IMAGE_BLOCK + ballastBlocks() + slack * 512 / IMAGE_BLOCK;
-    uint64_t clusters = limit == 0 || taken >= freeBlocks ? 0 : freeBlocks - taken;
+  uint64_t wantedBallast() const {
+    uint64_t limit = wanted.inodesHard;
+    return limit == 0 || limit >= freeInodes ? 0 : freeInodes - limit;
+  }
+
+  void setReserve() {
+    // Everything beyond the limit; but what the ballast takes is not the container's.
+    uint64_t used = wanted.blocksHard * BLOCK_BYTES / IMAGE_BLOCK + ballastBlocks();
+    uint64_t more = wantedBallast();
+    if (growing && more > ballast.inodes())
+      used += InodeBallast::mostBlocks(more - ballast.inodes()) / (IMAGE_BLOCK / 512);
+    uint64_t clusters = wanted.blocksHard == 0 || used >= freeBlocks ? 0 : freeBlocks - used;
     char text[24];
     int length = snprintf(text, sizeof(text), "%llu", static_cast<unsigned long long>(clusters));
     if (pwrite(reserve, text, length, 0) < 0) throw StepError("limit disk", errno);

@@ -60,6 +60,10 @@ kj::Own<DiskBackend> DiskBackend::choose(const Config& config, int depot) {
   }
 }
 
+bool ContainerDisk::settle() {
+  return true;
+}
+
 bool DiskBackend::release(int) const noexcept {
   return true;
 }

@@ -47,11 +47,15 @@ class ContainerDisk {
   // Opened for reading, as DISK_DIRECTORY is from now on: root's, 0700, empty.
 
   virtual void setLimits(const DiskLimits& limits) = 0;
-  // Takes effect at once, up or down; below the present use, nothing more can be written. Throws
-  // StepError: ENOTSUP for what the backend cannot limit, ERANGE for what the kernel cannot count.
+  // Up or down; below the present use, nothing more can be written. Throws StepError: ENOTSUP for
+  // what the backend cannot limit, ERANGE for what the kernel cannot count.
+
+  virtual bool settle();
+  // To be called after setLimits until it answers true: only then all limits are in force. Each
+  // call takes some milliseconds at most. Throws StepError.
 
   virtual DiskLimits limits() const = 0;
-  // In force.
+  // In force, when settled.
 
   virtual DiskUsage usage() const = 0;
 };

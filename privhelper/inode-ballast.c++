@@ -55,12 +55,17 @@ uint64_t InodeBallast::mostBlocks(uint64_t inodes) {
   return (inodes / INODES_OF_ONE + 2) * BLOCKS_OF_ONE;
 }
 
-void InodeBallast::resize(uint64_t inodes) {
-  while (count > inodes)
-    pop();
-  while (count < inodes && push()) {
+bool InodeBallast::resize(uint64_t inodes, uint64_t most) {
+  bool full = false;
+  for (; most > 0 && count != inodes && !full; --most) {
+    if (count > inodes) {
+      pop();
+    } else {
+      full = !push();
+    }
   }
   if (current != nullptr) measureCurrent();
+  return full || count == inodes;
 }
 
 bool InodeBallast::push() {

@@ -26,9 +26,9 @@ class InodeBallast {
   static uint64_t mostBlocks(uint64_t inodes);
   // What this many more inodes take at most.
 
-  void resize(uint64_t inodes);
-  // Adds or removes. Stops short of it, without an error, when no inode is left to take. Throws
-  // StepError.
+  bool resize(uint64_t inodes, uint64_t most);
+  // Adds or removes, at most `most`; false: there is more to do. Stops short of it, with true, when
+  // no inode is left to take. Throws StepError.
 
  private:
   Fd directory;

@@ -112,6 +112,12 @@ uint64_t makeFiles(int directory, const std::string& prefix, uint64_t count, int
   return count;
 }
 
+void setLimits(ContainerDisk& disk, const DiskLimits& limits) {
+  disk.setLimits(limits);
+  while (!disk.settle()) {
+  }
+}
+
 struct Kind {
   const char* name;
   int pastLimit;  // errno of what goes beyond
@@ -266,7 +272,7 @@ TEST_P(DiskTest, isUnlimitedAndRootsAtFirst) {
 TEST_P(DiskTest, refusesEverybodyWhatGoesPastTheLimit) {
   for (uid_t uid : {uid_t(0), VCAP}) {
     Disk d = make("a");
-    d.disk->setLimits({0, 8 * 1024, 0, 0});
+    setLimits(*d.disk, {0, 8 * 1024, 0, 0});
     int answer = inChild(uid, [&] {
       Written written = writeFile(d.layer, "f", 32 * MIB);
       if (written.error != GetParam().pastLimit) return 1;
@@ -290,7 +296,7 @@ TEST_P(DiskTest, changesTheLimitInAnyOrder) {
   ASSERT_EQ(writeFile(d.layer, "first", 2 * MIB).error, 0);
   int number = 0;
   for (auto& step : steps) {
-    d.disk->setLimits({0, step.mib * 1024, 0, 0});
+    setLimits(*d.disk, {0, step.mib * 1024, 0, 0});
     EXPECT_EQ(d.disk->limits().blocksHard, step.mib * 1024);
     Written written = writeFile(d.layer, "more" + std::to_string(number), MIB);
     EXPECT_EQ(written.error, step.fits ? 0 : GetParam().pastLimit)
@@ -302,7 +308,7 @@ TEST_P(DiskTest, changesTheLimitInAnyOrder) {
 TEST_P(DiskTest, letsWhatIsOverALoweredLimitBeReadAndRemoved) {
   Disk d = make("a");
   ASSERT_EQ(writeFile(d.layer, "f", 8 * MIB).error, 0);
-  d.disk->setLimits({0, 1024, 0, 0});
+  setLimits(*d.disk, {0, 1024, 0, 0});
   EXPECT_NE(writeFile(d.layer, "g", MIB).error, 0);
   char byte;
   Fd file(openat(d.layer, "f", O_RDONLY));
@@ -318,7 +324,7 @@ TEST_P(DiskTest, limitsInodesForEverybody) {
   for (uid_t uid : {uid_t(0), VCAP}) {
     Disk d = make("a");
     uint64_t used = d.disk->usage().inodes;
-    d.disk->setLimits({0, 0, 0, used + 100});
+    setLimits(*d.disk, {0, 0, 0, used + 100});
     EXPECT_EQ(d.disk->limits().inodesHard, used + 100);
     int answer = inChild(uid, [&] {
       int error;
@@ -339,7 +345,7 @@ TEST_P(DiskTest, changesTheInodeLimitInAnyOrder) {
   uint64_t used = d.disk->usage().inodes;
   int error;
   auto attempt = [&](uint64_t limit) {
-    d.disk->setLimits({0, 0, 0, limit});
+    setLimits(*d.disk, {0, 0, 0, limit});
     uint64_t made = makeFiles(d.layer, "f", 400, error);
     EXPECT_EQ(d.disk->usage().inodes, used + made);
     for (uint64_t i = 0; i < made; ++i)
@@ -358,7 +364,7 @@ TEST_P(DiskTest, limitsInodesAndBytesAtOnce) {
   if (!GetParam().inodes) GTEST_SKIP() << "bytes only";
   Disk d = make("a");
   uint64_t used = d.disk->usage().inodes;
-  d.disk->setLimits({0, 4 * 1024, 0, used + 5});
+  setLimits(*d.disk, {0, 4 * 1024, 0, used + 5});
   int error;
   EXPECT_EQ(makeFiles(d.layer, "f", 10, error), 5u);
   EXPECT_EQ(error, GetParam().pastLimit);
@@ -373,7 +379,7 @@ TEST_P(DiskTest, refusesToLimitWhatItCannotCount) {
   Disk d = make("a");
   if (!GetParam().inodes) {
     try {
-      d.disk->setLimits({0, 1024, 0, 10});
+      setLimits(*d.disk, {0, 1024, 0, 10});
       ADD_FAILURE() << "no error";
     } catch (const StepError& e) {
       EXPECT_EQ(e.error(), ENOTSUP);
@@ -413,7 +419,7 @@ TEST_P(DiskTest, tellsWhatIsUsedAtOnce) {
 TEST_P(DiskTest, countsEachContainerByItself) {
   Disk a = make("a", 0);
   Disk b = make("b", 1);
-  a.disk->setLimits({0, 1024, 0, 0});
+  setLimits(*a.disk, {0, 1024, 0, 0});
   EXPECT_EQ(writeFile(a.layer, "f", 4 * MIB).error, GetParam().pastLimit);
   EXPECT_EQ(writeFile(b.layer, "f", 4 * MIB).error, 0);
   EXPECT_LE(a.disk->usage().bytes, MIB);
@@ -436,7 +442,7 @@ TEST_P(DiskTest, readsUsageQuickly) {
 TEST_P(DiskTest, startsAnewInASlotThatWasUsedBefore) {
   {
     Disk d = make("a", 3);
-    d.disk->setLimits({0, 1024, 0, 0});
+    setLimits(*d.disk, {0, 1024, 0, 0});
     writeFile(d.layer, "f", MIB / 2);
   }
   // The tree of the first is not removed yet.
@@ -453,7 +459,7 @@ TEST_P(DiskTest, leavesNothingBehind) {
   for (int i = 0; i < cycles; ++i) {
     {
       Disk d = make("a", i % 16);
-      d.disk->setLimits({0, 4096, 0, 0});
+      setLimits(*d.disk, {0, 4096, 0, 0});
       ASSERT_EQ(writeFile(d.layer, "f", 64 * 1024).error, 0);
     }
     remove("a");
@@ -468,7 +474,7 @@ TEST_P(DiskTest, removesWhatAServerThatWasKilledLeft) {
   if (pid == 0) {
     unshare(CLONE_NEWNS);
     Disk d = make("a");
-    d.disk->setLimits({0, 4096, 0, 0});
+    setLimits(*d.disk, {0, 4096, 0, 0});
     writeFile(d.layer, "f", MIB);
     (void)!write(ready.writeEnd, "x", 1);
     for (;;)
