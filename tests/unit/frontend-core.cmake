@@ -8,6 +8,7 @@ warden_unit_test(frontend-core-test
   frontend-network-pool-test.c++
   frontend-network-request-test.c++
   frontend-network-test.c++
+  frontend-oom-watch-test.c++
   frontend-output-test.c++
   frontend-pools-test.c++
   frontend-statistics-test.c++
