@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "base/ipv4.h"
+
 namespace warden {
 
 class ConfigError : public std::runtime_error {
@@ -51,8 +53,9 @@ struct Config {
     uint32_t poolSize = 256;          // /30 networks
     uint32_t releaseDelay = 30;       // seconds
     uint32_t mtu = 1500;
-    std::vector<std::string> allowNetworks;
+    std::vector<Ipv4Range> allowNetworks;
     bool allowHostAccess = false;
+    bool allowIpv6 = false;
     std::vector<std::string> dnsServers;
   } network;
 
@@ -70,6 +73,7 @@ struct Config {
     std::string user = "warden";              // whom the frontend runs as
     uint32_t idRangeStart = 0x70000000;       // host id of root in the container of slot 0
     uint32_t pidsLimit = 4096;                // processes and threads in a container; 0: no limit
+    uint16_t lowestHostPort = 1024;           // that may be mapped to a container
     std::string cgroupParent = "warden";      // one path component below each hierarchy's root
     std::optional<std::string> wshdPath;      // absent: warden-wshd beside the helper
     std::optional<std::string> frontendPath;  // absent: warden-frontend beside the helper

@@ -33,6 +33,17 @@ Policy policyFrom(const Config& config) {
       .pidsLimit = config.privhelper.pidsLimit,
       .frontendUid = user->pw_uid,
       .frontendGid = user->pw_gid,
+      .network =
+          {
+              .serverName = config.privhelper.cgroupParent,
+              .poolStart = config.network.poolStart,
+              .poolSize = config.network.poolSize,
+              .mtu = config.network.mtu,
+              .allowNetworks = config.network.allowNetworks,
+              .allowHostAccess = config.network.allowHostAccess,
+              .allowIpv6 = config.network.allowIpv6,
+              .lowestHostPort = config.privhelper.lowestHostPort,
+          },
   };
 }
 
