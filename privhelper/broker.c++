@@ -38,7 +38,8 @@ Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& fronte
       frontend(frontend),
       signals(kj::mv(signals)),
       sweeper(sweeper),
-      slotInUse(host.policy.slotCount) {}
+      slotInUse(host.policy.slotCount),
+      networkInUse(host.policy.networkCount) {}
 
 bool Broker::run() {
   removeStale();
@@ -109,8 +110,9 @@ void Broker::waitForEvents() {
   short wanted = unsent.empty() ? POLLIN : POLLOUT;
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
+  fds.add(pollfd{host.network.fd(), POLLIN, 0});
   for (auto& [id, entry] : dying)
-    fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
+    if (!entry.ended) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
   if (poll(fds.begin(), fds.size(), timeoutMs()) < 0) {
     if (errno == EINTR) return;
@@ -119,6 +121,7 @@ void Broker::waitForEvents() {
   if (fds[0].revents != 0) handleSignals();
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
+  if (fds[5].revents != 0) host.network.handleEvents();
   reapDying();
   if (fds[3].revents != 0) {
     if (unsent.empty()) {
@@ -228,6 +231,7 @@ kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
     return kj::str("there is a container with this id");
   }
   if (slotInUse[order.slot]) return kj::str("slot ", order.slot, " is in use");
+  if (networkInUse[order.network]) return kj::str("network ", order.network, " is in use");
   return nullptr;
 }
 
@@ -258,6 +262,7 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     fds.add(container->openState());
     faultPoint("answer");
     slotInUse[order.slot] = true;
+    networkInUse[order.network] = true;
     containers.emplace(order.id, kj::mv(container));
     log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
   } catch (const StepError& e) {
@@ -288,7 +293,7 @@ void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequ
   // to the kernel and what they did; nobody waits for it here.
   container->wshd().signal(SIGKILL);
   ContainerId id = container->id();
-  dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs()});
+  dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs(), false});
 }
 
 void Broker::destroyAll() {
@@ -302,10 +307,12 @@ void Broker::destroyAll() {
 void Broker::reapDying() {
   for (auto i = dying.begin(); i != dying.end();) {
     Dying& entry = i->second;
-    if (!entry.container->wshd().waitExit(0)) {
+    entry.ended = entry.ended || entry.container->wshd().waitExit(0);
+    if (!entry.ended || !entry.container->isGone()) {
       ++i;
       continue;
     }
+    networkInUse[entry.container->network().index()] = false;
     slotInUse[entry.container->slot()] = false;
     kj::runCatchingExceptions([&] { entry.container = nullptr; });
     log.record("destroy", i->first.text(), Outcome::DONE, nullptr, monotonicUs() - entry.startedUs);

@@ -36,6 +36,7 @@ class Broker {
     kj::Own<Container> container;
     kj::Maybe<uint64_t> sequence;  // of the destroy to be answered
     uint64_t startedUs;
+    bool ended = false;  // its processes; what is left of its network may take a moment longer
   };
   using Handler = void (Broker::*)(schema::HelperRequest::Reader request);
   struct Permitted {
@@ -51,6 +52,7 @@ class Broker {
   Fd signals;
   const Pidfd& sweeper;
   std::vector<bool> slotInUse;
+  std::vector<bool> networkInUse;
   std::map<ContainerId, kj::Own<Container>> containers;
   std::map<ContainerId, Dying> dying;
   std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to

@@ -23,7 +23,16 @@ ContainerNetwork::ContainerNetwork(Network& network, const ContainerId& id, uint
       peer(kj::str("w-", id.text(), "-1")),
       shaper(kj::str("w-", id.text(), "-b")) {}
 
+void ContainerNetwork::leave() {
+  left = true;
+  network.attached.erase(hostIndex);
+  if (firewall.get() == nullptr) return;
+  firewall->leave();
+  network.firewall->leave();
+}
+
 ContainerNetwork::~ContainerNetwork() noexcept(false) {
+  if (left) return;
   // Each on its own: one that fails must not keep the others.
   kj::runCatchingExceptions([this] {
     if (hostIndex != 0) network.links.remove(hostIndex);

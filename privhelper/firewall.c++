@@ -50,15 +50,15 @@ kj::Maybe<std::vector<Block>> blocksOf(const Ipv4Range& range) {
   return blocks;
 }
 
-uint8_t numberOf(OutRule::Protocol protocol) {
+uint8_t numberOf(schema::Protocol protocol) {
   switch (protocol) {
-    case OutRule::Protocol::TCP:
+    case schema::Protocol::TCP:
       return IPPROTO_TCP;
-    case OutRule::Protocol::UDP:
+    case schema::Protocol::UDP:
       return IPPROTO_UDP;
-    case OutRule::Protocol::ICMP:
+    case schema::Protocol::ICMP:
       return IPPROTO_ICMP;
-    case OutRule::Protocol::ALL:
+    case schema::Protocol::ALL:
       return 0;
   }
   KJ_UNREACHABLE;
@@ -82,9 +82,9 @@ void matchDestination(NftRule& match, const OutRule& rule) {
 NftRule matchOf(kj::StringPtr chain, const OutRule& rule) {
   NftRule match(chain);
   matchDestination(match, rule);
-  if (rule.protocol == OutRule::Protocol::ALL) return match;
+  if (rule.protocol == schema::Protocol::ALL) return match;
   match.protocol(numberOf(rule.protocol));
-  if (rule.protocol == OutRule::Protocol::ICMP) {
+  if (rule.protocol == schema::Protocol::ICMP) {
     if (rule.icmpType >= 0) match.loadTransport(0, 1).equals8(rule.icmpType);
     if (rule.icmpCode >= 0) match.loadTransport(1, 1).equals8(rule.icmpCode);
   } else if (hasPorts(rule)) {
@@ -117,6 +117,7 @@ Firewall::Firewall(NetlinkSocket& socket, const NetworkPolicy& policy)
 }
 
 Firewall::~Firewall() noexcept(false) {
+  if (left) return;
   kj::runCatchingExceptions([this] {
     NftBatch batch(table);
     batch.removeTable();
@@ -152,6 +153,7 @@ ContainerFirewall::ContainerFirewall(Firewall& firewall, const ContainerId& id,
 }
 
 ContainerFirewall::~ContainerFirewall() noexcept(false) {
+  if (left) return;
   kj::runCatchingExceptions([this] {
     NftBatch batch(firewall.table);
     for (uint16_t port : ports)

@@ -9,21 +9,10 @@
 
 #include "base/container-id.h"
 #include "privhelper/nft-batch.h"
+#include "privhelper/orders.h"
 #include "privhelper/policy.h"
 
 namespace warden::privhelper {
-
-struct OutRule {
-  enum class Protocol { TCP, UDP, ICMP, ALL };
-
-  Ipv4Range destination;
-  Protocol protocol;
-  uint16_t firstPort = 0;  // 0 .. 65535 is any; of TCP and UDP only
-  uint16_t lastPort = 65535;
-  int16_t icmpType = -1;  // -1 is any; of ICMP only
-  int16_t icmpCode = -1;
-  bool log = false;  // new connections, to the kernel's log, a hundred a second at most
-};
 
 class Firewall {
   // The table. In the order of a packet's way:
@@ -46,6 +35,9 @@ class Firewall {
   ~Firewall() noexcept(false);
   KJ_DISALLOW_COPY(Firewall);
 
+  void leave() { left = true; }
+  // To the next start: the destructor then does nothing.
+
   void setExternal(kj::ArrayPtr<const uint32_t> addresses);
   // The host's addresses whose ports are mapped.
 
@@ -54,6 +46,7 @@ class Firewall {
   NetlinkSocket& socket;
   kj::String table;
   std::set<uint32_t> external;
+  bool left = false;
 };
 
 class ContainerFirewall {
@@ -66,6 +59,9 @@ class ContainerFirewall {
   ~ContainerFirewall() noexcept(false);
   KJ_DISALLOW_COPY(ContainerFirewall);
 
+  void leave() { left = true; }
+  // The destructor then does nothing.
+
   void mapPort(uint16_t hostPort, uint16_t containerPort);
   void allowOut(const OutRule& rule);
   // As schema/privhelper.capnp says of MapPort and AllowOut; throw StepError.
@@ -77,6 +73,7 @@ class ContainerFirewall {
   uint32_t address;
   kj::String chain;
   bool hasChain = false;
+  bool left = false;
   uint32_t rules = 0;
   std::vector<uint16_t> ports;
   std::set<std::pair<const char*, NftKey>> allowed;  // elements: set and key

@@ -68,9 +68,6 @@ NetlinkSocket::NetlinkSocket(int protocol, uint32_t groups)
   int raw;
   KJ_SYSCALL(raw = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
   socket = Fd(raw);
-  KJ_SYSCALL(setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &SEND_BUFFER, sizeof(SEND_BUFFER)));
-  KJ_SYSCALL(
-      setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &RECEIVE_BUFFER, sizeof(RECEIVE_BUFFER)));
   // Errors without a copy of the message that they are about.
   int yes = 1;
   KJ_SYSCALL(setsockopt(socket, SOL_NETLINK, NETLINK_CAP_ACK, &yes, sizeof(yes)));
@@ -81,6 +78,12 @@ NetlinkSocket::NetlinkSocket(int protocol, uint32_t groups)
   socklen_t size = sizeof(address);
   KJ_SYSCALL(getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size));
   portId = address.nl_pid;
+}
+
+void NetlinkSocket::enlargeBuffers() {
+  KJ_SYSCALL(setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &SEND_BUFFER, sizeof(SEND_BUFFER)));
+  KJ_SYSCALL(
+      setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &RECEIVE_BUFFER, sizeof(RECEIVE_BUFFER)));
 }
 
 void NetlinkSocket::send(const char* step, NetlinkRequest& request) {

@@ -79,6 +79,9 @@ class NetlinkSocket {
   explicit NetlinkSocket(int protocol, uint32_t groups = 0);
   // `groups`: a mask of the multicast groups to listen to (RTMGRP_* of rtnetlink(7)).
 
+  void enlargeBuffers();
+  // For large requests, and for many notifications at a time. Needs CAP_NET_ADMIN of the host.
+
   int fd() const { return socket; }
 
   void transact(const char* step, NetlinkRequest& request);

@@ -69,6 +69,8 @@ Network::Network(const NetworkPolicy& policy, AuditLog& log)
       hasIpv6(access("/proc/sys/net/ipv6", F_OK) == 0 && policy.mtu >= LOWEST_IPV6_MTU),
       nextIndex(randomIndex()),
       alias(kj::str("container of warden server ", policy.serverName.c_str())) {
+  for (NetlinkSocket* socket : {&routes, &notifications, &netfilter})
+    socket->enlargeBuffers();
   // Interfaces first: the old rules hold as long as the old containers can send.
   removeStale();
   firewall = kj::heap<Firewall>(netfilter, policy);

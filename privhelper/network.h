@@ -72,6 +72,10 @@ class ContainerNetwork {
   // takes some 20 ms.
   KJ_DISALLOW_COPY(ContainerNetwork);
 
+  void leave();
+  // To the next start: the destructor then does nothing, and the server's table stays, because the
+  // container lives.
+
   uint32_t index() const { return number; }
   kj::StringPtr peerName() const { return peer; }
 
@@ -106,6 +110,7 @@ class ContainerNetwork {
   uint32_t hostIndex = 0;    // 0: no interface
   uint32_t shaperIndex = 0;  // 0: no shaper
   uint64_t removeAtUs = 0;   // 0: not asked yet
+  bool left = false;
 
   ContainerFirewall& rules();
   void addInterfaces(int netNamespace);

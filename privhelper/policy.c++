@@ -44,7 +44,6 @@ Policy policyFrom(const Config& config) {
               .allowNetworks = config.network.allowNetworks,
               .allowHostAccess = config.network.allowHostAccess,
               .allowIpv6 = config.network.allowIpv6,
-              .lowestHostPort = config.privhelper.lowestHostPort,
           },
   };
 }

@@ -23,7 +23,6 @@ struct NetworkPolicy {
   std::vector<Ipv4Range> allowNetworks;
   bool allowHostAccess;
   bool allowIpv6;
-  uint16_t lowestHostPort;  // that may be mapped
 
   uint32_t hostAddress(uint32_t index) const { return poolStart + 4 * index + 1; }
   uint32_t containerAddress(uint32_t index) const { return poolStart + 4 * index + 2; }

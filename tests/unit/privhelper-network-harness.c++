@@ -106,8 +106,7 @@ NetworkTest::NetworkTest()
              .mtu = 1500,
              .allowNetworks = {},
              .allowHostAccess = false,
-             .allowIpv6 = false,
-             .lowestHostPort = 1024},
+             .allowIpv6 = false},
       log(duplicate(STDERR_FILENO)) {
   host.run(
       "ip link set lo up && ip link add up0 type veth peer name up1 && "

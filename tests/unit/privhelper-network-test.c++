@@ -14,7 +14,12 @@ namespace {
 
 OutRule tcpTo(const char* range) {
   return OutRule{.destination = KJ_ASSERT_NONNULL(parseIpv4Range(range)),
-                 .protocol = OutRule::Protocol::TCP};
+                 .protocol = schema::Protocol::TCP,
+                 .firstPort = 0,
+                 .lastPort = 65535,
+                 .icmpType = -1,
+                 .icmpCode = -1,
+                 .log = false};
 }
 
 template <typename Call>
@@ -121,24 +126,24 @@ TEST_F(NetworkTest, rulesLetOutWhatTheySay) {
   start();
   struct Case {
     const char* network;
-    OutRule::Protocol protocol;
+    schema::Protocol protocol;
     uint16_t first, last;
     bool log;
     bool reaches;
   } cases[] = {
-      {"192.0.2.2", OutRule::Protocol::TCP, 0, 65535, false, true},
-      {"192.0.2.0/24", OutRule::Protocol::TCP, 80, 80, false, true},
-      {"192.0.2.0/25", OutRule::Protocol::ALL, 0, 65535, false, true},
-      {"192.0.2.2", OutRule::Protocol::TCP, 81, 81, false, false},
-      {"192.0.2.2", OutRule::Protocol::UDP, 80, 80, false, false},
-      {"192.0.2.3", OutRule::Protocol::ALL, 0, 65535, false, false},
-      {"0.0.0.0/0", OutRule::Protocol::TCP, 79, 80, false, true},
-      {"0.0.0.0/0", OutRule::Protocol::TCP, 80, 80, true, true},
-      {"0.0.0.0/0", OutRule::Protocol::ALL, 0, 65535, false, true},
-      {"0.0.0.0/0", OutRule::Protocol::TCP, 81, 65535, false, false},
-      {"192.0.2.1-192.0.2.2", OutRule::Protocol::TCP, 80, 80, false, true},
-      {"1.2.3.4-192.0.2.1", OutRule::Protocol::TCP, 80, 80, false, false},
-      {"1.2.3.4-192.0.2.2", OutRule::Protocol::TCP, 80, 80, false, true},
+      {"192.0.2.2", schema::Protocol::TCP, 0, 65535, false, true},
+      {"192.0.2.0/24", schema::Protocol::TCP, 80, 80, false, true},
+      {"192.0.2.0/25", schema::Protocol::ALL, 0, 65535, false, true},
+      {"192.0.2.2", schema::Protocol::TCP, 81, 81, false, false},
+      {"192.0.2.2", schema::Protocol::UDP, 80, 80, false, false},
+      {"192.0.2.3", schema::Protocol::ALL, 0, 65535, false, false},
+      {"0.0.0.0/0", schema::Protocol::TCP, 79, 80, false, true},
+      {"0.0.0.0/0", schema::Protocol::TCP, 80, 80, true, true},
+      {"0.0.0.0/0", schema::Protocol::ALL, 0, 65535, false, true},
+      {"0.0.0.0/0", schema::Protocol::TCP, 81, 65535, false, false},
+      {"192.0.2.1-192.0.2.2", schema::Protocol::TCP, 80, 80, false, true},
+      {"1.2.3.4-192.0.2.1", schema::Protocol::TCP, 80, 80, false, false},
+      {"1.2.3.4-192.0.2.2", schema::Protocol::TCP, 80, 80, false, true},
   };
   uint32_t index = 0;
   for (auto& c : cases) {
@@ -147,6 +152,8 @@ TEST_F(NetworkTest, rulesLetOutWhatTheySay) {
                                         .protocol = c.protocol,
                                         .firstPort = c.first,
                                         .lastPort = c.last,
+                                        .icmpType = -1,
+                                        .icmpCode = -1,
                                         .log = c.log});
     EXPECT_EQ(connects(container.space, WORLD, 80), c.reaches) << index << ": " << c.network;
     end(container);
