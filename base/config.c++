@@ -268,6 +268,7 @@ Config::PrivHelper readPrivHelper(ConfigSection section, const Config::User& use
   }
   // PID_MAX_LIMIT of the kernel (proc(5), pid_max).
   assign(helper.pidsLimit, section.number("pids_limit", 0, 1 << 22));
+  assign(helper.lowestHostPort, section.number("lowest_host_port", 1, 65535));
   assign(helper.cgroupParent, section.text("cgroup_parent"));
   if (!isComponent(helper.cgroupParent)) {
     section.fail("cgroup_parent",

@@ -70,6 +70,7 @@ struct Config {
     std::string user = "warden";              // whom the frontend runs as
     uint32_t idRangeStart = 0x70000000;       // host id of root in the container of slot 0
     uint32_t pidsLimit = 4096;                // processes and threads in a container; 0: no limit
+    uint16_t lowestHostPort = 1024;           // that net_in may map: those below are the host's own
     std::string cgroupParent = "warden";      // one path component below each hierarchy's root
     std::optional<std::string> wshdPath;      // absent: warden-wshd beside the helper
     std::optional<std::string> frontendPath;  // absent: warden-frontend beside the helper

@@ -18,6 +18,44 @@ kj::Maybe<uint32_t> present(uint32_t id) {
   return id;
 }
 
+bool isIcmpNumber(int16_t value) {
+  return value >= -1 && value <= 255;
+}
+
+kj::Maybe<kj::String> reasonAgainst(const OutRule& rule) {
+  using schema::Protocol;
+  if (rule.destination.first > rule.destination.last) {
+    return kj::str("the range of addresses is reversed");
+  }
+  if (rule.firstPort > rule.lastPort) return kj::str("the range of ports is reversed");
+  bool anyPort = rule.firstPort == 0 && rule.lastPort == 65535;
+  bool anyIcmp = rule.icmpType == -1 && rule.icmpCode == -1;
+  switch (rule.protocol) {
+    case Protocol::TCP:
+    case Protocol::UDP:
+      if (!anyIcmp) return kj::str("an icmp type or code with another protocol");
+      return nullptr;
+    case Protocol::ICMP:
+      if (!anyPort) return kj::str("ports with the protocol icmp");
+      if (!isIcmpNumber(rule.icmpType) || !isIcmpNumber(rule.icmpCode)) {
+        return kj::str("an icmp type or code is not in -1..255");
+      }
+      return nullptr;
+    case Protocol::ALL:
+      if (!anyPort || !anyIcmp)
+        return kj::str("ports, or an icmp type or code, with all protocols");
+      return nullptr;
+  }
+  return kj::str("there is no such protocol");
+}
+
+template <typename Order, typename Check>
+kj::OneOf<Order, Refusal> withId(capnp::Text::Reader text, Check&& check) {
+  auto id = checkId(text);
+  if (id.is<Refusal>()) return kj::mv(id.get<Refusal>());
+  return check(id.get<ContainerId>());
+}
+
 }  // namespace
 
 kj::OneOf<ContainerId, Refusal> checkId(capnp::Text::Reader text) {
@@ -35,6 +73,10 @@ kj::OneOf<CreateOrder, Refusal> checkCreate(schema::CreateContainer::Reader requ
   uint32_t slot = request.getSlot();
   if (slot >= policy.slotCount) {
     return Refusal{kj::str("slot ", slot, " is outside of the pool of ", policy.slotCount)};
+  }
+  if (request.getNetwork() >= policy.networkCount) {
+    return Refusal{kj::str("network ", request.getNetwork(), " is outside of the pool of ",
+                           policy.networkCount)};
   }
   // 0 would hand the image's root-owned files to vcap.
   if (!isImageId(request.getImageVcapUid()) || !isImageId(request.getImageVcapGid())) {
@@ -62,8 +104,88 @@ kj::OneOf<CreateOrder, Refusal> checkCreate(schema::CreateContainer::Reader requ
     }
     accepted.add(EtcFile{c.name, c.content});
   }
-  return CreateOrder{idOrRefusal.get<ContainerId>(), slot, present(request.getImageVcapUid()),
-                     present(request.getImageVcapGid()), accepted.releaseAsArray()};
+  return CreateOrder{idOrRefusal.get<ContainerId>(),     slot,
+                     present(request.getImageVcapUid()), present(request.getImageVcapGid()),
+                     accepted.releaseAsArray(),          request.getNetwork()};
+}
+
+kj::OneOf<LimitOrder, Refusal> checkLimitMemory(schema::LimitMemory::Reader request) {
+  return withId<LimitOrder>(request.getId(), [&](ContainerId id) -> kj::OneOf<LimitOrder, Refusal> {
+    switch (request.which()) {
+      case schema::LimitMemory::READ:
+        return LimitOrder{id, nullptr};
+      case schema::LimitMemory::BYTES:
+        return LimitOrder{id, request.getBytes()};
+    }
+    return Refusal{kj::str("limits neither nothing nor bytes")};
+  });
+}
+
+kj::OneOf<LimitOrder, Refusal> checkLimitCpu(schema::LimitCpu::Reader request) {
+  return withId<LimitOrder>(request.getId(), [&](ContainerId id) -> kj::OneOf<LimitOrder, Refusal> {
+    switch (request.which()) {
+      case schema::LimitCpu::READ:
+        return LimitOrder{id, nullptr};
+      case schema::LimitCpu::SHARES:
+        return LimitOrder{id, request.getShares()};
+    }
+    return Refusal{kj::str("limits neither nothing nor shares")};
+  });
+}
+
+kj::OneOf<DiskOrder, Refusal> checkLimitDisk(schema::LimitDisk::Reader request) {
+  return withId<DiskOrder>(request.getId(), [&](ContainerId id) -> kj::OneOf<DiskOrder, Refusal> {
+    switch (request.which()) {
+      case schema::LimitDisk::READ:
+        return DiskOrder{id, nullptr};
+      case schema::LimitDisk::LIMITS: {
+        auto limits = request.getLimits();
+        return DiskOrder{id, DiskLimits{limits.getBlocksSoft(), limits.getBlocksHard(),
+                                        limits.getInodesSoft(), limits.getInodesHard()}};
+      }
+    }
+    return Refusal{kj::str("limits neither nothing nor blocks and inodes")};
+  });
+}
+
+kj::OneOf<BandwidthOrder, Refusal> checkLimitBandwidth(schema::LimitBandwidth::Reader request) {
+  return withId<BandwidthOrder>(request.getId(),
+                                [&](ContainerId id) -> kj::OneOf<BandwidthOrder, Refusal> {
+                                  if (request.getRate() == 0)
+                                    return Refusal{kj::str("the rate is 0")};
+                                  if (request.getBurst() == 0)
+                                    return Refusal{kj::str("the burst is 0")};
+                                  return BandwidthOrder{id, request.getRate(), request.getBurst()};
+                                });
+}
+
+kj::OneOf<PortOrder, Refusal> checkMapPort(schema::MapPort::Reader request, const Policy& policy) {
+  return withId<PortOrder>(request.getId(), [&](ContainerId id) -> kj::OneOf<PortOrder, Refusal> {
+    if (request.getHostPort() == 0) return Refusal{kj::str("the host's port is 0")};
+    if (request.getContainerPort() == 0) return Refusal{kj::str("the container's port is 0")};
+    if (request.getHostPort() < policy.lowestHostPort) {
+      return Refusal{kj::str("port ", request.getHostPort(),
+                             " of the host is below privhelper.lowest_host_port, ",
+                             policy.lowestHostPort)};
+    }
+    return PortOrder{id, request.getHostPort(), request.getContainerPort()};
+  });
+}
+
+kj::OneOf<OutOrder, Refusal> checkAllowOut(schema::AllowOut::Reader request) {
+  return withId<OutOrder>(request.getId(), [&](ContainerId id) -> kj::OneOf<OutOrder, Refusal> {
+    OutRule rule{{request.getFirstAddress(), request.getLastAddress()},
+                 request.getProtocol(),
+                 request.getFirstPort(),
+                 request.getLastPort(),
+                 request.getIcmpType(),
+                 request.getIcmpCode(),
+                 request.getLog()};
+    KJ_IF_MAYBE (reason, reasonAgainst(rule)) {
+      return Refusal{kj::mv(*reason)};
+    }
+    return OutOrder{id, rule};
+  });
 }
 
 }  // namespace warden::privhelper

@@ -5,6 +5,7 @@
 #include <kj/one-of.h>
 
 #include "base/container-id.h"
+#include "privhelper/orders.h"
 #include "privhelper/policy.h"
 #include "schema/privhelper.capnp.h"
 
@@ -14,24 +15,18 @@ struct Refusal {
   kj::String reason;
 };
 
-struct EtcFile {
-  const char* name;  // one of a fixed set
-  kj::ArrayPtr<const kj::byte> content;
-};
-
-struct CreateOrder {
-  // Borrows from the request.
-  ContainerId id;
-  uint32_t slot;
-  kj::Maybe<uint32_t> imageVcapUid;
-  kj::Maybe<uint32_t> imageVcapGid;
-  kj::Array<EtcFile> etcFiles;
-};
-
 kj::OneOf<CreateOrder, Refusal> checkCreate(schema::CreateContainer::Reader request,
                                             const Policy& policy);
 // Everything but what depends on the containers that exist.
 
 kj::OneOf<ContainerId, Refusal> checkId(capnp::Text::Reader text);
+
+// Likewise of the requests that concern a container that exists.
+kj::OneOf<LimitOrder, Refusal> checkLimitMemory(schema::LimitMemory::Reader request);
+kj::OneOf<LimitOrder, Refusal> checkLimitCpu(schema::LimitCpu::Reader request);
+kj::OneOf<DiskOrder, Refusal> checkLimitDisk(schema::LimitDisk::Reader request);
+kj::OneOf<BandwidthOrder, Refusal> checkLimitBandwidth(schema::LimitBandwidth::Reader request);
+kj::OneOf<PortOrder, Refusal> checkMapPort(schema::MapPort::Reader request, const Policy& policy);
+kj::OneOf<OutOrder, Refusal> checkAllowOut(schema::AllowOut::Reader request);
 
 }  // namespace warden::privhelper

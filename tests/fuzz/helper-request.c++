@@ -17,11 +17,14 @@ constexpr Policy POLICY{.slotCount = 256,
                         .vcapUidStart = 10000,
                         .idRangeStart = 0x70000000,
                         .pidsLimit = 0,
+                        .networkCount = 8,
+                        .lowestHostPort = 1024,
                         .frontendUid = 999,
                         .frontendGid = 999};
 
 void requireWithinPolicy(const CreateOrder& order) {
   KJ_ASSERT(order.slot < POLICY.slotCount);
+  KJ_ASSERT(order.network < POLICY.networkCount);
   KJ_ASSERT(ContainerId::fromNumber(order.id.number()) == order.id);
   for (auto id : {order.imageVcapUid, order.imageVcapGid}) {
     KJ_IF_MAYBE (value, id) {
@@ -39,19 +42,53 @@ void requireWithinPolicy(const CreateOrder& order) {
   }
 }
 
+void requireWithinPolicy(const PortOrder& order) {
+  KJ_ASSERT(order.hostPort >= POLICY.lowestHostPort && order.containerPort > 0);
+}
+
+void requireWithinPolicy(const BandwidthOrder& order) {
+  KJ_ASSERT(order.rate > 0 && order.burst > 0);
+}
+
+void requireWithinPolicy(const OutOrder& order) {
+  const OutRule& rule = order.rule;
+  KJ_ASSERT(rule.destination.first <= rule.destination.last);
+  KJ_ASSERT(rule.firstPort <= rule.lastPort);
+  KJ_ASSERT(rule.protocol <= schema::Protocol::ALL);
+  KJ_ASSERT(rule.icmpType >= -1 && rule.icmpType <= 255);
+  KJ_ASSERT(rule.icmpCode >= -1 && rule.icmpCode <= 255);
+}
+
+template <typename Order>
+void requireWithinPolicy(const kj::OneOf<Order, Refusal>& result) {
+  if (result.template is<Order>()) requireWithinPolicy(result.template get<Order>());
+}
+
 void checkRequest(schema::HelperRequest::Reader request) {
   switch (request.which()) {
     case schema::HelperRequest::HELLO:
       request.getHello().getVersion();
       return;
-    case schema::HelperRequest::CREATE: {
-      auto result = checkCreate(request.getCreate(), POLICY);
-      if (result.is<CreateOrder>()) requireWithinPolicy(result.get<CreateOrder>());
-      return;
-    }
+    case schema::HelperRequest::CREATE:
+      return requireWithinPolicy(checkCreate(request.getCreate(), POLICY));
     case schema::HelperRequest::DESTROY:
       checkId(request.getDestroy().getId());
       return;
+    case schema::HelperRequest::LIMIT_MEMORY:
+      checkLimitMemory(request.getLimitMemory());
+      return;
+    case schema::HelperRequest::LIMIT_CPU:
+      checkLimitCpu(request.getLimitCpu());
+      return;
+    case schema::HelperRequest::LIMIT_DISK:
+      checkLimitDisk(request.getLimitDisk());
+      return;
+    case schema::HelperRequest::LIMIT_BANDWIDTH:
+      return requireWithinPolicy(checkLimitBandwidth(request.getLimitBandwidth()));
+    case schema::HelperRequest::MAP_PORT:
+      return requireWithinPolicy(checkMapPort(request.getMapPort(), POLICY));
+    case schema::HelperRequest::ALLOW_OUT:
+      return requireWithinPolicy(checkAllowOut(request.getAllowOut()));
   }
   // An unknown member of the union: a newer or hostile frontend.
 }

@@ -12,6 +12,8 @@ constexpr Policy POLICY{.slotCount = 256,
                         .vcapUidStart = 10000,
                         .idRangeStart = 0x70000000,
                         .pidsLimit = 0,
+                        .networkCount = 8,
+                        .lowestHostPort = 1024,
                         .frontendUid = 999,
                         .frontendGid = 999};
 

@@ -13,6 +13,8 @@ constexpr Policy POLICY{.slotCount = 4,
                         .vcapUidStart = 10000,
                         .idRangeStart = 0x70000000,
                         .pidsLimit = 0,
+                        .networkCount = 8,
+                        .lowestHostPort = 1024,
                         .frontendUid = 999,
                         .frontendGid = 999};
 
@@ -98,6 +100,135 @@ TEST_F(CreateCheckTest, refusesAFileThatIsTooLarge) {
     set(large);
     EXPECT_NE(refusal(), "");
     set(nullptr);
+  }
+}
+
+TEST_F(CreateCheckTest, refusesANetworkOutsideOfThePool) {
+  for (uint32_t network : {8u, 9u, 0xffffffffu}) {
+    request.setNetwork(network);
+    EXPECT_NE(refusal(), "") << network;
+  }
+}
+
+// The checks of requests about a container that exists: `change` makes a good request bad.
+template <typename Request, typename Check>
+std::string refusalOf(Check&& check, std::function<void(typename Request::Builder)> change) {
+  capnp::MallocMessageBuilder message;
+  auto request = message.initRoot<Request>();
+  request.setId("0123456789a");
+  change(request);
+  auto result = check(request.asReader());
+  return result.template is<Refusal>() ? result.template get<Refusal>().reason.cStr() : "";
+}
+
+TEST(LimitCheckTest, refusesMalformedIdsInEveryRequest) {
+  auto bad = [](auto request) { request.setId("../../../aaa"); };
+  EXPECT_NE(refusalOf<schema::LimitMemory>(checkLimitMemory, bad), "");
+  EXPECT_NE(refusalOf<schema::LimitCpu>(checkLimitCpu, bad), "");
+  EXPECT_NE(refusalOf<schema::LimitDisk>(checkLimitDisk, bad), "");
+  EXPECT_NE(refusalOf<schema::LimitBandwidth>(checkLimitBandwidth, bad), "");
+  EXPECT_NE(refusalOf<schema::AllowOut>(checkAllowOut, bad), "");
+  auto map = [](schema::MapPort::Reader request) { return checkMapPort(request, POLICY); };
+  EXPECT_NE(refusalOf<schema::MapPort>(map, bad), "");
+}
+
+TEST(LimitCheckTest, refusesABandwidthOfNothing) {
+  auto refusal = [](uint64_t rate, uint64_t burst) {
+    return refusalOf<schema::LimitBandwidth>(checkLimitBandwidth,
+                                             [&](schema::LimitBandwidth::Builder request) {
+                                               request.setRate(rate);
+                                               request.setBurst(burst);
+                                             });
+  };
+  EXPECT_EQ(refusal(1, 1), "");
+  EXPECT_NE(refusal(0, 1), "");
+  EXPECT_NE(refusal(1, 0), "");
+}
+
+TEST(PortCheckTest, refusesPortsThatAreTheHostsOwn) {
+  auto refusal = [](uint16_t host, uint16_t container) {
+    return refusalOf<schema::MapPort>(
+        [](schema::MapPort::Reader request) { return checkMapPort(request, POLICY); },
+        [&](schema::MapPort::Builder request) {
+          request.setHostPort(host);
+          request.setContainerPort(container);
+        });
+  };
+  EXPECT_EQ(refusal(1024, 1), "");
+  EXPECT_EQ(refusal(65535, 65535), "");
+  EXPECT_NE(refusal(0, 80), "");
+  EXPECT_NE(refusal(8080, 0), "");
+  EXPECT_NE(refusal(22, 22), "");
+  EXPECT_NE(refusal(1023, 22), "");
+}
+
+class OutCheckTest : public testing::Test {
+ protected:
+  std::string refusal(std::function<void(schema::AllowOut::Builder)> change) {
+    return refusalOf<schema::AllowOut>(checkAllowOut, change);
+  }
+};
+
+TEST_F(OutCheckTest, acceptsWhatTheProtocolsHave) {
+  EXPECT_EQ(refusal([](auto) {}), "");
+  EXPECT_EQ(refusal([](auto request) {
+              request.setProtocol(schema::Protocol::UDP);
+              request.setFirstPort(53);
+              request.setLastPort(53);
+            }),
+            "");
+  EXPECT_EQ(refusal([](auto request) {
+              request.setProtocol(schema::Protocol::ICMP);
+              request.setIcmpType(8);
+              request.setIcmpCode(255);
+            }),
+            "");
+  EXPECT_EQ(refusal([](auto request) { request.setProtocol(schema::Protocol::ALL); }), "");
+}
+
+TEST_F(OutCheckTest, refusesReversedRanges) {
+  EXPECT_NE(refusal([](auto request) {
+              request.setFirstAddress(2);
+              request.setLastAddress(1);
+            }),
+            "");
+  EXPECT_NE(refusal([](auto request) {
+              request.setFirstPort(2);
+              request.setLastPort(1);
+            }),
+            "");
+}
+
+TEST_F(OutCheckTest, refusesWhatAProtocolDoesNotHave) {
+  EXPECT_NE(refusal([](auto request) { request.setIcmpType(8); }), "");
+  EXPECT_NE(refusal([](auto request) {
+              request.setProtocol(schema::Protocol::ICMP);
+              request.setFirstPort(1);
+            }),
+            "");
+  EXPECT_NE(refusal([](auto request) {
+              request.setProtocol(schema::Protocol::ALL);
+              request.setLastPort(1);
+            }),
+            "");
+  EXPECT_NE(refusal([](auto request) { request.setProtocol(static_cast<schema::Protocol>(4)); }),
+            "");
+}
+
+TEST_F(OutCheckTest, refusesIcmpNumbersThatDoNotFitAByte) {
+  for (int16_t number : {-2, 256, 32767, -32768}) {
+    EXPECT_NE(refusal([&](auto request) {
+                request.setProtocol(schema::Protocol::ICMP);
+                request.setIcmpType(number);
+              }),
+              "")
+        << number;
+    EXPECT_NE(refusal([&](auto request) {
+                request.setProtocol(schema::Protocol::ICMP);
+                request.setIcmpCode(number);
+              }),
+              "")
+        << number;
   }
 }
 

@@ -1,0 +1,74 @@
+#pragma once
+// What a request asks for, once it is known to be within the policy.
+
+#include <kj/array.h>
+#include <stdint.h>
+
+#include "base/container-id.h"
+#include "base/ipv4.h"
+#include "schema/privhelper.capnp.h"
+
+namespace warden::privhelper {
+
+struct EtcFile {
+  const char* name;  // one of a fixed set
+  kj::ArrayPtr<const kj::byte> content;
+};
+
+struct CreateOrder {
+  // Borrows from the request.
+  ContainerId id;
+  uint32_t slot;
+  kj::Maybe<uint32_t> imageVcapUid;
+  kj::Maybe<uint32_t> imageVcapGid;
+  kj::Array<EtcFile> etcFiles;
+  uint32_t network;
+};
+
+struct LimitOrder {
+  ContainerId id;
+  kj::Maybe<uint64_t> value;  // none: it is asked for
+};
+
+struct DiskLimits {
+  // 0 is unlimited.
+  uint64_t blocksSoft = 0;  // of 1024 bytes
+  uint64_t blocksHard = 0;
+  uint64_t inodesSoft = 0;
+  uint64_t inodesHard = 0;
+};
+
+struct DiskOrder {
+  ContainerId id;
+  kj::Maybe<DiskLimits> limits;  // none: they are asked for
+};
+
+struct BandwidthOrder {
+  ContainerId id;
+  uint64_t rate;   // bytes a second
+  uint64_t burst;  // bytes
+};
+
+struct PortOrder {
+  ContainerId id;
+  uint16_t hostPort;
+  uint16_t containerPort;
+};
+
+struct OutRule {
+  // What a container may open connections to.
+  Ipv4Range destination;
+  schema::Protocol protocol;
+  uint16_t firstPort;  // both included; 0 .. 65535 is any
+  uint16_t lastPort;
+  int16_t icmpType;  // -1: any
+  int16_t icmpCode;
+  bool log;
+};
+
+struct OutOrder {
+  ContainerId id;
+  OutRule rule;
+};
+
+}  // namespace warden::privhelper
