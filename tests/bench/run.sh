@@ -78,7 +78,8 @@ EOF
 }
 
 start_server() {
-  "$BIN/warden-privhelper" --config "$WORK/config.yml" >&2 &
+  # unshare executes the server, so this is its process id: what it makes of network is made in a namespace of its own.
+  unshare --net -- "$BIN/warden-privhelper" --config "$WORK/config.yml" >&2 &
   SERVER=$!
   local i
   for ((i = 0; i < 100; ++i)); do

@@ -124,12 +124,11 @@ void addCgroups(Snapshot& snapshot, const TestServer& server) {
 void addFiles(Snapshot& snapshot, const TestServer& server) {
   for (const auto& entry : server.depotEntries())
     snapshot.insert("depot entry " + entry);
-  for (const auto& line : splitLines(readFile("/proc/net/unix"))) {
+  // Even a socket that is bound to a path shows in the network namespace of its maker only.
+  std::string sockets = server.inNetwork([]() { return readFile("/proc/thread-self/net/unix"); });
+  for (const auto& line : splitLines(sockets)) {
     size_t path = line.find(server.directory());
     if (path != std::string::npos) snapshot.insert("bound socket " + line.substr(path));
-  }
-  for (const auto& entry : fs::directory_iterator("/sys/class/net")) {
-    snapshot.insert("interface " + entry.path().filename().string());
   }
 }
 
@@ -152,6 +151,8 @@ Snapshot takeSnapshot(const TestServer& server) {
   addProcesses(snapshot, server);
   addCgroups(snapshot, server);
   addFiles(snapshot, server);
+  for (auto& item : networkObjects(server.network()))
+    snapshot.insert(kj::mv(item));
   return snapshot;
 }
 

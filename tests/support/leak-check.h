@@ -14,9 +14,9 @@ using Snapshot = std::multiset<std::string>;
 
 Snapshot takeSnapshot(const TestServer& server);
 // One item for each mount (of the test's own mount namespace and of each that a process of the
-// server is in), cgroup directory, network interface, process, open descriptor of helper and
-// frontend, namespace, bound socket and depot entry. Items carry no number that differs between two
-// of a kind.
+// server is in), cgroup directory, process, open descriptor of helper and frontend, namespace,
+// bound socket and depot entry, and of the server's network namespace each interface, qdisc, table,
+// chain, rule, set and element. Items carry no number that differs between two of a kind.
 
 class LeakCheck {
  public:

@@ -3,13 +3,16 @@ include_guard(GLOBAL)
 
 add_library(warden_test_support STATIC
   ${CMAKE_CURRENT_LIST_DIR}/leak-check.c++
+  ${CMAKE_CURRENT_LIST_DIR}/network-host.c++
+  ${CMAKE_CURRENT_LIST_DIR}/network-namespace.c++
   ${CMAKE_CURRENT_LIST_DIR}/process.c++
   ${CMAKE_CURRENT_LIST_DIR}/server-test.c++
   ${CMAKE_CURRENT_LIST_DIR}/test-client.c++
   ${CMAKE_CURRENT_LIST_DIR}/test-image.c++
   ${CMAKE_CURRENT_LIST_DIR}/test-server.c++)
 target_link_libraries(warden_test_support PUBLIC warden_schema_client warden_base GTest::gtest
-                                                 CapnProto::kj Threads::Threads)
+                                                 CapnProto::kj Threads::Threads
+                                                 nlohmann_json::nlohmann_json)
 target_compile_definitions(warden_test_support PUBLIC
   WARDEN_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" WARDEN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 

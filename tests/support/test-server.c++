@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,9 @@ TestServer::TestServer(ServerOptions optionsParam) : options(kj::mv(optionsParam
   // Processes whose parent is killed become children of the test, so that none gets lost.
   KJ_SYSCALL(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
   if (options.image.empty()) options.image = busyboxImage();
+  if (options.network == nullptr) {
+    options.network = std::make_shared<NetworkNamespace>(NetworkNamespace::make());
+  }
   path = makeDirectory();
   uint32_t instance = nextInstance();
   cgroup = CGROUP_PREFIX + std::to_string(getpid()) + "-" + std::to_string(instance % 16);
@@ -151,6 +155,7 @@ pid_t TestServer::launch() {
   const char* argv[] = {options.helper.c_str(), "--config", config.c_str(), nullptr};
 
   pid_t test = getpid();
+  int space = options.network->fd();
   KJ_SYSCALL(broker = fork());
   if (broker == 0) {
     // A session of its own, so that signals to the group reach the server as a whole and nothing
@@ -158,6 +163,7 @@ pid_t TestServer::launch() {
     setsid();
     prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
     if (getppid() != test) _exit(126);
+    if (setns(space, CLONE_NEWNET) != 0) _exit(126);
     int null = open("/dev/null", O_RDONLY);
     int out = open((path + "/stderr").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
     if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) _exit(126);
@@ -359,6 +365,8 @@ std::vector<std::string> TestServer::remains() const {
   for (const auto& line : splitLines(readFile("/proc/self/mountinfo"))) {
     if (contains(line, path)) result.push_back("mount " + line);
   }
+  for (auto& item : serverNetworkObjects(network()))
+    result.push_back(kj::mv(item));
   return result;
 }
 

@@ -1,14 +1,17 @@
 #pragma once
-// A whole server for a test: own directory, socket, depot, cgroup, host ids; the real programs.
+// A whole server for a test: own directory, socket, depot, cgroup, host ids, network namespace; the
+// real programs.
 
 #include <signal.h>
 #include <sys/types.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "tests/support/network-namespace.h"
 #include "tests/support/test-client.h"
 
 namespace warden::test {
@@ -31,6 +34,8 @@ struct ServerOptions {
   std::string helper = WARDEN_BIN_DIR "/warden-privhelper";
   std::map<std::string, std::string> environment;  // of the helper, besides the test's own
   uint32_t slots = 16;                             // user.pool_size; at most 256
+  std::shared_ptr<NetworkNamespace> network;
+  // Where the server runs; none: a fresh one, which is not connected with anything.
 };
 
 class TestServer {
@@ -73,6 +78,21 @@ class TestServer {
   // Everything that was started by this server and lives: told by descent, by the host ids of its
   // containers, by its cgroups and by its environment.
 
+  // --- network
+  const NetworkNamespace& network() const { return *options.network; }
+
+  template <typename Function>
+  auto inNetwork(Function&& function) const {
+    // Calls it with this thread in the server's network namespace.
+    return options.network->in(kj::fwd<Function>(function));
+  }
+
+  NetworkNamespace networkOf(const std::string& id) const {
+    return NetworkNamespace::of(wshdPid(id));
+  }
+  // A container's. Whoever enters it has all rights there: as if the container had broken out of
+  // what holds its root.
+
   // --- facts
   std::string directory() const { return path; }
   std::string socketPath() const { return path + "/warden.sock"; }
@@ -94,8 +114,8 @@ class TestServer {
   // Of containers, and of removed ones that are still being swept: "ID", ".trash/...".
 
   std::vector<std::string> remains() const;
-  // What a server that has stopped should not have left: processes, cgroups, depot entries, mounts.
-  // Empty: nothing.
+  // What a server that has stopped should not have left: processes, cgroups, depot entries, mounts,
+  // interfaces, shaping, tables. Empty: nothing.
 
  private:
   ServerOptions options;
