@@ -121,8 +121,10 @@ kj::Maybe<Packet> receivePacket(int socket) {
 
   ssize_t n;
   do {
+    // ECONNRESET: the peer closed without reading all that it was sent. It is reported once, and
+    // before what the peer itself had sent; that, or the end of the connection, comes next.
     n = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-  } while (n < 0 && errno == EINTR);
+  } while (n < 0 && (errno == EINTR || errno == ECONNRESET));
   if (n < 0) {
     int error = errno;
     if (error == EAGAIN || error == EWOULDBLOCK) return nullptr;

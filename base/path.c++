@@ -12,6 +12,7 @@ namespace warden {
 namespace {
 
 constexpr uint64_t BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+constexpr uint64_t IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
 
 int openat2(int directory, const char* path, int flags, mode_t mode, uint64_t resolve) {
   open_how how{};
@@ -35,32 +36,18 @@ Fd openBeneath(int directory, kj::StringPtr path, int flags, mode_t mode) {
   return Fd(fd);
 }
 
-kj::Maybe<Fd> tryOpenBeneath(int directory, kj::StringPtr path, int flags, mode_t mode) {
-  int fd = openat2(directory, path.cStr(), flags, mode, BENEATH);
-  if (fd >= 0) return Fd(fd);
-  int error = errno;
-  if (error == ENOENT || error == ENOTDIR) return nullptr;
-  KJ_FAIL_SYSCALL("openat2", error, path);
-}
-
 Fd openInRoot(int root, kj::StringPtr path, int flags) {
-  int fd = openat2(root, path.cStr(), flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  int fd = openat2(root, path.cStr(), flags, 0, IN_ROOT);
   if (fd < 0) KJ_FAIL_SYSCALL("openat2", errno, path);
   return Fd(fd);
 }
 
 kj::Maybe<Fd> tryOpenInRoot(int root, kj::StringPtr path, int flags) {
-  int fd = openat2(root, path.cStr(), flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  int fd = openat2(root, path.cStr(), flags, 0, IN_ROOT);
   if (fd >= 0) return Fd(fd);
   int error = errno;
   if (error == ENOENT || error == ENOTDIR || error == ELOOP) return nullptr;
   KJ_FAIL_SYSCALL("openat2", error, path);
-}
-
-Fd openDirectory(kj::StringPtr path) {
-  int fd;
-  KJ_SYSCALL(fd = open(path.cStr(), O_PATH | O_DIRECTORY | O_CLOEXEC), path);
-  return Fd(fd);
 }
 
 }  // namespace warden

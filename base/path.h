@@ -12,17 +12,11 @@ Fd openBeneath(int directory, kj::StringPtr path, int flags, mode_t mode = 0);
 // `path` is relative; no component may leave `directory`, be a symbolic link or a magic link.
 // CLOEXEC is added. Fails with the errno of openat2(2): ELOOP for a link, EXDEV for an escape.
 
-kj::Maybe<Fd> tryOpenBeneath(int directory, kj::StringPtr path, int flags, mode_t mode = 0);
-// As openBeneath; none where the path does not exist (ENOENT, ENOTDIR).
-
 Fd openInRoot(int root, kj::StringPtr path, int flags);
 // Resolves as a process whose root directory is `root` would: symbolic links are followed inside of
 // it (RESOLVE_IN_ROOT), magic links are refused.
 
 kj::Maybe<Fd> tryOpenInRoot(int root, kj::StringPtr path, int flags);
 // As openInRoot; none where the path leads nowhere (ENOENT, ENOTDIR, ELOOP).
-
-Fd openDirectory(kj::StringPtr path);
-// O_PATH | O_DIRECTORY of an absolute path from trusted configuration; links are followed.
 
 }  // namespace warden

@@ -11,8 +11,8 @@ constexpr char MARK[] = "client-visible";
 
 }  // namespace
 
-kj::Exception clientError(kj::String text) {
-  return kj::Exception(kj::Exception::Type::FAILED, MARK, 0, kj::mv(text));
+kj::Exception clientError(kj::String text, kj::Exception::Type type) {
+  return kj::Exception(type, MARK, 0, kj::mv(text));
 }
 
 bool isClientError(const kj::Exception& exception) {

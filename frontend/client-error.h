@@ -7,7 +7,7 @@
 
 namespace warden::frontend {
 
-kj::Exception clientError(kj::String text);
+kj::Exception clientError(kj::String text, kj::Exception::Type type = kj::Exception::Type::FAILED);
 // `text` says which step failed, why, and what to do; it may hold any bytes (a handle).
 
 template <typename... Params>

@@ -87,18 +87,26 @@ void Container::activate(ContainerSetup&& setup, CreatedContainer&& created) {
 }
 
 void Container::watch() {
-  static constexpr char EVENT[] = "the container's first process ended";
-  tasks.add(wshd->run().catch_([this](kj::Exception&& reason) {
+  static constexpr char ENDED[] = "the container's first process ended";
+  static constexpr char LOST[] = "the connection to the container's first process was lost";
+  tasks.add(wshd->run().catch_([this](kj::Exception&& reason) -> kj::Promise<void> {
     if (current != State::DESTROYED) {
       spdlog::warn("container {}: connection to wshd lost: {}", containerId.text().cStr(),
                    reason.getDescription().cStr());
     }
-    abandon(EVENT);
+    if (reason.getType() != kj::Exception::Type::DISCONNECTED) {
+      abandon(LOST);
+      return kj::READY_NOW;
+    }
+    // A process that ends closes its connection a moment before.
+    return services.timer.afterDelay(FAREWELL_TIME).then([this]() {
+      abandon(process.waitExit(0) ? ENDED : LOST);
+    });
   }));
   // wshd's last packets are read first, for they may hold true exit statuses.
   tasks.add(processObserver->whenBecomesReadable()
                 .then([this]() { return services.timer.afterDelay(FAREWELL_TIME); })
-                .then([this]() { abandon(EVENT); }));
+                .then([this]() { abandon(ENDED); }));
 }
 
 void Container::abandon(kj::StringPtr event) {

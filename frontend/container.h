@@ -36,6 +36,9 @@ class Container final : public kj::Refcounted,
   void releaseSlot() { slot = nullptr; }
   // Nothing of the container is left on the host.
 
+  void moveTo(Slot other) { slot = kj::mv(other); }
+  // Before create() or after its failure.
+
   uint32_t slotIndex() const { return KJ_ASSERT_NONNULL(slot).index(); }
 
   void requireActive() const;

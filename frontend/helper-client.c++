@@ -46,7 +46,14 @@ kj::Exception failureOf(kj::StringPtr operation, schema::HelperReply::Reader rep
 
 CreatedContainer readCreated(Packet&& packet) {
   auto reply = packet.getRoot<schema::HelperReply>();
-  if (!reply.isCreated()) kj::throwFatalException(failureOf("create the container", reply));
+  if (!reply.isCreated()) {
+    auto failure = failureOf("create the container", reply);
+    if (reply.isFailed() && reply.getFailed().getStep() == *schema::SLOT_LOST_STEP) {
+      kj::throwFatalException(
+          clientError(kj::str(failure.getDescription()), kj::Exception::Type::OVERLOADED));
+    }
+    kj::throwFatalException(kj::mv(failure));
+  }
   auto created = reply.getCreated();
   auto rootUid = created.getRootUid();
   auto vcapUid = created.getVcapUid();

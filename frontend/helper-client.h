@@ -48,7 +48,8 @@ class HelperClient {
                                        const kj::Maybe<ImageOwner>& imageVcap,
                                        const EtcFiles& files);
   // Rejects with an error for the client when the system failed, then nothing is left of the
-  // container; with another error when the helper refused, which a correct frontend never sees.
+  // container, and of type OVERLOADED when the slot is lost to a container of an earlier frontend;
+  // with another error when the helper refused, which a correct frontend never sees.
 
   kj::Promise<void> destroy(const ContainerId& id);
 

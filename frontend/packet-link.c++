@@ -14,7 +14,8 @@ constexpr int PACKETS_PER_TURN = 64;
 PacketLink::PacketLink(kj::UnixEventPort& port, kj::Timer& timer, Fd socketParam)
     : timer(timer),
       socket(kj::mv(socketParam)),
-      observer(port, socket, kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE) {
+      observer(port, socket, kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE),
+      failure(kj::newPromiseAndFulfiller<void>()) {
   setNonblocking(socket);
   allowLargestPacket(socket);
 }
@@ -22,22 +23,32 @@ PacketLink::PacketLink(kj::UnixEventPort& port, kj::Timer& timer, Fd socketParam
 bool PacketLink::trySend(Queued& packet) {
   KJ_IF_MAYBE (fd, packet.attachment) {
     int raw = fd->get();
-    return sendPacket(socket, *packet.message, kj::arrayPtr(&raw, 1));
+    return sendPacket(socket, packet.words, kj::arrayPtr(&raw, 1));
   }
-  return sendPacket(socket, *packet.message);
+  return sendPacket(socket, packet.words);
 }
 
 void PacketLink::send(kj::Own<capnp::MallocMessageBuilder> message, kj::Maybe<Fd> attachment) {
-  Queued packet{kj::mv(message), kj::mv(attachment)};
+  Queued packet{capnp::messageToFlatArray(*message), kj::mv(attachment)};
+  // Also of what is to wait: whoever sends it is to know, not those whose packets come after it.
+  KJ_REQUIRE(packet.words.asBytes().size() <= MAX_PACKET_BYTES, "message is too large for a packet",
+             packet.words.asBytes().size());
   if (queue.empty() && trySend(packet)) return;
   if (queue.size() >= MAX_QUEUED_PACKETS) {
     kj::throwFatalException(KJ_EXCEPTION(OVERLOADED, "peer does not read what it is sent"));
   }
   queue.push_back(kj::mv(packet));
   if (queue.size() == 1) {
-    // A failure to send is a lost peer, which receive() reports.
-    flushing = flush().eagerlyEvaluate([](kj::Exception&&) {});
+    flushing =
+        flush().eagerlyEvaluate([this](kj::Exception&& reason) { flushFailed(kj::mv(reason)); });
   }
+}
+
+void PacketLink::flushFailed(kj::Exception&& reason) {
+  // A peer that is gone is seen by receive(), once what it sent before has been read. With any
+  // other error the order of packets cannot be kept: none of those that wait will ever be sent.
+  if (reason.getType() == kj::Exception::Type::DISCONNECTED) return;
+  failure.fulfiller->reject(kj::mv(reason));
 }
 
 kj::Promise<void> PacketLink::flush() {
@@ -53,7 +64,9 @@ kj::Promise<void> PacketLink::flush() {
 
 kj::Promise<void> PacketLink::receive(kj::Function<void(Packet)> handler) {
   auto owned = kj::heap(kj::mv(handler));
-  return kj::evalNow([&]() { return receiveLoop(*owned); }).attach(kj::mv(owned));
+  return kj::evalNow([&]() { return receiveLoop(*owned); })
+      .exclusiveJoin(kj::mv(failure.promise))
+      .attach(kj::mv(owned));
 }
 
 kj::Promise<void> PacketLink::receiveLoop(kj::Function<void(Packet)>& handler) {

@@ -22,29 +22,32 @@ class PacketLink {
 
   void send(kj::Own<capnp::MallocMessageBuilder> message, kj::Maybe<Fd> attachment = nullptr);
   // Sends at once, or after what waits already when the socket is full. Throws OVERLOADED when
-  // MAX_QUEUED_PACKETS wait, DISCONNECTED when the peer is gone.
+  // MAX_QUEUED_PACKETS wait, DISCONNECTED when the peer is gone, FAILED for a message that is
+  // larger than MAX_PACKET_BYTES.
 
   kj::Promise<void> receive(kj::Function<void(Packet)> handler);
   // Calls `handler` for each packet, in order. Never resolves; rejects when the peer is gone, when
-  // a packet is malformed, or with what `handler` throws. Called once; dropping the promise stops
-  // it.
+  // a packet is malformed, when one that waited cannot be sent, or with what `handler` throws.
+  // Called once; dropping the promise stops it.
 
   static constexpr size_t MAX_QUEUED_PACKETS = 8192;
 
  private:
   struct Queued {
-    kj::Own<capnp::MallocMessageBuilder> message;
+    kj::Array<capnp::word> words;
     kj::Maybe<Fd> attachment;
   };
 
   kj::Timer& timer;
   Fd socket;
   kj::UnixEventPort::FdObserver observer;
+  kj::PromiseFulfillerPair<void> failure;  // of sending
   std::deque<Queued> queue;
   kj::Promise<void> flushing = nullptr;
 
   bool trySend(Queued& packet);
   kj::Promise<void> flush();
+  void flushFailed(kj::Exception&& reason);
   kj::Promise<void> receiveLoop(kj::Function<void(Packet)>& handler);
 };
 

@@ -105,7 +105,7 @@ kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by,
   auto container = kj::addRef(*entry.container);
   auto& reference = *container;
 
-  auto built = build(reference)
+  auto built = build(reference, services.config.user.poolSize)
                    .then(
                        [this, &reference]() {
                          spdlog::info("container {} created", reference.id().text().cStr());
@@ -124,12 +124,24 @@ kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by,
       [container = kj::mv(container)]() mutable { return kj::mv(container); });
 }
 
-kj::Promise<void> Registry::build(Container& container) {
+kj::Promise<void> Registry::build(Container& container, uint32_t otherSlots) {
   return kj::evalNow([&]() {
-    auto vcapId = services.config.user.poolStartUid + container.slotIndex();
-    return container.create(
-        setUpContainer(image, container.id(), vcapId, services.config.network, hostResolvConf));
-  });
+           auto vcapId = services.config.user.poolStartUid + container.slotIndex();
+           return container.create(setUpContainer(image, container.id(), vcapId,
+                                                  services.config.network, hostResolvConf));
+         })
+      .catch_([this, &container, otherSlots](kj::Exception&& reason) -> kj::Promise<void> {
+        // A container that an earlier frontend made does not end and keeps its slot. The next one
+        // is taken before this one is given back, and so is another.
+        bool slotIsLost =
+            isClientError(reason) && reason.getType() == kj::Exception::Type::OVERLOADED;
+        if (!slotIsLost || otherSlots == 0) return kj::mv(reason);
+        KJ_IF_MAYBE (slot, slots.acquire()) {
+          container.moveTo(kj::mv(*slot));
+          return build(container, otherSlots - 1);
+        }
+        return kj::mv(reason);
+      });
 }
 
 // -- destroy

@@ -65,7 +65,8 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   kj::TaskSet tasks;
 
   Entry& reserve(const CreateRequest& request);
-  kj::Promise<void> build(Container& container);
+  kj::Promise<void> build(Container& container, uint32_t otherSlots);
+  // Tries so many other slots where one is lost (HelperClient::create).
   Entry& entryOf(const Container& container);
   bool isReferenced(const Entry& entry) const;
   void considerGrace(Entry& entry);

@@ -61,7 +61,8 @@ kj::Promise<void> WshdClient::run() {
   return link.receive([this](Packet packet) { dispatch(kj::mv(packet)); })
       .catch_([this](kj::Exception&& reason) -> kj::Promise<void> {
         auto error = clientErrorOf(
-            "the container's first process has ended: the container can only be destroyed");
+            "the connection to the container's first process is lost: the container can only be "
+            "destroyed");
         replies.failAll(error);
         lost = kj::mv(error);
         return kj::mv(reason);

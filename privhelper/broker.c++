@@ -8,8 +8,6 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "privhelper/step.h"
-
 namespace warden::privhelper {
 
 namespace {
@@ -38,7 +36,8 @@ Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& fronte
       frontend(frontend),
       signals(kj::mv(signals)),
       sweeper(sweeper),
-      slotInUse(host.policy.slotCount) {}
+      slotInUse(host.policy.slotCount),
+      slotLost(host.policy.slotCount) {}
 
 bool Broker::run() {
   removeStale();
@@ -48,6 +47,7 @@ bool Broker::run() {
   }
   for (auto& [id, entry] : dying) {
     log.record("destroy", id.text(), Outcome::FAILED, "its processes do not end");
+    entry.container->leave();
   }
   return dying.empty();
 }
@@ -82,9 +82,24 @@ void Broker::removeStale() {
     stale[id] = true;
   for (auto& [id, _] : stale) {
     // The tree of one that lives stays for the next start.
-    bool removed = host.cgroups.killStale(id, STALE_KILL_MS) && host.cgroups.removeStale(id) &&
-                   host.depot.discard(id);
-    log.record("remove stale", id.text(), removed ? Outcome::DONE : Outcome::FAILED);
+    bool ended = host.cgroups.killStale(id, STALE_KILL_MS);
+    if (!ended) keepSlotsOf(id);
+    bool removed = ended && host.cgroups.removeStale(id) && host.depot.discard(id);
+    log.record("remove stale", id.text(), removed ? Outcome::DONE : Outcome::FAILED,
+               ended ? whatIsLeftOf(id) : "its processes do not end"_kj);
+  }
+}
+
+void Broker::keepSlotsOf(const ContainerId& id) {
+  // No new container may have the host ids of one that lives. The ids say which slot it was, or
+  // which two, where the configuration has been changed meanwhile.
+  KJ_IF_MAYBE (uid, host.depot.rootUidOf(id)) {
+    for (uint32_t slot = 0; slot < host.policy.slotCount; ++slot) {
+      uint64_t first = host.policy.rootUid(slot);
+      if (*uid < first + IDS_PER_CONTAINER && first < uint64_t(*uid) + IDS_PER_CONTAINER) {
+        slotLost[slot] = true;
+      }
+    }
   }
 }
 
@@ -101,6 +116,7 @@ int Broker::timeoutMs() const {
 }
 
 void Broker::waitForEvents() {
+  KJ_REQUIRE(host.launcher.fd() >= 0, "the launcher does not answer, or has died");
   kj::Vector<pollfd> fds;
   fds.add(pollfd{signals, POLLIN, 0});
   fds.add(pollfd{host.launcher.fd(), POLLIN, 0});
@@ -220,39 +236,46 @@ void Broker::create(schema::HelperRequest::Reader request) {
   KJ_IF_MAYBE (reason, reasonAgainst(order)) {
     return refuse(request.getSequence(), "create", order.id.text(), *reason);
   }
+  if (isSlotLost(order.slot)) {
+    auto detail = kj::str("slot ", order.slot, " belongs to a container that does not end");
+    return answerFailure(request.getSequence(), order.id,
+                         StepError(*schema::SLOT_LOST_STEP, EBUSY, detail));
+  }
   build(request.getSequence(), order);
+}
+
+bool Broker::isSlotLost(uint32_t slot) const {
+  // A frontend knows which of its containers are there, but not what an earlier one left.
+  if (slotLost[slot]) return true;
+  for (auto& [id, entry] : dying) {
+    if (entry.container->slot() == slot && entry.sequence == nullptr) return true;
+  }
+  return false;
 }
 
 kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
   if (containers.count(order.id) > 0 || dying.count(order.id) > 0) {
     return kj::str("there is a container with this id");
   }
-  if (slotInUse[order.slot]) return kj::str("slot ", order.slot, " is in use");
+  if (slotInUse[order.slot] && !isSlotLost(order.slot))
+    return kj::str("slot ", order.slot, " is in use");
   return nullptr;
 }
 
 void Broker::build(uint64_t sequence, const CreateOrder& order) {
   uint64_t started = monotonicUs();
-  capnp::MallocMessageBuilder message;
-  auto answer = message.initRoot<schema::HelperReply>();
-  answer.setSequence(sequence);
-  kj::Vector<Fd> fds;
-  auto fail = [&](kj::StringPtr step, int error, kj::StringPtr detail) {
-    auto failure = answer.initFailed();
-    failure.setStep(step);
-    failure.setErrno(error);
-    failure.setDetail(detail);
-    fds.clear();
-    log.record("create", order.id.text(), Outcome::FAILED, detail, monotonicUs() - started);
-  };
   try {
     beginFaultyOperation();
     KJ_DEFER(endFaultyOperation());
     auto container = kj::heap<Container>(host, order);
+    capnp::MallocMessageBuilder message;
+    auto answer = message.initRoot<schema::HelperReply>();
+    answer.setSequence(sequence);
     auto created = answer.initCreated();
     created.setWshdPid(container->wshd().pid());
     created.setRootUid(host.policy.rootUid(order.slot));
     created.setVcapUid(host.policy.vcapUid(order.slot));
+    kj::Vector<Fd> fds;
     fds.add(duplicate(container->wshd().fd()));
     fds.add(container->takeConnection());
     fds.add(container->openState());
@@ -260,12 +283,13 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     slotInUse[order.slot] = true;
     containers.emplace(order.id, kj::mv(container));
     log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
+    reply(message, kj::mv(fds));
   } catch (const StepError& e) {
-    fail(e.step(), e.error(), e.detail());
+    answerFailure(sequence, order.id, e, monotonicUs() - started);
   } catch (const kj::Exception& e) {
-    fail("create", 0, e.getDescription());
+    answerFailure(sequence, order.id, StepError("create", 0, e.getDescription()),
+                  monotonicUs() - started);
   }
-  reply(message, kj::mv(fds));
 }
 
 void Broker::destroy(schema::HelperRequest::Reader request) {
@@ -308,7 +332,9 @@ void Broker::reapDying() {
     }
     slotInUse[entry.container->slot()] = false;
     kj::runCatchingExceptions([&] { entry.container = nullptr; });
-    log.record("destroy", i->first.text(), Outcome::DONE, nullptr, monotonicUs() - entry.startedUs);
+    auto left = whatIsLeftOf(i->first);
+    log.record("destroy", i->first.text(), left == nullptr ? Outcome::DONE : Outcome::FAILED, left,
+               monotonicUs() - entry.startedUs);
     KJ_IF_MAYBE (sequence, entry.sequence) {
       capnp::MallocMessageBuilder message;
       auto answer = message.initRoot<schema::HelperReply>();
@@ -318,6 +344,26 @@ void Broker::reapDying() {
     }
     i = dying.erase(i);
   }
+}
+
+kj::StringPtr Broker::whatIsLeftOf(const ContainerId& id) const {
+  // It has ended and its slot is free; what cannot be removed now is removed at the next start.
+  if (host.cgroups.has(id)) return "a cgroup cannot be removed";
+  if (host.depot.has(id)) return "its directory cannot be moved away";
+  return nullptr;
+}
+
+void Broker::answerFailure(uint64_t sequence, const ContainerId& id, const StepError& error,
+                           uint64_t durationUs) {
+  log.record("create", id.text(), Outcome::FAILED, error.detail(), durationUs);
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(sequence);
+  auto failure = answer.initFailed();
+  failure.setStep(error.step());
+  failure.setErrno(error.error());
+  failure.setDetail(error.detail());
+  reply(message);
 }
 
 void Broker::refuse(uint64_t sequence, const char* operation, kj::StringPtr container,

@@ -12,6 +12,7 @@
 #include "privhelper/audit-log.h"
 #include "privhelper/container.h"
 #include "privhelper/frontend-process.h"
+#include "privhelper/step.h"
 #include "schema/privhelper.capnp.h"
 
 namespace warden::privhelper {
@@ -51,6 +52,7 @@ class Broker {
   Fd signals;
   const Pidfd& sweeper;
   std::vector<bool> slotInUse;
+  std::vector<bool> slotLost;  // to a container of an earlier server that does not end
   std::map<ContainerId, kj::Own<Container>> containers;
   std::map<ContainerId, Dying> dying;
   std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to
@@ -60,6 +62,7 @@ class Broker {
       0;  // for a new frontend, or the end; what does not die is not waited for
 
   void removeStale();
+  void keepSlotsOf(const ContainerId& id);
   bool hasFinished() const;
   uint64_t frontendStartUs() const;
   void startFrontend();
@@ -79,7 +82,11 @@ class Broker {
   void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
   void destroyAll();
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
+  bool isSlotLost(uint32_t slot) const;
+  kj::StringPtr whatIsLeftOf(const ContainerId& id) const;
 
+  void answerFailure(uint64_t sequence, const ContainerId& id, const StepError& error,
+                     uint64_t durationUs = 0);
   void refuse(uint64_t sequence, const char* operation, kj::StringPtr container,
               kj::StringPtr reason);
   void reply(capnp::MessageBuilder& message, kj::Vector<Fd> fds = {});

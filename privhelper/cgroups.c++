@@ -119,6 +119,14 @@ kj::Vector<ContainerId> Cgroups::stale() const {
   return ids;
 }
 
+bool Cgroups::has(const ContainerId& id) const {
+  auto name = kj::str(PREFIX, id.text());
+  for (auto& hierarchy : found) {
+    if (faccessat(hierarchy.parent, name.cStr(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) return true;
+  }
+  return false;
+}
+
 bool Cgroups::killStale(const ContainerId& id, int timeoutMs) const {
   // A loop, because a process may fork between the reading of the list and the signal.
   auto file = kj::str(PREFIX, id.text(), "/cgroup.procs");

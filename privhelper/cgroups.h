@@ -32,6 +32,9 @@ class Cgroups {
 
   kj::ArrayPtr<const CgroupHierarchy> hierarchies() const { return found; }
 
+  bool has(const ContainerId& id) const;
+  // True: a cgroup of this container is there.
+
   kj::Vector<ContainerId> stale() const;
   // Ids that have cgroups here.
 
@@ -62,6 +65,9 @@ class ContainerCgroups {
   kj::ArrayPtr<const Fd> taskFiles() const { return tasks; }
   // Version 1: a process joins by writing "0" to each. Opened here, where there is permission;
   // writing another process's pid would wait for an RCU grace period.
+
+  void leave() { made = 0; }
+  // The destructor then removes nothing.
 
   void closeFiles();
   // Once the container's first process has joined.

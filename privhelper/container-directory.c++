@@ -73,6 +73,17 @@ kj::Vector<ContainerId> Depot::ids() const {
   return ids;
 }
 
+bool Depot::has(const ContainerId& id) const noexcept {
+  return faccessat(directory, id.text().cStr(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+kj::Maybe<uid_t> Depot::rootUidOf(const ContainerId& id) const {
+  struct stat status;
+  auto layer = kj::str(id.text(), "/tmp/rootfs");
+  if (fstatat(directory, layer.cStr(), &status, AT_SYMLINK_NOFOLLOW) < 0) return nullptr;
+  return status.st_uid;
+}
+
 bool Depot::discard(const ContainerId& id) const noexcept {
   // The frontend chooses ids, and may choose one again before the sweeper has removed its first
   // tree.
@@ -81,7 +92,8 @@ bool Depot::discard(const ContainerId& id) const noexcept {
     snprintf(name, sizeof(name), "%s-%llu", id.text().cStr(),
              static_cast<unsigned long long>(discarded++));
     if (renameat2(directory, id.text().cStr(), removed, name, RENAME_NOREPLACE) == 0) break;
-    if (errno != EEXIST) return errno == ENOENT;
+    // ENOENT may also mean that somebody has removed the place to move it to.
+    if (errno != EEXIST) return errno == ENOENT && !has(id);
   }
   // The pipe may be full: then the sweeper is awake anyhow.
   char wake = 1;

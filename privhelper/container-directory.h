@@ -22,6 +22,10 @@ class Depot {
   int fd() const { return directory; }
 
   kj::Vector<ContainerId> ids() const;
+  bool has(const ContainerId& id) const noexcept;
+  kj::Maybe<uid_t> rootUidOf(const ContainerId& id) const;
+  // Of the container whose tree it is, on the host; none where there is no layer.
+
   bool discard(const ContainerId& id) const noexcept;
   // Moves <depot>/<id> away, under a name that is not in use there. False: it could not be moved (a
   // full disk, say); it stays, and is removed at the next start.
@@ -48,6 +52,9 @@ class ContainerDirectory {
   ContainerDirectory(const Depot& depot, const CreateOrder& order, const Policy& policy);
   ~ContainerDirectory() noexcept(false);
   KJ_DISALLOW_COPY(ContainerDirectory);
+
+  void leave() { made = false; }
+  // The destructor then discards nothing.
 
   kj::String layerPath() const;
   kj::String workPath() const;

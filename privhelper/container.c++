@@ -97,11 +97,18 @@ FirstProcess::FirstProcess(Launcher& launcherParam, kj::Maybe<int> cgroup)
 
 FirstProcess::~FirstProcess() noexcept(false) {
   if (requested) kj::runCatchingExceptions([this] { awaitBirth(); });
-  if (process.fd() < 0) return;
-  kj::runCatchingExceptions([this] {
+  end();
+}
+
+bool FirstProcess::end() {
+  if (process.fd() < 0) return true;
+  bool ended = false;
+  kj::runCatchingExceptions([&] {
     process.signal(SIGKILL);
-    process.waitExit(KILL_TIMEOUT_MS);
+    ended = process.waitExit(KILL_TIMEOUT_MS);
   });
+  process = Pidfd();
+  return ended;
 }
 
 void FirstProcess::awaitBirth() {
@@ -177,6 +184,16 @@ Container::Container(const ContainerHost& host, const CreateOrder& order)
       process(host.launcher, cgroups.version2Directory()),
       directory(host.depot, order, host.policy) {
   build(host, order);
+}
+
+Container::~Container() noexcept(false) {
+  if (!process.end()) leave();
+}
+
+void Container::leave() {
+  directory.leave();
+  process.leave();
+  cgroups.leave();
 }
 
 void Container::build(const ContainerHost& host, const CreateOrder& order) {

@@ -20,6 +20,11 @@ class FirstProcess {
   ~FirstProcess() noexcept(false);
   KJ_DISALLOW_COPY(FirstProcess);
 
+  bool end();
+  // As the destructor; false: it has not ended in time.
+  void leave() { process = Pidfd(); }
+  // The destructor then does nothing.
+
   void awaitBirth();
   const Pidfd& pidfd() const { return process; }
 
@@ -50,6 +55,13 @@ class Container {
  public:
   Container(const ContainerHost& host, const CreateOrder& order);
   // Throws StepError; then nothing is left.
+  ~Container() noexcept(false);
+  KJ_DISALLOW_COPY(Container);
+  // Ends it and removes what it is made of; but a container that does not end is left whole.
+
+  void leave();
+  // To the next start, which finds it by its cgroups and its tree. The destructor then does
+  // nothing.
 
   const ContainerId& id() const { return containerId; }
   uint32_t slot() const { return slotNumber; }

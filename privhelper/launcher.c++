@@ -298,18 +298,25 @@ Pidfd Launcher::startFrontend(kj::ArrayPtr<const kj::String> arguments,
 }
 
 Pidfd Launcher::awaitStarted() {
+  Packet packet = awaitAnswer();
+  auto reply = packet.getRoot<schema::LauncherReply>();
+  if (reply.isFailed()) {
+    auto failed = reply.getFailed();
+    throw StepError(failed.getStep(), failed.getErrno());
+  }
+  return Pidfd(reply.getStarted(), packet.takeFd(0));
+}
+
+Packet Launcher::awaitAnswer() {
+  // An answer that comes late would be taken for the next one's, and give a container the process
+  // of another: there is no going on.
+  KJ_ON_SCOPE_FAILURE(connection = nullptr);
   pollfd p{connection, POLLIN, 0};
   int n;
   KJ_SYSCALL(n = poll(&p, 1, ANSWER_TIMEOUT_MS));
-  // A late answer would be taken for the next one's: there is no going on.
   KJ_REQUIRE(n == 1, "the launcher does not answer");
   KJ_IF_MAYBE (packet, receivePacket(connection)) {
-    auto reply = packet->getRoot<schema::LauncherReply>();
-    if (reply.isFailed()) {
-      auto failed = reply.getFailed();
-      throw StepError(failed.getStep(), failed.getErrno());
-    }
-    return Pidfd(reply.getStarted(), packet->takeFd(0));
+    return kj::mv(*packet);
   }
   KJ_FAIL_ASSERT("the launcher's socket is blocking");
 }

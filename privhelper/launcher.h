@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 
 #include "base/fd.h"
+#include "base/packet.h"
 #include "base/pidfd.h"
 #include "privhelper/policy.h"
 
@@ -32,7 +33,8 @@ class Launcher {
   explicit Launcher(Fd connection) : connection(kj::mv(connection)) {}
 
   int fd() const { return connection; }
-  // Readable outside of a request: the launcher has ended.
+  // Readable outside of a request: the launcher has ended. -1: it did not answer in time, or ended
+  // during a request.
 
   void requestLaunch(int setup, kj::Maybe<int> cgroup);
   Pidfd awaitLaunch();
@@ -49,6 +51,7 @@ class Launcher {
   Fd connection;
 
   Pidfd awaitStarted();
+  Packet awaitAnswer();
 };
 
 }  // namespace warden::privhelper

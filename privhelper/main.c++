@@ -145,9 +145,14 @@ bool serve(const std::string& configPath) {
   {
     Depot depot(DEPOT_PATH, kj::mv(sweeper.wake));
     FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
-    clean = Broker(ContainerHost{policy, cgroups, depot, launcher}, log, frontend, kj::mv(signals),
-                   sweeper.process)
-                .run();
+    try {
+      clean = Broker(ContainerHost{policy, cgroups, depot, launcher}, log, frontend,
+                     kj::mv(signals), sweeper.process)
+                  .run();
+    } catch (const kj::Exception& e) {
+      log.note(kj::str("ending, because ", e.getDescription()));
+      throw;
+    }
   }
   // With its pipe closed, the sweeper removes what is left and ends; what it does not manage in
   // time is removed at the next start.

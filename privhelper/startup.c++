@@ -11,8 +11,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/path.h"
-
 namespace warden::privhelper {
 
 namespace {
@@ -33,22 +31,21 @@ std::string baseOf(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
 }
 
-Fd openParent(const std::string& path, const char* key) {
-  int fd = open(parentOf(path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+Fd openDirectory(const std::string& path, const char* key, const char* advice = "") {
+  int fd = open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) {
-    throw ConfigError(std::string(key) + ": cannot open the directory of " + path + ": " +
-                      describe(errno) + "; make it first");
+    throw ConfigError(std::string(key) + ": cannot open directory " + path + ": " +
+                      describe(errno) + advice);
   }
   return Fd(fd);
 }
 
+Fd openParent(const std::string& path, const char* key) {
+  return openDirectory(parentOf(path), key, "; make it first");
+}
+
 Fd openRootOwnedDirectory(const std::string& path, const char* key) {
-  int raw = open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (raw < 0) {
-    throw ConfigError(std::string(key) + ": cannot open directory " + path + ": " +
-                      describe(errno));
-  }
-  Fd fd(raw);
+  Fd fd = openDirectory(path, key);
   struct stat status;
   KJ_SYSCALL(fstat(fd, &status));
   if (status.st_uid != 0 || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {

@@ -79,7 +79,8 @@ struct CreateContainer {
 
 struct DestroyContainer {
   # Kills every process of the container and removes everything that create made. Answered with
-  # `done` when nothing is left. Refused when the id is malformed or unknown, or its destroy is
+  # `done` when its processes have ended and the rest is removed; what cannot be removed is in the
+  # helper's log, and is removed at its next start. Refused when the id is malformed or unknown, or its destroy is
   # under way.
 
   id @0 :Text;
@@ -252,6 +253,10 @@ struct DiskState {
   bytesUsed @1 :UInt64;
   inodesUsed @2 :UInt64;
 }
+
+const slotLostStep :Text = "take slot";
+# Failure.step of a create whose slot belongs to a container of an earlier frontend or server that
+# does not end. Another slot may be free.
 
 struct Failure {
   step @0 :Text;

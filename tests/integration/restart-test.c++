@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "tests/support/server-test.h"
@@ -137,17 +139,64 @@ TEST_F(RestartTest, brokerKilledEndsTheRestAndIsCleanedAtTheNextStart) {
   expectWorkingServer();
 }
 
-TEST_F(RestartTest, launcherKilledEndsTheServerOrIsReplaced) {
-  makeBusyContainers(2);
-  kill(server().launcherPid(), SIGKILL);
-  bool ended = waitUntil([&]() { return !isAlive(server().brokerPid()); }, seconds(5));
-  if (ended) {
-    server().waitForExit();
-    server().start();
-  } else {
-    server().waitUntilServing();
+// Of the helper's own three processes none can do without another, and none is replaced.
+class HelperDeathTest : public RestartTest {
+ protected:
+  pid_t sweeperPid() {
+    for (pid_t pid : server().helperPids()) {
+      if (pid != server().brokerPid() && pid != server().launcherPid()) return pid;
+    }
+    return -1;
   }
-  EXPECT_TRUE(waitUntil([&]() { return connect().list().empty(); }));
+
+  void expectThatItsEndIsTheServersEnd(pid_t victim, const std::string& said) {
+    ASSERT_GT(victim, 0);
+    makeBusyContainers(3);
+    EXPECT_EQ(server().depotEntries().size(), 3u);
+    auto all = server().helperPids();
+    all.push_back(server().frontendPid());
+    kill(victim, SIGKILL);
+    EXPECT_EQ(server().waitForExit(std::chrono::seconds(10)), 1) << server().logs();
+    // The operator reads it where the helper's other lines are.
+    EXPECT_NE(readFile(server().logPath() + ".audit").find(said), std::string::npos)
+        << server().logs();
+    EXPECT_TRUE(waitUntil([&]() {
+      for (pid_t pid : all) {
+        if (isAlive(pid)) return false;
+      }
+      return true;
+    })) << "frontend, broker, launcher or sweeper outlive it";
+    EXPECT_NE(access(server().socketPath().c_str(), F_OK), 0);
+    server().start();
+    EXPECT_TRUE(connect().list().empty());
+    EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+    expectWorkingServer();
+  }
+};
+
+TEST_F(HelperDeathTest, launcherKilledEndsTheServerAndAllIsRemoved) {
+  expectThatItsEndIsTheServersEnd(server().launcherPid(), "the launcher has died");
+}
+
+TEST_F(HelperDeathTest, sweeperKilledEndsTheServerAndAllIsRemoved) {
+  expectThatItsEndIsTheServersEnd(sweeperPid(), "the sweeper has died");
+}
+
+TEST_F(HelperDeathTest, launcherKilledDuringCreatesEndsTheServerAndAllIsRemoved) {
+  std::vector<TestClient> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(connect());
+    clients.back().send(CreateRequest());
+  }
+  std::this_thread::sleep_for(milliseconds(5));
+  kill(server().launcherPid(), SIGKILL);
+  EXPECT_EQ(server().waitForExit(seconds(10)), 1) << server().logs();
+  EXPECT_TRUE(waitUntil([&]() {
+    auto remains = server().remains();
+    return std::none_of(remains.begin(), remains.end(),
+                        [](const std::string& item) { return item.compare(0, 7, "process") == 0; });
+  }));
+  server().start();
   EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
   expectWorkingServer();
 }

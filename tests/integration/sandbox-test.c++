@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <regex>
@@ -84,6 +85,142 @@ TEST_F(SandboxTest, frontendHoldsNoDescriptorOfTheHelpersFiles) {
     EXPECT_EQ(target.find("/dev/mem"), std::string::npos) << target;
     EXPECT_NE(target, server().depotPath());
   }
+}
+
+// --- descriptors: each process has those that it is meant to have, and no others
+
+class DescriptorTest : public SandboxTest {
+ protected:
+  // Sockets, pipes and nameless files: what a stray copy of would keep open, or give away.
+  std::set<std::string> privateOnesOf(pid_t pid) {
+    std::set<std::string> result;
+    for (const auto& [number, target] : descriptorTable(pid)) {
+      if (target.compare(0, 8, "socket:[") == 0 || target.compare(0, 6, "pipe:[") == 0) {
+        result.insert(target);
+      }
+    }
+    return result;
+  }
+
+  std::set<std::string> privateOnesOfTheHelper() {
+    std::set<std::string> all;
+    for (const auto& [role, pid] : roles())
+      all.merge(privateOnesOf(pid));
+    return all;
+  }
+
+  // The same words for what has numbers of the day.
+  static std::vector<std::string> kinds(pid_t pid) {
+    std::vector<std::string> result;
+    for (const auto& [number, target] : descriptorTable(pid))
+      result.push_back(std::to_string(number) + " " + target.substr(0, target.find(":[")));
+    return result;
+  }
+};
+
+TEST_F(DescriptorTest, wshdHasItsOwnAndNoneOfTheHelpers) {
+  TestClient client = connect();
+  client.create();  // an earlier container's are not in a later one
+  std::string id = client.create();
+  client.run(id, "true");
+  // The duplicates of a job's pipes go when the frontend says that it is done with the job.
+  std::map<int, std::string> table;
+  auto holdsPipe = [](const auto& entry) { return entry.second.compare(0, 6, "pipe:[") == 0; };
+  EXPECT_TRUE(waitUntil([&]() {
+    table = descriptorTable(server().wshdPid(id));
+    return std::none_of(table.begin(), table.end(), holdsPipe);
+  }));
+  for (int fd : {0, 1, 2})
+    EXPECT_EQ(table[fd], "/dev/null") << fd;
+  for (int fd : {3, 4})
+    EXPECT_EQ(table[fd].find("socket:["), 0u) << table[fd];
+  auto helper = privateOnesOfTheHelper();
+  for (const auto& [number, target] : table) {
+    if (number <= 4) {
+      EXPECT_EQ(helper.count(target), 0u) << number << " " << target;
+    } else {
+      // What wshd makes for itself.
+      EXPECT_EQ(target.find("anon_inode:["), 0u) << number << " " << target;
+      EXPECT_EQ(target.find("anon_inode:[pidfd]"), std::string::npos) << number;
+    }
+  }
+}
+
+TEST_F(DescriptorTest, aJobHasItsThreeStreamsAndNoOthers) {
+  TestClient client = connect();
+  std::string id = client.create();
+  client.spawn(id, "sleep 1000", true);  // an earlier job's are not in a later one
+  for (bool privileged : {false, true}) {
+    std::set<pid_t> before;
+    for (pid_t pid : descendants(server().wshdPid(id)))
+      before.insert(pid);
+    client.spawn(id, "sleep 1000; true", privileged);
+    std::set<pid_t> started;
+    ASSERT_TRUE(waitUntil([&]() {
+      started.clear();
+      for (pid_t pid : descendants(server().wshdPid(id))) {
+        if (before.count(pid) == 0 && statusField(pid, "Name") != "wshd") started.insert(pid);
+      }
+      return started.size() == 2;  // the shell and its sleep
+    }));
+    auto helper = privateOnesOfTheHelper();
+    auto wshd = privateOnesOf(server().wshdPid(id));
+    for (pid_t pid : started) {
+      auto table = descriptorTable(pid);
+      std::set<int> numbers;
+      for (const auto& [number, target] : table) {
+        // A shell that reads its script moves it out of the way of what it starts.
+        if (target.find("/memfd:") != 0) numbers.insert(number);
+        EXPECT_EQ(helper.count(target), 0u) << number << " " << target;
+        if (target.find("socket:[") == 0) ADD_FAILURE() << number << " " << target;
+        if (number > 2) {
+          EXPECT_EQ(target.find("/memfd:"), 0u) << number << " " << target;
+        }
+      }
+      EXPECT_LE(numbers.size(), 3u);
+      for (int fd : {1, 2})
+        EXPECT_EQ(table[fd].find("pipe:["), 0u) << table[fd];
+    }
+  }
+}
+
+TEST_F(DescriptorTest, frontendSharesTheListenerWithTheBrokerAndNothingElse) {
+  TestClient client = connect();
+  std::string id = client.create();
+  client.spawn(id, "sleep 1000");
+  std::map<std::string, std::set<std::string>> shared;
+  auto frontend = privateOnesOf(server().frontendPid());
+  for (const auto& [role, pid] : roles()) {
+    for (const auto& target : privateOnesOf(pid)) {
+      if (frontend.count(target) > 0) shared[role].insert(target);
+    }
+  }
+  EXPECT_EQ(shared["broker"].size(), 1u);
+  EXPECT_EQ(shared["launcher"].size(), 0u);
+  EXPECT_EQ(shared["sweeper"].size(), 0u);
+  // The files that it has: those that it was started with, and spools of jobs.
+  std::set<std::string> files;
+  for (const auto& [number, target] : descriptorTable(server().frontendPid())) {
+    if (target[0] == '/') files.insert(target);
+  }
+  for (const auto& file : files) {
+    bool expected = file == "/dev/null" || file == server().directory() + "/stderr" ||
+                    file == server().logPath() || file == server().imagePath() ||
+                    file == server().depotPath() ||
+                    file.find(server().depotPath() + "/" + id + "/state") == 0 ||
+                    file.find("/state") != std::string::npos || file.find("/memfd:") == 0;
+    EXPECT_TRUE(expected) << file;
+  }
+}
+
+TEST_F(DescriptorTest, launcherHasItsResourcesAndNothingOfContainers) {
+  auto before = kinds(server().launcherPid());
+  // Standard streams, the broker, wshd's program, the frontend's, the host's root, its signals.
+  EXPECT_EQ(before.size(), 8u) << ::testing::PrintToString(before);
+  TestClient client = connect();
+  for (int i = 0; i < 3; ++i)
+    client.spawn(client.create(), "sleep 1000");
+  EXPECT_EQ(kinds(server().launcherPid()), before);
 }
 
 TEST_F(SandboxTest, helperIsThreeProcessesOfOneProgram) {

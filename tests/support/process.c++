@@ -205,6 +205,15 @@ std::vector<std::string> openDescriptors(pid_t pid) {
   return result;
 }
 
+std::map<int, std::string> descriptorTable(pid_t pid) {
+  std::map<int, std::string> result;
+  std::string directory = "/proc/" + std::to_string(pid) + "/fd";
+  for (const auto& name : directoryEntries(directory)) {
+    if (name[0] != '.') result[atoi(name.c_str())] = readLink(directory + "/" + name);
+  }
+  return result;
+}
+
 ProgramResult runProgram(const std::vector<std::string>& arguments, std::chrono::seconds timeout) {
   std::vector<char*> argv;
   for (const auto& argument : arguments)

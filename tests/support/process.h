@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,6 +50,10 @@ bool isAlive(pid_t pid);
 
 std::vector<std::string> openDescriptors(pid_t pid);
 // What each descriptor refers to (readlink of /proc/PID/fd/N), without inode numbers, sorted.
+
+std::map<int, std::string> descriptorTable(pid_t pid);
+// What each descriptor refers to, with inode numbers: equal for two processes, it is the same pipe
+// or socket. Not so for "anon_inode:[...]", which are all one inode.
 
 struct ProgramResult {
   int exitStatus;  // 128 + N when ended by signal N

@@ -281,6 +281,22 @@ TEST(PacketTest, tellsAClosedPeerFromAnEmptySocket) {
   EXPECT_EQ(failureOf(pair.right), kj::Exception::Type::DISCONNECTED);
 }
 
+TEST(PacketTest, whatAPeerSentIsReadAlthoughItClosedWithoutReading) {
+  SocketPair pair = makePacketPair();
+  sendPing(pair.left, 1);
+  sendPing(pair.right, 2);
+  sendPing(pair.right, 3);
+  pair.right = nullptr;
+  for (uint64_t sequence : {2, 3}) {
+    EXPECT_EQ(receiveOne(pair.left).getRoot<schema::WshdRequest>().getSequence(), sequence);
+  }
+  KJ_IF_MAYBE (e, kj::runCatchingExceptions([&] { receivePacket(pair.left); })) {
+    EXPECT_EQ(e->getType(), kj::Exception::Type::DISCONNECTED);
+  } else {
+    ADD_FAILURE() << "the end is not told";
+  }
+}
+
 TEST(PacketTest, sendingToAClosedPeerIsADisconnectionAndNoSignal) {
   auto pair = makePacketPair();
   pair.right = nullptr;

@@ -2,6 +2,7 @@
 // What several tests of base/ need.
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 
 #include <functional>
 #include <string>
+
+#include "base/fd.h"
 
 namespace warden::test {
 
@@ -21,6 +24,11 @@ inline int openDescriptors() {
     ++count;
   closedir(directory);
   return count;
+}
+
+// An O_PATH descriptor; none when it cannot be opened.
+inline Fd openDirectory(const std::string& path) {
+  return Fd(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 // Runs `body` in a forked child. Returns its exit status, or 128 + the signal that ended it; an

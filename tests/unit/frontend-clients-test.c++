@@ -6,6 +6,7 @@
 
 #include "frontend/client-error.h"
 #include "frontend/helper-client.h"
+#include "frontend/packet-link.h"
 #include "frontend/wshd-client.h"
 #include "schema/privhelper.capnp.h"
 #include "schema/wshd.capnp.h"
@@ -162,6 +163,76 @@ TEST_F(ClientsTest, clientsQueueWhatTheSocketDoesNotTake) {
   }
 }
 
+// --- packets that wait, and then cannot be sent
+
+class FullLinkTest : public ClientsTest {
+ protected:
+  ~FullLinkTest() noexcept override = default;
+
+  PacketLink link{port, port.getTimer(), kj::mv(sockets.left)};
+
+  kj::Own<capnp::MallocMessageBuilder> message(size_t scriptBytes) {
+    auto result = kj::heap<capnp::MallocMessageBuilder>();
+    result->initRoot<schema::WshdRequest>().initSpawn().initHome(scriptBytes);
+    return result;
+  }
+
+  // Until packets wait: each takes a fourth of the largest one's room.
+  void fill() {
+    for (int i = 0; i < 64; ++i)
+      link.send(message(MAX_PACKET_BYTES / 4));
+  }
+
+  size_t drain() {
+    setNonblocking(sockets.right);
+    size_t count = 0;
+    for (int idle = 0; idle < 20;) {
+      KJ_IF_MAYBE (packet, receivePacket(sockets.right)) {
+        ++count;
+        idle = 0;
+      } else {
+        port.getTimer().afterDelay(1 * kj::MILLISECONDS).wait(scope);
+        ++idle;
+      }
+    }
+    return count;
+  }
+};
+
+TEST_F(FullLinkTest, refusesATooLargeMessageAtOnceAndSendsTheRest) {
+  fill();
+  EXPECT_ANY_THROW(link.send(message(MAX_PACKET_BYTES)));
+  link.send(message(8));
+  EXPECT_EQ(drain(), 65u);
+}
+
+TEST_F(FullLinkTest, isLostWhenAPacketThatWaitedCannotBeSent) {
+  auto receiving = link.receive([](Packet) {});
+  fill();
+  Fd script = makeSealedMemfd("script", nullptr);
+  int number = script;
+  link.send(message(8), kj::mv(script));
+  link.send(message(8));
+  // sendmsg(2) fails with EBADF, as it does with ETOOMANYREFS when too many descriptors are on the
+  // way: an error that is not of the peer.
+  ASSERT_EQ(close(number), 0);
+  EXPECT_EQ(drain(), 64u);
+  ASSERT_EQ(dup2(sockets.right, number), number);  // for whoever owns the number
+  ASSERT_TRUE(receiving.poll(scope));
+  EXPECT_ANY_THROW(receiving.wait(scope));
+}
+
+TEST_F(FullLinkTest, readsWhatAPeerSaidBeforeItWentAlthoughPacketsWaited) {
+  size_t received = 0;
+  auto receiving = link.receive([&](Packet) { ++received; });
+  fill();
+  for (int i = 0; i < 3; ++i)
+    wshdSays(0, nullptr, [](auto root) { root.initExited().setJobId(1); });
+  sockets.right = nullptr;
+  EXPECT_ANY_THROW(receiving.wait(scope));
+  EXPECT_EQ(received, 3u);
+}
+
 TEST_F(ClientsTest, wshdClientReportsExitsAndFailures) {
   WshdClient client(port, port.getTimer(), kj::mv(sockets.left), *this);
   auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
@@ -214,7 +285,7 @@ TEST_F(ClientsTest, wshdClientEndsOnNonsense) {
   bool rejected = false;
   running.then([]() {}, [&](kj::Exception&&) { rejected = true; }).wait(scope);
   EXPECT_TRUE(rejected);
-  EXPECT_EQ(errorOf(kj::mv(spawning)).find("client: the container's first process"), 0u);
+  EXPECT_EQ(errorOf(kj::mv(spawning)).find("client: the connection to the container's first"), 0u);
   client.forget(5);  // without effect, and without an error
 }
 

@@ -102,7 +102,23 @@ TEST_F(CoreTest, stopsAContainerWhoseFirstProcessDies) {
   auto info = client->info("h");
   EXPECT_EQ(info.state(), "stopped");
   ASSERT_EQ(info.events_size(), 1);
+  EXPECT_EQ(info.events(0), "the container's first process ended");
   client->call<DestroyResponse>(Message::Destroy, named<DestroyRequest>("h"));
+}
+
+TEST_F(CoreTest, stopsAContainerWhoseFirstProcessTalksNonsense) {
+  client->create("h");
+  auto job = client->spawn("h", "sleep 60");
+  auto link = client->begin(Message::Link, Client::linkRequest("h", job));
+  helper->sendAsFirstProcesses("garbage");
+  link.wait(scope);
+  EXPECT_EQ(client->last<LinkResponse>(Message::Link).exit_status(), 255u);
+  auto info = client->info("h");
+  EXPECT_EQ(info.state(), "stopped");
+  ASSERT_EQ(info.events_size(), 1);
+  EXPECT_EQ(info.events(0), "the connection to the container's first process was lost");
+  client->call<DestroyResponse>(Message::Destroy, named<DestroyRequest>("h"));
+  EXPECT_EQ(helper->containers(), 0u);
 }
 
 TEST_F(CoreTest, endsJobsAtShutdownAndCompletesCreates) {

@@ -87,6 +87,20 @@ TEST_F(CoreTest, givesEverythingBackWhenACreateFails) {
   EXPECT_EQ(client->create("h"), "h");
 }
 
+TEST_F(CoreTest, passesOverSlotsThatContainersOfAnEarlierFrontendKeep) {
+  helper->lostSlots = 2;
+  client->create("one");
+  client->create("two");
+  EXPECT_EQ(helper->slots(), (std::vector<uint32_t>{0, 1, 2, 3}));
+  EXPECT_EQ(client->error(Message::Create, CreateRequest()),
+            "could not create the container: take slot: it belongs to a container that does not "
+            "end; try again, and look into the helper's log if it lasts");
+  // As soon as they are gone, they are used again.
+  helper->lostSlots = 0;
+  client->create("three");
+  client->create("four");
+}
+
 TEST_F(CoreTest, completesACreateWhoseClientHasGone) {
   helper->createDelayMs = 30;
   { auto dropped = client->begin(Message::Create, named<CreateRequest>("h")); }

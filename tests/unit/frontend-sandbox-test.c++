@@ -23,6 +23,7 @@
 
 #include "base/path.h"
 #include "base/privilege.h"
+#include "tests/unit/base-testing.h"
 
 namespace warden::frontend {
 namespace {
@@ -47,9 +48,9 @@ class SandboxTest : public testing::Test {
     ASSERT_EQ(chown((root + "/depot/c/state").c_str(), USER, USER), 0);
     Fd passwd(open((root + "/image/etc/passwd").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0666));
     fchmod(passwd, 0666);
-    depot = openDirectory((root + "/depot").c_str());
-    image = openDirectory((root + "/image").c_str());
-    state = openDirectory((root + "/depot/c/state").c_str());
+    depot = test::openDirectory(root + "/depot");
+    image = test::openDirectory(root + "/image");
+    state = test::openDirectory(root + "/depot/c/state");
   }
 
   void TearDown() override {
@@ -198,6 +199,69 @@ TEST_F(SandboxTest, allowsOnlyDatagramUnixSockets) {
   EXPECT_EQ(inSandbox([]() { return socket(AF_NETLINK, SOCK_RAW, 0); }), EPERM);
   int pair[2];
   EXPECT_EQ(inSandbox([&]() { return socketpair(AF_UNIX, SOCK_STREAM, 0, pair); }), EPERM);
+}
+
+class ListenerTest : public SandboxTest {
+  // warden.sock as a frontend has it: its successors get the same open socket.
+
+ protected:
+  Fd listener;
+  sockaddr_un address{.sun_family = AF_UNIX};
+
+  ~ListenerTest() noexcept override {}
+
+  void SetUp() override {
+    SandboxTest::SetUp();
+    if (IsSkipped()) return;
+    strcpy(address.sun_path, (root + "/warden.sock").c_str());
+    listener = Fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    ASSERT_EQ(listen(listener, 16), 0);
+  }
+
+  void expectServing() {
+    Fd client(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect(client, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    Fd accepted(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    EXPECT_GE(accepted.get(), 0);
+  }
+};
+
+TEST_F(ListenerTest, cannotBeShutDownForASuccessor) {
+  int fd = listener;
+  for (int how : {SHUT_RD, SHUT_WR, SHUT_RDWR}) {
+    EXPECT_EQ(inSandbox([=]() { return shutdown(fd, how); }), EPERM);
+  }
+  expectServing();
+}
+
+TEST_F(ListenerTest, cannotBeMadeToRefuseConnections) {
+  int fd = listener;
+  EXPECT_EQ(inSandbox([=]() { return listen(fd, 0); }), EPERM);
+  EXPECT_EQ(inSandbox([=]() {
+              sockaddr_un other{.sun_family = AF_UNIX};
+              return bind(fd, reinterpret_cast<sockaddr*>(&other), sizeof(other));
+            }),
+            EPERM);
+  // A packet filter that drops all, a receive time that is over at once.
+  int one = 1;
+  timeval instant{0, 1};
+  for (int option : {SO_ATTACH_FILTER, SO_LOCK_FILTER, SO_RCVBUF, SO_PASSCRED}) {
+    EXPECT_EQ(inSandbox([=]() { return setsockopt(fd, SOL_SOCKET, option, &one, sizeof(one)); }),
+              EPERM);
+  }
+  EXPECT_EQ(inSandbox([=]() {
+              return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &instant, sizeof(instant));
+            }),
+            EPERM);
+  EXPECT_EQ(inSandbox([=]() { return unlink(address.sun_path); }), EPERM);
+  expectServing();
+}
+
+TEST_F(ListenerTest, survivesAFrontendThatClosesIt) {
+  int fd = listener;
+  EXPECT_EQ(inSandbox([=]() { return close(fd); }), 0);
+  expectServing();
 }
 
 TEST_F(SandboxTest, deniesWhatTakesPrivilegeOrOtherProcesses) {

@@ -83,6 +83,10 @@ void WshdPeer::killJobs() {
     signalGroup(pid, SIGKILL);
 }
 
+void WshdPeer::send(const std::string& bytes) {
+  KJ_SYSCALL(::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL));
+}
+
 void WshdPeer::serve() {
   for (;;) {
     if (kj::runCatchingExceptions([&]() { handle(KJ_ASSERT_NONNULL(receivePacket(socket))); }) !=
@@ -206,6 +210,12 @@ void HelperPeer::killFirstProcesses() {
   }
 }
 
+void HelperPeer::sendAsFirstProcesses(const std::string& bytes) {
+  std::lock_guard lock(mutex);
+  for (auto& [id, container] : created)
+    container.wshd->send(bytes);
+}
+
 std::vector<uint32_t> HelperPeer::slots() {
   std::lock_guard lock(mutex);
   return usedSlots;
@@ -259,6 +269,14 @@ void HelperPeer::create(Packet& packet) {
     failed.setStep("mount overlay");
     failed.setErrno(ENOSPC);
     failed.setDetail("mount overlay: No space left on device");
+    sendPacket(socket, message);
+    return;
+  }
+  if (request.getCreate().getSlot() < lostSlots) {
+    auto failed = reply.initFailed();
+    failed.setStep(*schema::SLOT_LOST_STEP);
+    failed.setErrno(EBUSY);
+    failed.setDetail("take slot: it belongs to a container that does not end");
     sendPacket(socket, message);
     return;
   }

@@ -38,6 +38,7 @@ class WshdPeer {
   ~WshdPeer();
 
   void killJobs();
+  void send(const std::string& bytes);
   int forgotten() const { return forgetCount; }
 
  private:
@@ -62,12 +63,14 @@ class HelperPeer {
 
   std::atomic<bool> failCreate = false;
   std::atomic<bool> failDestroy = false;
+  std::atomic<uint32_t> lostSlots = 0;  // 0 .. lostSlots-1 belong to containers that do not end
   std::atomic<int> destroyDelayMs = 0;
   std::atomic<int> createDelayMs = 0;
 
   std::vector<uint32_t> slots();  // in the order of creation
   size_t containers();
-  void killFirstProcesses();  // as if every wshd had crashed
+  void killFirstProcesses();                            // as if every wshd had crashed
+  void sendAsFirstProcesses(const std::string& bytes);  // to the frontend, as a packet
   int forgotten();
 
  private:
