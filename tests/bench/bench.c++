@@ -10,33 +10,16 @@
 #include <vector>
 
 #include "tests/bench/bench-client.h"
+#include "tests/bench/bench-parts.h"
 #include "tests/bench/statistics.h"
 
 namespace {
 
 using namespace warden::bench;
 
-constexpr unsigned WARM_UP = 5;
 constexpr uint64_t STREAM_BYTES = 64ull << 20;
 constexpr int STREAM_RUNS = 7;
 constexpr int IDLE_CONTAINERS = 50;
-
-void expect(bool condition, const std::string& what) {
-  if (!condition) throw std::runtime_error(what);
-}
-
-template <typename Operation>
-Series measure(unsigned iterations, Operation operation) {
-  for (unsigned i = 0; i < WARM_UP; ++i)
-    operation();
-  Series series;
-  for (unsigned i = 0; i < iterations; ++i) {
-    double start = nowUs();
-    operation();
-    series.add(nowUs() - start);
-  }
-  return series;
-}
 
 double pssKib(int pid) {
   // proc(5), smaps_rollup.
@@ -122,12 +105,15 @@ int main(int argc, char** argv) {
   std::string socketPath, depot;
   std::vector<int> pids;
   unsigned iterations = 200;
+  unsigned many = 1000;
   bool json = false;
   app.add_option("--socket", socketPath, "the server's socket")->required();
   app.add_option("--iterations", iterations)->check(CLI::PositiveNumber);
   app.add_option("--depot", depot, "server.container_depot_path; default: what Info says");
   app.add_option("--pids", pids, "processes of the server whose memory is reported")
       ->delimiter(',');
+  app.add_option("--many", many,
+                 "containers whose rules are there while net_in and net_out are measured again");
   app.add_flag("--json", json, "JSON is what is printed in any case");
   CLI11_PARSE(app, argc, argv);
 
@@ -137,7 +123,10 @@ int main(int argc, char** argv) {
     results.add("ping", measure(10 * iterations, [&] { client.ping(); }));
     measureLifetimes(client, iterations, results);
     measureJobs(client, iterations, results);
+    measureLimits(client, iterations, results);
+    measureForkBomb(client, iterations, results);
     measureIdleMemory(client, depot, pids, results);
+    measureRules(client, iterations, many, results);
     fputs(results.json().c_str(), stdout);
   } catch (const std::exception& e) {
     fprintf(stderr, "warden-bench: %s\n", e.what());
