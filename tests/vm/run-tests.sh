@@ -35,6 +35,8 @@ echo "export WARDEN_TEST_PATIENCE=$patience" >"$work/environment"
 cat >"$work/inside.sh" <<'INSIDE'
 set -u
 set -e; source install.sh; source environment; set +e
+# Packets of a server that has a network namespace of its own are logged too: kernel-log-test.
+modprobe nf_log_syslog && sysctl -qw net.netfilter.nf_log_all_netns=1
 failed=()
 run() {
   local since=$SECONDS
