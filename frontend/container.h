@@ -24,7 +24,8 @@ class Container final : public kj::Refcounted,
  public:
   enum class State { BORN, ACTIVE, STOPPED, DESTROYED };
 
-  static constexpr uint64_t DESCRIPTORS = 3;  // as in CreatedContainer
+  // What CreatedContainer has, one of which is wshd's socket.
+  static constexpr uint64_t DESCRIPTORS = 2 + PacketLink::DESCRIPTORS;
 
   Container(const Services& services, const ContainerId& id, std::string handle, Slot slot,
             Share descriptors);

@@ -67,7 +67,8 @@ class ClientsTest : public ::testing::Test, protected WshdClient::Listener {
   JobStart start(uint32_t id) {
     return JobStart{id,      10000,   10000,
                     nullptr, false,   "/",
-                    nullptr, nullptr, makeSealedMemfd("script", nullptr)};
+                    nullptr, nullptr, makeSealedMemfd("script", nullptr),
+                    false};
   }
 };
 

@@ -67,7 +67,8 @@ void signalGroup(int leader, int signal) {
 
 }  // namespace
 
-WshdPeer::WshdPeer(Fd socketParam) : socket(kj::mv(socketParam)), thread([this]() { serve(); }) {}
+WshdPeer::WshdPeer(Fd socketParam, const std::atomic<bool>& holdSpawns)
+    : socket(kj::mv(socketParam)), holdSpawns(holdSpawns), thread([this]() { serve(); }) {}
 
 WshdPeer::~WshdPeer() {
   killJobs();
@@ -133,6 +134,7 @@ void WshdPeer::handle(Packet packet) {
 }
 
 void WshdPeer::spawn(Packet& packet) {
+  if (holdSpawns) return;
   auto request = packet.getRoot<schema::WshdRequest>();
   auto job = request.getSpawn();
   auto script = packet.takeFd(0);
@@ -291,7 +293,7 @@ void HelperPeer::create(Packet& packet) {
   }
   auto pidfd = Pidfd::open(pid);
   auto sockets = makePacketPair();
-  created[id] = Container{pid, std::make_unique<WshdPeer>(kj::mv(sockets.left))};
+  created[id] = Container{pid, std::make_unique<WshdPeer>(kj::mv(sockets.left), holdSpawns)};
   reply.initCreated().setWshdPid(pid);
   int fds[] = {pidfd.fd(), sockets.right, stateFd};
   sendPacket(socket, message, fds);

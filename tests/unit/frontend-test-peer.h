@@ -3,6 +3,7 @@
 // speak the real protocols over real sockets, and start jobs as real shells, without any container
 // around.
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -34,7 +35,8 @@ class WshdPeer {
   // Serves until its socket is closed by the other side, or by the destructor.
 
  public:
-  explicit WshdPeer(Fd socket);
+  WshdPeer(Fd socket, const std::atomic<bool>& holdSpawns);
+  // While `holdSpawns`, no job is started and none is answered for.
   ~WshdPeer();
 
   void killJobs();
@@ -43,6 +45,7 @@ class WshdPeer {
 
  private:
   Fd socket;
+  const std::atomic<bool>& holdSpawns;
   std::mutex mutex;                 // of all below, and of sending
   std::map<uint32_t, int> running;  // job -> pid of its session's leader
   std::vector<std::thread> reapers;
@@ -64,6 +67,7 @@ class HelperPeer {
   std::atomic<bool> failCreate = false;
   std::atomic<bool> failDestroy = false;
   std::atomic<uint32_t> lostSlots = 0;  // 0 .. lostSlots-1 belong to containers that do not end
+  std::atomic<bool> holdSpawns = false;
   std::atomic<int> destroyDelayMs = 0;
   std::atomic<int> createDelayMs = 0;
 
