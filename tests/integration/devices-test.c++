@@ -59,10 +59,9 @@ TEST_F(DevicesTest, workForEveryUser) {
                              "set -e; echo gone > /dev/null; cat /dev/null;"
                              "head -c 4 /dev/zero | od -An -tx1 | tr -d ' ';"
                              "head -c 8 /dev/urandom | wc -c; head -c 8 /dev/random | wc -c;"
-                             ": <> /dev/ptmx; : <> /dev/fuse;"
-                             "echo out > /dev/stdout; echo err 2>&1 >/dev/stderr | cat",
+                             ": <> /dev/ptmx; : <> /dev/fuse",
                              privileged),
-              "00000000\n8\n8\nout\n");
+              "00000000\n8\n8\n");
   }
 }
 
