@@ -84,6 +84,8 @@ void Container::release(Job& job) {
 }
 
 void Container::jobExited(uint32_t jobId, uint32_t status) {
+  // Before the job's answer goes out, which says it.
+  noticeOutOfMemory();
   auto found = jobs.find(jobId);
   if (found != jobs.end()) found->second->exited(status);
 }

@@ -26,10 +26,11 @@ TEST_F(CoreTest, closesOnAnUndecodableRequest) {
 
 TEST_F(CoreTest, refusesWhatItDoesNotServe) {
   client->create("h");
-  EXPECT_EQ(client->error(Message::NetIn, named<NetInRequest>("h")),
-            "net_in is not supported by this server version");
-  EXPECT_EQ(client->error(Message::LimitDisk, named<LimitDiskRequest>("h")),
-            "limit_disk is not supported by this server version");
+  CopyInRequest copy = named<CopyInRequest>("h");
+  copy.set_src_path("/a");
+  copy.set_dst_path("/b");
+  EXPECT_EQ(client->error(Message::CopyIn, copy),
+            "copy_in is not supported by this server version");
   CreateRequest create;
   create.set_rootfs("/x");
   EXPECT_EQ(client->error(Message::Create, create),
