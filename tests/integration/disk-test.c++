@@ -16,6 +16,8 @@ void DiskTest::useDepot(const std::string& type) {
 
 void DiskTest::expectLimits(const LimitDiskResponse& response, uint64_t blocksSoft,
                             uint64_t blocksHard, uint64_t inodesSoft, uint64_t inodesHard) {
+  blocksSoft = (blocksSoft + facts.unit - 1) / facts.unit * facts.unit;
+  blocksHard = (blocksHard + facts.unit - 1) / facts.unit * facts.unit;
   if (!facts.hasSoftLimits) {
     blocksSoft = blocksHard;
     inodesSoft = inodesHard;

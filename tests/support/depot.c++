@@ -94,12 +94,13 @@ DepotFileSystem::~DepotFileSystem() noexcept(false) {
 
 DepotFacts depotFacts() {
   MountEntry mount = mountOf(fs::canonical(testDirectory()));
-  if (mount.type == "btrfs") return {"btrfs", false, false, "Disk quota exceeded"};
+  if (mount.type == "btrfs") return {"btrfs", false, false, 1, "Disk quota exceeded"};
   bool project = (mount.type == "ext4" || mount.type == "xfs") &&
                  (mount.options.find("prjquota") != std::string::npos ||
                   mount.options.find("pquota") != std::string::npos);
-  if (project) return {"project", true, true, "Disk quota exceeded"};
-  return {"loop", true, false, "No space left on device"};
+  if (project) return {"project", true, true, 1, "Disk quota exceeded"};
+  // A file system in a file has blocks of 4 KiB.
+  return {"loop", true, false, 4, "No space left on device"};
 }
 
 }  // namespace warden::test

@@ -1,6 +1,8 @@
 #pragma once
 // File systems for depots: what limits the disk use of containers depends on what holds them.
 
+#include <stdint.h>
+
 #include <string>
 
 namespace warden::test {
@@ -27,6 +29,7 @@ struct DepotFacts {
   std::string backend;  // project, btrfs, loop
   bool limitsInodes;
   bool hasSoftLimits;
+  uint64_t unit;        // of what limits of blocks are rounded up to, in blocks
   std::string refusal;  // what a program says that writes past the limit
 };
 
