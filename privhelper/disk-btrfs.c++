@@ -91,7 +91,7 @@ class Qgroups {
     snprintf(path, sizeof(path), "0_%" PRIu64 "/%s", id, counter);
     Fd file(step("read disk usage", [&] { return openat(sysfs, path, O_RDONLY | O_CLOEXEC); }));
     char text[32] = {};
-    step("read disk usage", [&] { return pread(file, text, sizeof(text) - 1, 0); });
+    step("read disk usage", [&] { return ::read(file, text, sizeof(text) - 1); });
     return strtoull(text, nullptr, 10);
   }
 

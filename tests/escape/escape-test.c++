@@ -177,7 +177,7 @@ constexpr const char* ATTACKS[] = {
     // probe-files.c
     "write-proc-sys", "sysrq-trigger", "write-proc", "masked-files", "kcore", "write-sys",
     "cgroup-mounts", "host-files", "chroot", "open-by-handle", "mknod", "dev-entries",
-    "image-devices", "dangling-fds", "suid"};
+    "image-devices", "dangling-fds", "suid", "leave-project"};
 
 INSTANTIATE_TEST_SUITE_P(, EscapeTest,
                          ::testing::Combine(::testing::ValuesIn(ATTACKS), ::testing::Bool()),
