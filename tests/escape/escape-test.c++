@@ -70,11 +70,13 @@ class HostileImage {
 // What of the host a container must not reach: a file, an abstract socket, a shared memory segment.
 class HostTargets {
  public:
-  explicit HostTargets(const std::string& directory)
-      : secretFile(directory + "/secret"), socketName("warden-test-" + std::to_string(getpid())) {
+  explicit HostTargets(const TestServer& server)
+      : secretFile(server.directory() + "/secret"),
+        socketName("warden-test-" + std::to_string(getpid())) {
     writeFile(secretFile, "host secret of the escape tests\n", 0644);
     int raw;
-    KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // Abstract names are those of a network namespace: here of the one that the server is in.
+    server.inNetwork([&]() { KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); });
     listener = Fd(raw);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -105,7 +107,7 @@ class EscapeEnvironment : public ::testing::Environment {
     options.image = image->path();
     server = std::make_unique<TestServer>(options);
     server->start();
-    targets = std::make_unique<HostTargets>(server->directory());
+    targets = std::make_unique<HostTargets>(*server);
     warmUp(*server);
     leaks = std::make_unique<LeakCheck>(*server);
     client = std::make_unique<TestClient>(server->connect());
