@@ -136,4 +136,28 @@ std::string Client::echo(const std::string& message) {
   return request<EchoResponse>(Message::Echo, echo).message();
 }
 
+LimitMemoryResponse Client::limitMemory(const LimitMemoryRequest& limit) {
+  return request<LimitMemoryResponse>(Message::LimitMemory, limit);
+}
+
+LimitCpuResponse Client::limitCpu(const LimitCpuRequest& limit) {
+  return request<LimitCpuResponse>(Message::LimitCpu, limit);
+}
+
+LimitDiskResponse Client::limitDisk(const LimitDiskRequest& limit) {
+  return request<LimitDiskResponse>(Message::LimitDisk, limit);
+}
+
+LimitBandwidthResponse Client::limitBandwidth(const LimitBandwidthRequest& limit) {
+  return request<LimitBandwidthResponse>(Message::LimitBandwidth, limit);
+}
+
+NetInResponse Client::netIn(const NetInRequest& ports) {
+  return request<NetInResponse>(Message::NetIn, ports);
+}
+
+void Client::netOut(const NetOutRequest& rule) {
+  request<NetOutResponse>(Message::NetOut, rule);
+}
+
 }  // namespace warden::client

@@ -63,6 +63,14 @@ class Client {
   InfoResponse info(const std::string& handle);
   std::string echo(const std::string& message);
 
+  LimitMemoryResponse limitMemory(const LimitMemoryRequest& request);
+  LimitCpuResponse limitCpu(const LimitCpuRequest& request);
+  LimitDiskResponse limitDisk(const LimitDiskRequest& request);
+  LimitBandwidthResponse limitBandwidth(const LimitBandwidthRequest& request);
+  // What is in force then. The first three change nothing where the request names no limit.
+  NetInResponse netIn(const NetInRequest& request);
+  void netOut(const NetOutRequest& request);
+
   std::string call(Message::Type type, const std::string& request);
   // Any request that has one response, both in encoded form.
 

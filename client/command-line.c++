@@ -9,6 +9,7 @@
 #include <charconv>
 
 #include "client/commands.h"
+#include "client/limit-options.h"
 #include "client/output.h"
 
 namespace warden::client {
@@ -16,7 +17,8 @@ namespace warden::client {
 namespace {
 
 constexpr char DESCRIPTION[] =
-    "Creates containers, runs jobs in them, and destroys them, by way of a warden server.";
+    "Creates containers, runs jobs in them, limits and connects them, and destroys them, by way of "
+    "a warden server.";
 
 constexpr char EPILOGUE[] = R"(
 The server's socket is, in this order: --socket, $WARDEN_SOCKET, /run/warden/warden.sock
@@ -111,6 +113,7 @@ class Parser {
     addServerCommands();
     addContainerCommands();
     addJobCommands();
+    limitOptions.emplace(app, commands, action);
   }
 
   void parse(int argc, const char* const* argv) {
@@ -145,6 +148,7 @@ class Parser {
   CreateRequest createRequest;
   SpawnRequest spawnRequest;
   StopRequest stopRequest;
+  std::optional<LimitOptions> limitOptions;
 
   CLI::App* add(const char* name, const char* description, std::function<int()> what) {
     auto* command = app.add_subcommand(name, description);
@@ -191,6 +195,11 @@ void Parser::addContainerCommands() {
           "--grace-time", [this](const uint32_t& value) { createRequest.set_grace_time(value); },
           "destroy the container this long after the last connection that knows it has closed")
       ->type_name("SECONDS");
+  create
+      ->add_option_function<std::string>(
+          "--network", [this](const std::string& value) { createRequest.set_network(value); },
+          "the container's network: any address of a /30 of the server's pool (default: the next)")
+      ->type_name("ADDRESS");
   create->footer(
       "\nThe command's own connection closes at once: with a grace time the container lives that\n"
       "long, unless another connection names it. Without --grace-time the server's configuration "

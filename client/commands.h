@@ -33,6 +33,12 @@ class Commands {
   int link(const std::string& handle, uint32_t jobId);
   int stop(const StopRequest& request);
   int destroy(const std::string& handle);
+  int limitMemory(const LimitMemoryRequest& request);
+  int limitCpu(const LimitCpuRequest& request);
+  int limitDisk(const LimitDiskRequest& request);
+  int limitBandwidth(const LimitBandwidthRequest& request);
+  int netIn(const NetInRequest& request);
+  int netOut(const NetOutRequest& request);
 
  private:
   const Settings& settings;

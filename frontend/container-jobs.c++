@@ -12,8 +12,9 @@ namespace warden::frontend {
 kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
   requireActive();
   if (jobs.size() >= MAX_JOBS) {
-    return clientErrorOf("the container has ", MAX_JOBS,
-                         " jobs that run or that nobody has linked; link some of them first");
+    return clientErrorOf("could not start the job: the container has ", MAX_JOBS,
+                         " jobs that run or that nobody has linked, and there can be no more; link "
+                         "those that have ended, stop some, or destroy the container");
   }
   auto descriptors = services.descriptors.take(Job::DESCRIPTORS);
   if (descriptors == nullptr) {
@@ -38,6 +39,8 @@ kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
           })
           .catch_([this, job = kj::mv(job)](kj::Exception&& reason) mutable -> kj::Own<Job> {
             spawnFailed(*job);
+            // It has ended like the jobs that ran.
+            if (current == State::DESTROYED) return kj::mv(job);
             kj::throwFatalException(kj::mv(reason));
           })
           .fork();
@@ -49,8 +52,16 @@ kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
 JobStart Container::prepare(uint32_t jobId, JobRequest& request,
                             kj::ArrayPtr<const kj::String> environment) {
   auto& user = request.privileged ? root : vcap;
-  return JobStart{jobId,     user.uid,    user.gid,       user.groups,           request.privileged,
-                  user.home, environment, request.limits, kj::mv(request.script)};
+  return JobStart{jobId,
+                  user.uid,
+                  user.gid,
+                  user.groups,
+                  request.privileged,
+                  user.home,
+                  environment,
+                  request.limits,
+                  kj::mv(request.script),
+                  request.answeredAtEnd};
 }
 
 void Container::spawnFailed(Job& job) {
@@ -73,6 +84,8 @@ void Container::release(Job& job) {
 }
 
 void Container::jobExited(uint32_t jobId, uint32_t status) {
+  // Before the job's answer goes out, which says it.
+  noticeOutOfMemory();
   auto found = jobs.find(jobId);
   if (found != jobs.end()) found->second->exited(status);
 }

@@ -18,37 +18,34 @@ constexpr auto FAREWELL_TIME = 100 * kj::MILLISECONDS;
 
 constexpr size_t MAX_EVENTS = 1000;
 
-kj::StringPtr stateName(Container::State state) {
-  switch (state) {
-    case Container::State::BORN:
-      return "born";
-    case Container::State::ACTIVE:
-      return "active";
-    case Container::State::STOPPED:
-      return "stopped";
-    case Container::State::DESTROYED:
-      return "destroyed";
-  }
-  KJ_UNREACHABLE;
-}
-
 [[noreturn]] void refuse(kj::StringPtr permitted, Container::State state) {
   kj::throwFatalException(clientErrorOf("Container state must be one of '", permitted,
-                                        "', current state is '", stateName(state), "'"));
+                                        "', current state is '", nameOf(state), "'"));
 }
 
 }  // namespace
 
-Container::Container(const Services& services, const ContainerId& id, std::string handle, Slot slot,
-                     Share descriptors)
+Container::Container(const Services& services, const ContainerId& id, std::string handle,
+                     ContainerResources resourcesParam, Share descriptors)
     : services(services),
       containerId(id),
       name(std::move(handle)),
-      slot(kj::mv(slot)),
+      resources(kj::mv(resourcesParam)),
+      ipAddresses(KJ_ASSERT_NONNULL(resources).network.addresses()),
       descriptors(kj::mv(descriptors)),
       tasks(*this) {}
 
 Container::~Container() noexcept(false) {}
+
+void Container::moveTo(Slot slot, kj::Maybe<Network> network) {
+  auto& own = KJ_ASSERT_NONNULL(resources);
+  own.slot = kj::mv(slot);
+  KJ_IF_MAYBE (other, network) {
+    ContainerResources moved{kj::mv(own.slot), kj::mv(*other), kj::mv(own.ports)};
+    resources = kj::mv(moved);
+    ipAddresses = KJ_ASSERT_NONNULL(resources).network.addresses();
+  }
+}
 
 void Container::requireActive() const {
   if (current != State::ACTIVE) refuse("active", current);
@@ -59,7 +56,9 @@ void Container::requireActiveOrStopped() const {
 }
 
 kj::Promise<void> Container::create(ContainerSetup setup) {
-  auto answer = services.helper.create(containerId, slotIndex(), setup.imageVcap, setup.files);
+  auto network = KJ_ASSERT_NONNULL(resources).network.index();
+  auto answer =
+      services.helper.create(containerId, slotIndex(), network, setup.imageVcap, setup.files);
   return answer.then([this, setup = kj::mv(setup)](
                          CreatedContainer created) mutable -> kj::Promise<void> {
     KJ_IF_MAYBE (reason,
@@ -80,6 +79,9 @@ void Container::activate(ContainerSetup&& setup, CreatedContainer&& created) {
   stateDirectory = kj::refcounted<StateDirectory>(kj::mv(created.stateDirectory));
   wshd = kj::heap<WshdClient>(services.port, services.timer, kj::mv(created.wshdSocket),
                               static_cast<WshdClient::Listener&>(*this));
+  descriptors.keep(FIXED_DESCRIPTORS + created.statistics.size());
+  statistics = Statistics(kj::mv(created.statistics));
+  oomWatch = kj::heap<OomWatch>(services.port, services.timer, statistics);
   processObserver = kj::heap<kj::UnixEventPort::FdObserver>(
       services.port, process.fd(), kj::UnixEventPort::FdObserver::OBSERVE_READ);
   current = State::ACTIVE;
@@ -107,10 +109,12 @@ void Container::watch() {
   tasks.add(processObserver->whenBecomesReadable()
                 .then([this]() { return services.timer.afterDelay(FAREWELL_TIME); })
                 .then([this]() { abandon(ENDED); }));
+  tasks.add(oomWatch->whenKilled().then([this]() { noticeOutOfMemory(); }));
 }
 
 void Container::abandon(kj::StringPtr event) {
   if (current == State::DESTROYED || current == State::BORN) return;
+  noticeOutOfMemory();
   if (current == State::ACTIVE) {
     current = State::STOPPED;
     addEvent(event);
@@ -129,7 +133,7 @@ void Container::endJobs() {
 
 kj::Promise<void> Container::destroy() {
   if (lastInfo == nullptr) {
-    fillInfo(lastInfo.emplace());
+    rememberInfo();
     current = State::DESTROYED;
   }
   return services.helper.destroy(containerId).then([this]() { finishDestroy(); });
@@ -140,26 +144,7 @@ void Container::finishDestroy() {
   // Linkers hold the jobs that they wait for; nobody can come for the others.
   jobs.clear();
   jobsChanged.fire();
-  releaseSlot();
-}
-
-void Container::describe(InfoResponse& info) const {
-  KJ_IF_MAYBE (last, lastInfo) {
-    info = *last;
-  } else {
-    fillInfo(info);
-  }
-}
-
-void Container::fillInfo(InfoResponse& info) const {
-  info.set_state(stateName(current).cStr());
-  for (auto& event : events)
-    info.add_events(event.cStr());
-  info.set_container_path(services.config.server.containerDepotPath + "/" +
-                          containerId.text().cStr());
-  for (auto& entry : jobs) {
-    if (!entry.second->ended()) info.add_job_ids(entry.first);
-  }
+  releaseResources();
 }
 
 void Container::taskFailed(kj::Exception&& exception) {

@@ -1,5 +1,5 @@
 #pragma once
-// One container: its state, its jobs, and the connection to its first process.
+// One container: its state, its jobs, its limits, and the connection to its first process.
 
 #include <kj/debug.h>
 #include <kj/refcount.h>
@@ -8,14 +8,29 @@
 #include <string>
 
 #include "base/container-id.h"
+#include "frontend/disk-limits.h"
 #include "frontend/etc-files.h"
 #include "frontend/job-request.h"
 #include "frontend/job.h"
+#include "frontend/network-pool.h"
+#include "frontend/oom-watch.h"
 #include "frontend/pools.h"
 #include "frontend/services.h"
 #include "frontend/wshd-client.h"
 
 namespace warden::frontend {
+
+struct ContainerResources {
+  // Nobody else may have them until nothing of the container is left on the host.
+  Slot slot;
+  Network network;
+  kj::Vector<Port> ports;
+};
+
+struct PortMapping {
+  uint16_t hostPort;
+  uint16_t containerPort;
+};
 
 class Container final : public kj::Refcounted,
                         private WshdClient::Listener,
@@ -24,22 +39,25 @@ class Container final : public kj::Refcounted,
  public:
   enum class State { BORN, ACTIVE, STOPPED, DESTROYED };
 
-  static constexpr uint64_t DESCRIPTORS = 3;  // as in CreatedContainer
+  // What CreatedContainer has, one of which is wshd's socket.
+  static constexpr uint64_t FIXED_DESCRIPTORS = 2 + PacketLink::DESCRIPTORS;
+  static constexpr uint64_t DESCRIPTORS = FIXED_DESCRIPTORS + Statistics::MAX_FILES;  // at most
 
-  Container(const Services& services, const ContainerId& id, std::string handle, Slot slot,
-            Share descriptors);
+  Container(const Services& services, const ContainerId& id, std::string handle,
+            ContainerResources resources, Share descriptors);
   ~Container() noexcept(false);
 
   const ContainerId& id() const { return containerId; }
   const std::string& handle() const { return name; }
   State state() const { return current; }
-  void releaseSlot() { slot = nullptr; }
+  void releaseResources() { resources = nullptr; }
   // Nothing of the container is left on the host.
 
-  void moveTo(Slot other) { slot = kj::mv(other); }
-  // Before create() or after its failure.
+  void moveTo(Slot slot, kj::Maybe<Network> network);
+  // Before create() or after its failure. None: the network stays.
 
-  uint32_t slotIndex() const { return KJ_ASSERT_NONNULL(slot).index(); }
+  uint32_t slotIndex() const { return KJ_ASSERT_NONNULL(resources).slot.index(); }
+  const ContainerAddresses& addresses() const { return ipAddresses; }
 
   void requireActive() const;
   void requireActiveOrStopped() const;
@@ -70,8 +88,19 @@ class Container final : public kj::Refcounted,
   void release(Job& job);
   // A client has its answer: nobody can ask for the job again.
 
-  void describe(InfoResponse& info) const;
-  // As things are; of a destroyed container, as they were before.
+  kj::Promise<InfoResponse> describe();
+  // As things are; of a destroyed container, as they were before. What cannot be found out is
+  // absent.
+
+  // Limits: active or stopped. They resolve to what is in force then.
+  kj::Promise<uint64_t> limitMemory(kj::Maybe<uint64_t> bytes);
+  kj::Promise<uint64_t> limitCpu(kj::Maybe<uint64_t> shares);
+  kj::Promise<DiskLimits> limitDisk(const LimitDiskRequest& request);
+  kj::Promise<void> limitBandwidth(Bandwidth bandwidth);
+
+  // Network: active. Carried out to the end also when the promise is dropped.
+  kj::Promise<PortMapping> mapPort(PortRequest request);
+  kj::Promise<void> allowOut(const OutRule& rule);
 
   static constexpr size_t MAX_JOBS = 1024;
   // Unfinished, or with an answer that nobody has asked for.
@@ -80,11 +109,15 @@ class Container final : public kj::Refcounted,
   const Services& services;
   ContainerId containerId;
   std::string name;
-  kj::Maybe<Slot> slot;  // until nothing of the container is left
+  kj::Maybe<ContainerResources> resources;
+  ContainerAddresses ipAddresses;
   Share descriptors;
   State current = State::BORN;
   kj::Vector<kj::String> events;
-  kj::Maybe<InfoResponse> lastInfo;
+  kj::Maybe<InfoResponse> lastInfo;  // of a destroyed container
+  kj::Maybe<kj::ForkedPromise<void>> lastInfoComplete;
+  kj::Maybe<Bandwidth> bandwidth;
+  bool ranOutOfMemory = false;
 
   ContainerUser vcap;
   ContainerUser root;
@@ -92,6 +125,9 @@ class Container final : public kj::Refcounted,
   kj::Own<StateDirectory> stateDirectory;
   kj::Own<kj::UnixEventPort::FdObserver> processObserver;
   kj::Own<WshdClient> wshd;
+  Statistics statistics;
+  kj::Own<OomWatch> oomWatch;
+  kj::Promise<void> diskTurn = kj::READY_NOW;  // when the next may change the limits of the disk
   std::map<uint32_t, kj::Own<Job>> jobs;
   Broadcast jobsChanged;
   kj::TaskSet tasks;
@@ -100,17 +136,38 @@ class Container final : public kj::Refcounted,
   void watch();
   void addEvent(kj::StringPtr event);
   void endJobs();
+  void noticeOutOfMemory();
+  void rememberInfo();
   void fillInfo(InfoResponse& info) const;
+  kj::Promise<void> addDiskStat(InfoResponse& info);
   void finishDestroy();
   kj::Promise<void> whenIdle();
   kj::Promise<void> terminate(int signalsSent);
   JobStart prepare(uint32_t jobId, JobRequest& request, kj::ArrayPtr<const kj::String> environment);
   void spawnFailed(Job& job);
+  kj::Promise<DiskLimits> changeDiskLimits(const LimitDiskRequest& request);
+  kj::Promise<PortMapping> mapThisPort(uint16_t hostPort, uint16_t containerPort);
+  kj::Promise<PortMapping> mapNextPort(kj::Maybe<uint16_t> containerPort,
+                                       kj::Vector<Port> unusable);
+  void keepPort(Port&& port);
+
+  template <typename T>
+  kj::Promise<T> complete(kj::Promise<T>&& promise);
+  // The same, carried out to the end also when it is dropped.
 
   void jobExited(uint32_t jobId, uint32_t status) override;
   void jobMustEnd(Job& job, kj::StringPtr event) override;
   void jobEnded(Job& job) override;
   void taskFailed(kj::Exception&& exception) override;
 };
+
+kj::StringPtr nameOf(Container::State state);
+
+template <typename T>
+kj::Promise<T> Container::complete(kj::Promise<T>&& promise) {
+  auto forked = promise.fork();
+  tasks.add(forked.addBranch().then([](auto&&...) {}, [](kj::Exception&&) {}));
+  return forked.addBranch();
+}
 
 }  // namespace warden::frontend

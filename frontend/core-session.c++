@@ -55,21 +55,21 @@ kj::Promise<Continuation> CoreSession::dispatch(Message::Type type,
     case Message::Echo:
       return decodeAndCall(request, out, &CoreSession::echo);
     case Message::NetIn:
-      return decodeAndRefuse<NetInRequest>(request, "net_in");
+      return decodeAndCall(request, out, &CoreSession::netIn);
     case Message::NetOut:
-      return decodeAndRefuse<NetOutRequest>(request, "net_out");
+      return decodeAndCall(request, out, &CoreSession::netOut);
     case Message::CopyIn:
       return decodeAndRefuse<CopyInRequest>(request, "copy_in");
     case Message::CopyOut:
       return decodeAndRefuse<CopyOutRequest>(request, "copy_out");
     case Message::LimitMemory:
-      return decodeAndRefuse<LimitMemoryRequest>(request, "limit_memory");
+      return decodeAndCall(request, out, &CoreSession::limitMemory);
     case Message::LimitDisk:
-      return decodeAndRefuse<LimitDiskRequest>(request, "limit_disk");
+      return decodeAndCall(request, out, &CoreSession::limitDisk);
     case Message::LimitBandwidth:
-      return decodeAndRefuse<LimitBandwidthRequest>(request, "limit_bandwidth");
+      return decodeAndCall(request, out, &CoreSession::limitBandwidth);
     case Message::LimitCpu:
-      return decodeAndRefuse<LimitCpuRequest>(request, "limit_cpu");
+      return decodeAndCall(request, out, &CoreSession::limitCpu);
     case Message::Error:
       break;  // only ever an answer
   }
@@ -147,9 +147,10 @@ kj::Promise<void> CoreSession::destroy(const DestroyRequest& request, ResponseWr
 kj::Promise<void> CoreSession::info(const InfoRequest& request, ResponseWriter& out) {
   auto container = find(request.handle());
   container->requireActiveOrStopped();
-  InfoResponse response;
-  container->describe(response);
-  return out.send(Message::Info, response);
+  auto described = container->describe();
+  return described.attach(kj::mv(container)).then([&out](InfoResponse response) {
+    return out.send(Message::Info, response);
+  });
 }
 
 kj::Promise<void> CoreSession::spawn(const SpawnRequest& request, ResponseWriter& out) {

@@ -44,6 +44,12 @@ class CoreSession final : public Session {
   kj::Promise<void> link(const LinkRequest& request, ResponseWriter& out);
   kj::Promise<void> run(const RunRequest& request, ResponseWriter& out);
   kj::Promise<void> stream(const StreamRequest& request, ResponseWriter& out);
+  kj::Promise<void> limitMemory(const LimitMemoryRequest& request, ResponseWriter& out);
+  kj::Promise<void> limitCpu(const LimitCpuRequest& request, ResponseWriter& out);
+  kj::Promise<void> limitDisk(const LimitDiskRequest& request, ResponseWriter& out);
+  kj::Promise<void> limitBandwidth(const LimitBandwidthRequest& request, ResponseWriter& out);
+  kj::Promise<void> netIn(const NetInRequest& request, ResponseWriter& out);
+  kj::Promise<void> netOut(const NetOutRequest& request, ResponseWriter& out);
 };
 
 }  // namespace warden::frontend

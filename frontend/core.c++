@@ -27,26 +27,28 @@ struct Core::Impl {
   HelperClient helper;
   SyslogSocket syslog;
   Budget descriptors;
+  PortPool ports;
   Fd nullDevice;
   kj::String lang;
   Services services;
   Registry registry;
 
   Impl(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
-       Fd imageDirectory, std::string hostResolvConf, uint64_t descriptorCount)
+       Fd imageDirectory, HostFacts host, uint64_t descriptorCount)
       : helper(port, timer, kj::mv(helperSocket)),
         syslog(config.server.syslogSocket),
         descriptors(descriptorCount),
+        ports(portPoolRange(config, host.localPortRange.c_str())),
         nullDevice(openNullDevice()),
         lang(jobLang()),
-        services{port, timer, config, helper, syslog, descriptors, nullDevice, lang},
-        registry(services, kj::mv(imageDirectory), std::move(hostResolvConf)) {}
+        services{port, timer, config, helper, syslog, descriptors, ports, nullDevice, lang},
+        registry(services, kj::mv(imageDirectory), std::move(host.resolvConf)) {}
 };
 
 Core::Core(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
-           Fd imageDirectory, std::string hostResolvConf, uint64_t descriptors)
+           Fd imageDirectory, HostFacts host, uint64_t descriptors)
     : impl(std::make_unique<Impl>(port, timer, config, kj::mv(helperSocket), kj::mv(imageDirectory),
-                                  std::move(hostResolvConf), descriptors)) {}
+                                  std::move(host), descriptors)) {}
 
 Core::~Core() noexcept(false) {}
 

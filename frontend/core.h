@@ -13,14 +13,19 @@
 
 namespace warden::frontend {
 
+struct HostFacts {
+  // Texts of the host's files, as they are when the server starts.
+  std::string resolvConf;      // /etc/resolv.conf, used where network.dns_servers is empty
+  std::string localPortRange;  // /proc/sys/net/ipv4/ip_local_port_range
+};
+
 class Core final : public SessionFactory {
  public:
   Core(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
-       Fd imageDirectory, std::string hostResolvConf, uint64_t descriptors);
+       Fd imageDirectory, HostFacts host, uint64_t descriptors);
   // Opens /dev/null and the syslog socket, so it is made before the sandbox closes, and sends
   // the helper its greeting. `port`, `timer` and `config` are borrowed for life. `imageDirectory`:
-  // O_PATH directory of server.container_rootfs_path. `hostResolvConf`: the text of the host's
-  // /etc/resolv.conf, used where network.dns_servers is empty. `descriptors`: how many containers
+  // O_PATH directory of server.container_rootfs_path. `descriptors`: how many containers
   // and jobs may have open; a request that needs more is refused. For, where the limit of the
   // process itself is met, descriptors that the helper or wshd send are lost, and with them the
   // connection.

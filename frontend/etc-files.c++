@@ -1,5 +1,10 @@
 #include "frontend/etc-files.h"
 
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "base/ipv4.h"
 #include "frontend/client-error.h"
 #include "schema/privhelper.capnp.h"
 
@@ -93,16 +98,40 @@ kj::String makeGroup(const ImageFacts::Accounts& accounts, const ContainerUser& 
   return text.finish();
 }
 
-kj::String makeResolvConf(const Config::Network& network, const std::string& hostResolvConf) {
+// resolv.conf(5): the keyword, white space, one address, and maybe a scope.
+bool namesTheHostItself(std::string_view line) {
+  constexpr std::string_view KEYWORD = "nameserver";
+  constexpr uint32_t LOOPBACK_NET = 127;
+  if (!line.starts_with(KEYWORD)) return false;
+  auto begin = line.find_first_not_of(" \t", KEYWORD.size());
+  if (begin == KEYWORD.size() || begin == line.npos) return false;
+  auto address = line.substr(begin, line.find_first_of(" \t\r", begin) - begin);
+  if (address == "::1") return true;
+  KJ_IF_MAYBE (ipv4, parseIpv4(kj::heapString(address.data(), address.size()))) {
+    return *ipv4 >> 24 == LOOPBACK_NET;
+  }
+  return false;
+}
+
+void addHostResolvConf(BoundedText& text, std::string_view host, kj::StringPtr ownServer) {
+  bool added = false;
+  while (!host.empty()) {
+    auto line = host.substr(0, host.find('\n'));
+    host.remove_prefix(std::min(line.size() + 1, host.size()));
+    line = line.substr(0, line.find('\0'));
+    if (!namesTheHostItself(line)) {
+      text.addLine(kj::heapString(line.data(), line.size()));
+    } else if (!std::exchange(added, true)) {
+      text.addLine(ownServer);
+    }
+  }
+}
+
+kj::String makeResolvConf(const Config::Network& network, const ContainerAddresses& addresses,
+                          const std::string& hostResolvConf) {
   BoundedText text(0);
   if (network.dnsServers.empty()) {
-    size_t begin = 0;
-    while (begin < hostResolvConf.size()) {
-      size_t end = hostResolvConf.find('\n', begin);
-      if (end == std::string::npos) end = hostResolvConf.size();
-      text.addLine(kj::str(hostResolvConf.substr(begin, end - begin).c_str()));
-      begin = end + 1;
-    }
+    addHostResolvConf(text, hostResolvConf, kj::str("nameserver ", ipv4Text(addresses.host)));
   }
   for (auto& server : network.dnsServers)
     text.addLine(kj::str("nameserver ", server.c_str()));
@@ -127,7 +156,8 @@ kj::String vcapShell(const PasswdEntry* imageVcap) {
 }  // namespace
 
 ContainerSetup setUpContainer(ImageFacts& image, const ContainerId& id, uint32_t vcapId,
-                              const Config::Network& network, const std::string& hostResolvConf) {
+                              const ContainerAddresses& addresses, const Config::Network& network,
+                              const std::string& hostResolvConf) {
   auto& accounts = image.accounts();
   auto imageVcap = findUser(accounts, "vcap");
   ContainerUser vcap{kj::str("vcap"), vcapId, vcapId, groupsOf(accounts, "vcap", vcapId),
@@ -137,9 +167,8 @@ ContainerSetup setUpContainer(ImageFacts& image, const ContainerId& id, uint32_t
   EtcFiles files{
       makePasswd(accounts, vcap, vcapShell(imageVcap)),
       makeGroup(accounts, vcap),
-      // Debian's convention for a host without a lasting address; it lets the name resolve.
-      kj::str("127.0.0.1 localhost\n127.0.1.1 ", id.text(), "\n"),
-      makeResolvConf(network, hostResolvConf),
+      kj::str("127.0.0.1 localhost\n", ipv4Text(addresses.container), " ", id.text(), "\n"),
+      makeResolvConf(network, addresses, hostResolvConf),
       kj::str(id.text(), "\n"),
   };
   kj::Maybe<ImageOwner> owner;

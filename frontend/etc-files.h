@@ -10,6 +10,7 @@
 #include "base/container-id.h"
 #include "frontend/accounts.h"
 #include "frontend/helper-client.h"
+#include "frontend/network-pool.h"
 
 namespace warden::frontend {
 
@@ -75,7 +76,11 @@ class ImageFacts {
 };
 
 ContainerSetup setUpContainer(ImageFacts& image, const ContainerId& id, uint32_t vcapId,
-                              const Config::Network& network, const std::string& hostResolvConf);
+                              const ContainerAddresses& addresses, const Config::Network& network,
+                              const std::string& hostResolvConf);
 // `vcapId`: vcap's uid and gid, in the container. Throws as ImageFacts::accounts.
+//
+// resolv.conf has network.dns_servers, or is the host's with a name server on the host itself
+// (127.0.0.0/8, ::1) replaced by the address that the host has for the container.
 
 }  // namespace warden::frontend

@@ -1,48 +1,16 @@
 #include "frontend/helper-client.h"
 
-#include <errno.h>
 #include <kj/debug.h>
 
 #include "frontend/client-error.h"
-#include "schema/privhelper.capnp.h"
+#include "frontend/helper-failure.h"
 
 namespace warden::frontend {
 
 namespace {
 
-// What whoever runs the server can do about it.
-kj::StringPtr adviceFor(int error) {
-  switch (error) {
-    case ENOSPC:
-    case EDQUOT:
-      return "free space or inodes where the depot is";
-    case ENOMEM:
-      return "free memory on the host";
-    case EMFILE:
-    case ENFILE:
-      return "raise the server's limit on open files";
-    case EAGAIN:
-      return "raise the host's limit on processes";
-    case ETIMEDOUT:
-      return "look for a file system below image or depot that does not answer";
-    default:
-      return "try again, and look into the helper's log if it lasts";
-  }
-}
-
-kj::Exception failureOf(kj::StringPtr operation, schema::HelperReply::Reader reply) {
-  switch (reply.which()) {
-    case schema::HelperReply::FAILED: {
-      auto failure = reply.getFailed();
-      return clientError(kj::str("could not ", operation, ": ", failure.getDetail(), "; ",
-                                 adviceFor(failure.getErrno())));
-    }
-    case schema::HelperReply::REFUSED:
-      return KJ_EXCEPTION(FAILED, "the helper refused a request", operation, reply.getRefused());
-    default:
-      return KJ_EXCEPTION(FAILED, "the helper's reply does not fit the request", operation);
-  }
-}
+// Of the descriptors of `created`.
+constexpr size_t FIRST_STATISTICS_FD = 3;
 
 CreatedContainer readCreated(Packet&& packet) {
   auto reply = packet.getRoot<schema::HelperReply>();
@@ -57,9 +25,14 @@ CreatedContainer readCreated(Packet&& packet) {
   auto created = reply.getCreated();
   auto rootUid = created.getRootUid();
   auto vcapUid = created.getVcapUid();
+  auto kinds = created.getStatistics();
+  KJ_REQUIRE(kinds.size() <= Statistics::MAX_FILES, "too many statistics", kinds.size());
+  auto statistics = kj::heapArrayBuilder<StatisticsFile>(kinds.size());
+  for (size_t i = 0; i < kinds.size(); ++i)
+    statistics.add(StatisticsFile{kinds[i], packet.takeFd(FIRST_STATISTICS_FD + i)});
   Pidfd wshd(created.getWshdPid(), packet.takeFd(0));
   auto socket = packet.takeFd(1);
-  return {kj::mv(wshd), kj::mv(socket), packet.takeFd(2), rootUid, vcapUid};
+  return {kj::mv(wshd), kj::mv(socket), packet.takeFd(2), rootUid, vcapUid, statistics.finish()};
 }
 
 capnp::Data::Reader data(const kj::String& text) {
@@ -72,12 +45,7 @@ HelperClient::HelperClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket)
     : link(port, timer, kj::mv(socket)), greeting(greet()) {}
 
 kj::Promise<Packet> HelperClient::greet() {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
-  auto root = message->initRoot<schema::HelperRequest>();
-  auto sequence = replies.nextSequence();
-  root.setSequence(sequence);
-  root.initHello().setVersion(schema::PROTOCOL_VERSION);
-  return request(kj::mv(message), sequence);
+  return ask([](auto root) { root.initHello().setVersion(schema::PROTOCOL_VERSION); });
 }
 
 kj::Promise<void> HelperClient::run() {
@@ -115,42 +83,35 @@ void HelperClient::dispatch(Packet packet) {
 }
 
 kj::Promise<CreatedContainer> HelperClient::create(const ContainerId& id, uint32_t slot,
+                                                   uint32_t network,
                                                    const kj::Maybe<ImageOwner>& imageVcap,
                                                    const EtcFiles& files) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
-  auto root = message->initRoot<schema::HelperRequest>();
-  auto sequence = replies.nextSequence();
-  root.setSequence(sequence);
-  auto create = root.initCreate();
-  create.setId(id.text());
-  create.setSlot(slot);
-  create.setImageVcapUid(UINT32_MAX);
-  create.setImageVcapGid(UINT32_MAX);
-  KJ_IF_MAYBE (owner, imageVcap) {
-    create.setImageVcapUid(owner->uid);
-    create.setImageVcapGid(owner->gid);
-  }
-  auto etc = create.getEtcFiles();
-  etc.setPasswd(data(files.passwd));
-  etc.setGroup(data(files.group));
-  etc.setHosts(data(files.hosts));
-  etc.setResolvConf(data(files.resolvConf));
-  etc.setHostname(data(files.hostname));
-  return request(kj::mv(message), sequence).then([](Packet packet) {
-    return readCreated(kj::mv(packet));
+  auto created = ask([&](auto root) {
+    auto create = root.initCreate();
+    create.setId(id.text());
+    create.setSlot(slot);
+    create.setNetwork(network);
+    create.setImageVcapUid(UINT32_MAX);
+    create.setImageVcapGid(UINT32_MAX);
+    KJ_IF_MAYBE (owner, imageVcap) {
+      create.setImageVcapUid(owner->uid);
+      create.setImageVcapGid(owner->gid);
+    }
+    auto etc = create.getEtcFiles();
+    etc.setPasswd(data(files.passwd));
+    etc.setGroup(data(files.group));
+    etc.setHosts(data(files.hosts));
+    etc.setResolvConf(data(files.resolvConf));
+    etc.setHostname(data(files.hostname));
   });
+  return created.then([](Packet packet) { return readCreated(kj::mv(packet)); });
 }
 
 kj::Promise<void> HelperClient::destroy(const ContainerId& id) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
-  auto root = message->initRoot<schema::HelperRequest>();
-  auto sequence = replies.nextSequence();
-  root.setSequence(sequence);
-  root.initDestroy().setId(id.text());
-  return request(kj::mv(message), sequence).then([](Packet packet) -> kj::Promise<void> {
+  auto destroyed = ask([&](auto root) { root.initDestroy().setId(id.text()); });
+  return destroyed.then([](Packet packet) {
     auto reply = packet.getRoot<schema::HelperReply>();
-    if (!reply.isDone()) return failureOf("destroy the container", reply);
-    return kj::READY_NOW;
+    if (!reply.isDone()) kj::throwFatalException(failureOf("destroy the container", reply));
   });
 }
 

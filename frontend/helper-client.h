@@ -5,8 +5,12 @@
 
 #include "base/container-id.h"
 #include "base/pidfd.h"
+#include "frontend/disk-limits.h"
+#include "frontend/network-request.h"
 #include "frontend/packet-link.h"
 #include "frontend/reply-table.h"
+#include "frontend/statistics.h"
+#include "schema/privhelper.capnp.h"
 
 namespace warden::frontend {
 
@@ -32,6 +36,18 @@ struct CreatedContainer {
   Fd stateDirectory;  // <depot>/<id>/state
   uint32_t rootUid;   // on the host
   uint32_t vcapUid;
+  kj::Array<StatisticsFile> statistics;
+};
+
+struct Bandwidth {
+  uint64_t rate;   // bytes a second
+  uint64_t burst;  // bytes
+};
+
+struct DiskState {
+  DiskLimits limits;  // in force
+  uint64_t bytesUsed;
+  uint64_t inodesUsed;
 };
 
 class HelperClient {
@@ -44,14 +60,27 @@ class HelperClient {
   // then every pending promise has been rejected with an error for the client, as are later
   // requests.
 
-  kj::Promise<CreatedContainer> create(const ContainerId& id, uint32_t slot,
+  // Each of these rejects with an error for the client when the system failed, and then nothing has
+  // changed; with another error when the helper refused, which a correct frontend never sees.
+
+  kj::Promise<CreatedContainer> create(const ContainerId& id, uint32_t slot, uint32_t network,
                                        const kj::Maybe<ImageOwner>& imageVcap,
                                        const EtcFiles& files);
-  // Rejects with an error for the client when the system failed, then nothing is left of the
-  // container, and of type OVERLOADED when the slot is lost to a container of an earlier frontend;
-  // with another error when the helper refused, which a correct frontend never sees.
+  // Of type OVERLOADED when slot or network are lost to a container of an earlier frontend.
 
   kj::Promise<void> destroy(const ContainerId& id);
+
+  kj::Promise<uint64_t> limitMemory(const ContainerId& id, kj::Maybe<uint64_t> bytes);
+  kj::Promise<uint64_t> limitCpu(const ContainerId& id, kj::Maybe<uint64_t> shares);
+  kj::Promise<DiskState> limitDisk(const ContainerId& id, kj::Maybe<DiskLimits> limits);
+  // Set the limit, or with none ask for it; what resolves is in force.
+
+  kj::Promise<void> limitBandwidth(const ContainerId& id, Bandwidth bandwidth);
+
+  kj::Promise<bool> mapPort(const ContainerId& id, uint16_t hostPort, uint16_t containerPort);
+  // False: the host's port is mapped already.
+
+  kj::Promise<void> allowOut(const ContainerId& id, const OutRule& rule);
 
  private:
   PacketLink link;
@@ -60,8 +89,22 @@ class HelperClient {
   kj::Promise<Packet> greeting;
 
   kj::Promise<Packet> greet();
+  template <typename Fill>
+  kj::Promise<Packet> ask(Fill&& fill);
+  // Sends the request that fill(schema::HelperRequest::Builder) makes; resolves to the reply.
+
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence);
   void dispatch(Packet packet);
 };
+
+template <typename Fill>
+kj::Promise<Packet> HelperClient::ask(Fill&& fill) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::HelperRequest>();
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
+  fill(root);
+  return request(kj::mv(message), sequence);
+}
 
 }  // namespace warden::frontend

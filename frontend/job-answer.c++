@@ -40,10 +40,14 @@ class OutputReader {
   uint64_t offsets[2] = {0, 0};
 
   kj::Promise<void> finish() {
-    StreamResponse response;
-    response.set_exit_status(job->status());
-    container->describe(*response.mutable_info());
-    return out.send(Message::Stream, response).then([this]() { container->release(*job); });
+    return container->describe()
+        .then([this](InfoResponse info) {
+          StreamResponse response;
+          response.set_exit_status(job->status());
+          *response.mutable_info() = std::move(info);
+          return out.send(Message::Stream, response);
+        })
+        .then([this]() { container->release(*job); });
   }
 };
 
@@ -52,10 +56,8 @@ class OutputReader {
 kj::Promise<void> answerWhenEnded(kj::Own<Container> container, kj::Own<Job> job,
                                   Message::Type type, ResponseWriter& out) {
   auto ended = job->whenEnded();
-  return ended
-      .then([&container = *container, &job = *job, type, &out]() {
-        InfoResponse info;
-        container.describe(info);
+  return ended.then([&container = *container]() { return container.describe(); })
+      .then([&job = *job, type, &out](InfoResponse info) {
         return out.send(type, linkPayload(job, info));
       })
       .then([&container = *container, &job = *job]() { container.release(job); })

@@ -52,11 +52,13 @@ class JobOutput {
   Pump pumps[2];
 
   void startPump(Pump& pump, Fd pipe);
+  kj::Promise<void> watch(Pump& pump);
   kj::Promise<void> run(Pump& pump);
   OutputSpool::Progress move(Pump& pump, size_t maximum);
   OutputSpool::Progress moveByHand(Pump& pump, size_t maximum);
   OutputSpool::Progress moveToNowhere(Pump& pump, size_t maximum);
   void drain(Pump& pump);
+  void close(Pump& pump);
 };
 
 }  // namespace warden::frontend

@@ -2,6 +2,8 @@
 
 #include <sys/resource.h>
 
+#include <type_traits>
+
 namespace warden::frontend {
 
 namespace {
@@ -64,7 +66,7 @@ JobRequest readJobRequest(const Request& request, const Config::Server& config) 
   if (request.has_log_tag()) output.logTag = request.log_tag();
   auto script = kj::arrayPtr(request.script().data(), request.script().size()).asBytes();
   return {makeSealedMemfd("job-script", script), request.privileged(), kj::mv(output),
-          mergeLimits(config, request.rlimits())};
+          mergeLimits(config, request.rlimits()), std::is_same_v<Request, RunRequest>};
 }
 
 template JobRequest readJobRequest(const SpawnRequest&, const Config::Server&);

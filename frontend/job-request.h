@@ -13,6 +13,7 @@ struct JobRequest {
   bool privileged;
   OutputOptions output;
   kj::Array<JobLimit> limits;
+  bool answeredAtEnd;  // Run: the client learns nothing of the start
 };
 
 template <typename Request>  // SpawnRequest, RunRequest

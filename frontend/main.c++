@@ -1,12 +1,14 @@
 // warden-frontend: serves clients. Started by the helper, with descriptors for all that it may
 // touch.
 
+#include <errno.h>
 #include <fcntl.h>
 #include <google/protobuf/stubs/logging.h>
 #include <kj/async-unix.h>
 #include <kj/debug.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -29,7 +31,7 @@ namespace {
 // The event loop looks for input at least this often, however much there is to do already.
 constexpr uint EVENTS_PER_POLL = 64;
 
-constexpr size_t MAX_RESOLV_CONF_BYTES = 64 * 1024;
+constexpr size_t MAX_HOST_FILE_BYTES = 64 * 1024;
 
 struct Options {
   int helperFd = -1;
@@ -101,18 +103,27 @@ EdgeServer::Options edgeOptions(const Config& config, rlim_t descriptors, spdlog
   return {connections, config.frontend.maxRequestBytes};
 }
 
-std::string readHostResolvConf(spdlog::logger& log) {
-  int raw = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-  if (raw < 0) return "";
+// Empty where it cannot be read.
+std::string readHostFile(const char* path, spdlog::logger& log) {
+  int raw = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  if (raw < 0) {
+    log.warn("{}: {}", path, strerror(errno));
+    return "";
+  }
   Fd file(raw);
   std::string text;
   KJ_IF_MAYBE (problem, kj::runCatchingExceptions([&]() {
-                 auto bytes = readAll(file, MAX_RESOLV_CONF_BYTES);
+                 auto bytes = readAll(file, MAX_HOST_FILE_BYTES);
                  text.assign(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
                })) {
-    log.warn("containers get an empty /etc/resolv.conf: {}", problem->getDescription().cStr());
+    log.warn("{}: {}", path, problem->getDescription().cStr());
   }
   return text;
+}
+
+HostFacts readHostFacts(spdlog::logger& log) {
+  return {readHostFile("/etc/resolv.conf", log),
+          readHostFile("/proc/sys/net/ipv4/ip_local_port_range", log)};
 }
 
 kj::Promise<int> whenAsked(kj::UnixEventPort& port) {
@@ -152,7 +163,7 @@ void serve(const Options& options, const Config& config, spdlog::logger& log) {
   scope.setBusyPollInterval(EVENTS_PER_POLL);
 
   Core core(port, port.getTimer(), config, adopt(options.helperFd), adopt(options.imageFd),
-            readHostResolvConf(log), descriptors - taken);
+            readHostFacts(log), descriptors - taken);
   EdgeServer edge(port, adopt(options.listenFd), core, limits, log);
 
   Fd depot = adopt(options.depotFd);

@@ -11,10 +11,16 @@ constexpr int PACKETS_PER_TURN = 64;
 
 }  // namespace
 
+// epoll(7) takes a descriptor only once, so this is another one of the same socket.
+PacketLink::WriteWatch::WriteWatch(kj::UnixEventPort& port, int original)
+    : socket(duplicate(original)),
+      observer(port, socket, kj::UnixEventPort::FdObserver::OBSERVE_WRITE) {}
+
 PacketLink::PacketLink(kj::UnixEventPort& port, kj::Timer& timer, Fd socketParam)
-    : timer(timer),
+    : port(port),
+      timer(timer),
       socket(kj::mv(socketParam)),
-      observer(port, socket, kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE),
+      observer(port, socket, kj::UnixEventPort::FdObserver::OBSERVE_READ),
       failure(kj::newPromiseAndFulfiller<void>()) {
   setNonblocking(socket);
   allowLargestPacket(socket);
@@ -37,6 +43,7 @@ void PacketLink::send(kj::Own<capnp::MallocMessageBuilder> message, kj::Maybe<Fd
   if (queue.size() >= MAX_QUEUED_PACKETS) {
     kj::throwFatalException(KJ_EXCEPTION(OVERLOADED, "peer does not read what it is sent"));
   }
+  if (writeWatch == nullptr) writeWatch = kj::heap<WriteWatch>(port, socket);
   queue.push_back(kj::mv(packet));
   if (queue.size() == 1) {
     flushing =
@@ -52,12 +59,15 @@ void PacketLink::flushFailed(kj::Exception&& reason) {
 }
 
 kj::Promise<void> PacketLink::flush() {
-  // Writability is signalled by edges, and the last attempt found the socket full.
-  return observer.whenBecomesWritable().then([this]() -> kj::Promise<void> {
+  // Writability is signalled by edges, and the last attempt found the socket full; where it has
+  // room again by the time that it is watched, that counts as an edge.
+  auto writable = KJ_ASSERT_NONNULL(writeWatch)->observer.whenBecomesWritable();
+  return writable.then([this]() -> kj::Promise<void> {
     while (!queue.empty()) {
       if (!trySend(queue.front())) return flush();
       queue.pop_front();
     }
+    writeWatch = nullptr;
     return kj::READY_NOW;
   });
 }

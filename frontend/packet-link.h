@@ -18,6 +18,8 @@ class PacketLink {
   PacketLink(kj::UnixEventPort& port, kj::Timer& timer, Fd socket);
   // `port` and `timer` are borrowed.
 
+  static constexpr uint64_t DESCRIPTORS = 2;  // at most
+
   KJ_DISALLOW_COPY(PacketLink);
 
   void send(kj::Own<capnp::MallocMessageBuilder> message, kj::Maybe<Fd> attachment = nullptr);
@@ -38,10 +40,21 @@ class PacketLink {
     kj::Maybe<Fd> attachment;
   };
 
+  struct WriteWatch {
+    // While packets wait. At other times nobody is told that there is room, which is each time that
+    // the peer takes a packet.
+    Fd socket;
+    kj::UnixEventPort::FdObserver observer;
+
+    WriteWatch(kj::UnixEventPort& port, int socket);
+  };
+
+  kj::UnixEventPort& port;
   kj::Timer& timer;
   Fd socket;
   kj::UnixEventPort::FdObserver observer;
   kj::PromiseFulfillerPair<void> failure;  // of sending
+  kj::Maybe<kj::Own<WriteWatch>> writeWatch;
   std::deque<Queued> queue;
   kj::Promise<void> flushing = nullptr;
 

@@ -12,7 +12,6 @@ namespace {
 void refuseUnsupported(const CreateRequest& request) {
   kj::StringPtr field;
   if (request.bind_mounts_size() > 0) field = "bind_mounts";
-  if (request.has_network()) field = "network";
   if (request.has_rootfs()) field = "rootfs";
   if (field.size() > 0) {
     kj::throwFatalException(clientErrorOf(field, " is not supported by this server version"));
@@ -26,6 +25,7 @@ Registry::Registry(const Services& services, Fd imageDirectory, std::string host
       image(kj::mv(imageDirectory)),
       hostResolvConf(std::move(hostResolvConf)),
       slots(services.config.user.poolSize),
+      networks(services.config.network, services.timer),
       tasks(*this) {}
 
 Registry::~Registry() noexcept(false) {}
@@ -64,6 +64,32 @@ std::vector<std::string> Registry::handles() const {
 
 // -- create
 
+ContainerResources Registry::takeResources(const CreateRequest& request) {
+  auto slot = slots.acquire();
+  if (slot == nullptr) {
+    kj::throwFatalException(
+        clientErrorOf("all ", services.config.user.poolSize,
+                      " containers that user.pool_size allows exist; destroy one first"));
+  }
+  // The network last: what is given back rests first.
+  auto network = request.has_network() ? networks.acquire(readCreateNetwork(request.network()))
+                                       : networks.acquire();
+  if (network == nullptr && request.has_network()) {
+    auto& text = request.network();
+    kj::throwFatalException(
+        clientErrorOf("Could not acquire network: ", kj::heapString(text.data(), text.size())));
+  }
+  if (network == nullptr) {
+    auto& config = services.config.network;
+    kj::throwFatalException(clientErrorOf(
+        "all ", config.poolSize, " networks that network.pool_size allows are in use, or rest for ",
+        config.releaseDelay,
+        " seconds (network.release_delay) after use; destroy a container, "
+        "wait, or configure a larger pool"));
+  }
+  return {kj::mv(KJ_ASSERT_NONNULL(slot)), kj::mv(KJ_ASSERT_NONNULL(network)), {}};
+}
+
 Registry::Entry& Registry::reserve(const CreateRequest& request) {
   refuseUnsupported(request);
   if (shuttingDown) kj::throwFatalException(clientErrorOf("the server is shutting down"));
@@ -76,12 +102,6 @@ Registry::Entry& Registry::reserve(const CreateRequest& request) {
         clientErrorOf("container with handle: ", kj::heapString(handle.data(), handle.size()),
                       " already exists."));
   }
-  auto slot = slots.acquire();
-  if (slot == nullptr) {
-    kj::throwFatalException(
-        clientErrorOf("all ", services.config.user.poolSize,
-                      " containers that user.pool_size allows exist; destroy one first"));
-  }
   auto descriptors = services.descriptors.take(Container::DESCRIPTORS);
   if (descriptors == nullptr) {
     kj::throwFatalException(clientErrorOf(
@@ -90,7 +110,7 @@ Registry::Entry& Registry::reserve(const CreateRequest& request) {
         "the server's limit on open files"));
   }
   Entry entry;
-  entry.container = kj::refcounted<Container>(services, id, handle, kj::mv(KJ_ASSERT_NONNULL(slot)),
+  entry.container = kj::refcounted<Container>(services, id, handle, takeResources(request),
                                               kj::mv(KJ_ASSERT_NONNULL(descriptors)));
   entry.born = ++clock;
   entry.graceTime = services.config.server.containerGraceTime;
@@ -105,7 +125,7 @@ kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by,
   auto container = kj::addRef(*entry.container);
   auto& reference = *container;
 
-  auto built = build(reference, services.config.user.poolSize)
+  auto built = build(reference, !request.has_network(), services.config.user.poolSize)
                    .then(
                        [this, &reference]() {
                          spdlog::info("container {} created", reference.id().text().cStr());
@@ -114,7 +134,7 @@ kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by,
                        [this, &reference](kj::Exception&& reason) {
                          spdlog::warn("container {} could not be created: {}",
                                       reference.id().text().cStr(), reason.getDescription().cStr());
-                         reference.releaseSlot();
+                         reference.releaseResources();
                          entries.erase(reference.handle());
                          kj::throwFatalException(kj::mv(reason));
                        })
@@ -124,24 +144,28 @@ kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by,
       [container = kj::mv(container)]() mutable { return kj::mv(container); });
 }
 
-kj::Promise<void> Registry::build(Container& container, uint32_t otherSlots) {
+kj::Promise<void> Registry::build(Container& container, bool anyNetwork, uint32_t otherSlots) {
   return kj::evalNow([&]() {
            auto vcapId = services.config.user.poolStartUid + container.slotIndex();
            return container.create(setUpContainer(image, container.id(), vcapId,
-                                                  services.config.network, hostResolvConf));
+                                                  container.addresses(), services.config.network,
+                                                  hostResolvConf));
          })
-      .catch_([this, &container, otherSlots](kj::Exception&& reason) -> kj::Promise<void> {
-        // A container that an earlier frontend made does not end and keeps its slot. The next one
-        // is taken before this one is given back, and so is another.
-        bool slotIsLost =
-            isClientError(reason) && reason.getType() == kj::Exception::Type::OVERLOADED;
-        if (!slotIsLost || otherSlots == 0) return kj::mv(reason);
-        KJ_IF_MAYBE (slot, slots.acquire()) {
-          container.moveTo(kj::mv(*slot));
-          return build(container, otherSlots - 1);
-        }
-        return kj::mv(reason);
-      });
+      .catch_(
+          [this, &container, anyNetwork, otherSlots](kj::Exception&& reason) -> kj::Promise<void> {
+            // A container that an earlier frontend made does not end and keeps its slot and
+            // network. The next ones are taken before these are given back, and so are others.
+            bool slotIsLost =
+                isClientError(reason) && reason.getType() == kj::Exception::Type::OVERLOADED;
+            if (!slotIsLost || otherSlots == 0) return kj::mv(reason);
+            KJ_IF_MAYBE (slot, slots.acquire()) {
+              kj::Maybe<Network> network;
+              if (anyNetwork) network = networks.acquire();
+              container.moveTo(kj::mv(*slot), kj::mv(network));
+              return build(container, anyNetwork, otherSlots - 1);
+            }
+            return kj::mv(reason);
+          });
 }
 
 // -- destroy

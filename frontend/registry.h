@@ -54,6 +54,7 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   ImageFacts image;
   std::string hostResolvConf;
   SlotPool slots;
+  NetworkPool networks;
   ContainerIdGenerator ids;
   uint32_t lastJobId = 0;
   uint64_t clock = 0;
@@ -65,8 +66,10 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   kj::TaskSet tasks;
 
   Entry& reserve(const CreateRequest& request);
-  kj::Promise<void> build(Container& container, uint32_t otherSlots);
-  // Tries so many other slots where one is lost (HelperClient::create).
+  ContainerResources takeResources(const CreateRequest& request);
+  kj::Promise<void> build(Container& container, bool anyNetwork, uint32_t otherSlots);
+  // Tries so many other slots where one is lost (HelperClient::create); and with each another
+  // network, where it may be any.
   Entry& entryOf(const Container& container);
   bool isReferenced(const Entry& entry) const;
   void considerGrace(Entry& entry);

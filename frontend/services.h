@@ -7,6 +7,7 @@
 #include "base/config.h"
 #include "frontend/helper-client.h"
 #include "frontend/pools.h"
+#include "frontend/port-pool.h"
 #include "frontend/syslog-lines.h"
 
 namespace warden::frontend {
@@ -18,8 +19,9 @@ struct Services {
   HelperClient& helper;
   const SyslogSocket& syslog;
   Budget& descriptors;  // of this process, for containers and jobs
-  int nullDevice;       // /dev/null, for writing
-  kj::StringPtr lang;   // LANG of jobs
+  PortPool& ports;
+  int nullDevice;      // /dev/null, for writing
+  kj::StringPtr lang;  // LANG of jobs
 };
 
 }  // namespace warden::frontend

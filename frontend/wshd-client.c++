@@ -1,5 +1,6 @@
 #include "frontend/wshd-client.h"
 
+#include <errno.h>
 #include <kj/debug.h>
 #include <sys/stat.h>
 
@@ -12,6 +13,9 @@ namespace {
 
 constexpr uint32_t ENDED_BY_SIGNAL = 255;
 
+constexpr auto FORGET_TIME = 10 * kj::MILLISECONDS;
+constexpr size_t MAX_TO_FORGET = 64;
+
 // The event loop can watch any pipe; another kind of descriptor would come from a wshd taken over.
 Fd takePipe(Packet& packet, size_t index) {
   auto fd = packet.takeFd(index);
@@ -21,12 +25,28 @@ Fd takePipe(Packet& packet, size_t index) {
   return fd;
 }
 
+// What a client or the operator can do about it; may be empty.
+kj::String remedy(schema::JobFailure::Reader failure) {
+  static constexpr kj::StringPtr SET_LIMIT = "setrlimit "_kj;
+  auto step = failure.getStep();
+  if (failure.getErrno() != EPERM || !step.startsWith(SET_LIMIT)) return nullptr;
+  // systemd.exec(5) has one setting for each limit, named like it.
+  auto limit = kj::str(step.slice(SET_LIMIT.size()));
+  auto setting = kj::str(limit);
+  for (char& c : setting)
+    if ('a' <= c && c <= 'z') c += 'A' - 'a';
+  return kj::str(": the request is for more ", limit,
+                 " than the hard limit that the server was started with; ask for less, or raise "
+                 "the server's limit (Limit",
+                 setting, "= of its systemd unit) and restart it");
+}
+
 StartedJob readStarted(Packet&& packet) {
   auto message = packet.getRoot<schema::WshdMessage>();
   if (message.isFailed()) {
     auto failure = message.getFailed();
     kj::throwFatalException(clientErrorOf("could not start the job: ", failure.getStep(), ": ",
-                                          errnoText(failure.getErrno())));
+                                          errnoText(failure.getErrno()), remedy(failure)));
   }
   KJ_REQUIRE(message.isSpawned(), "wshd's reply does not fit the request");
   auto out = takePipe(packet, 0);
@@ -39,6 +59,7 @@ void fill(schema::SpawnJob::Builder spawn, const JobStart& start) {
   spawn.setGid(start.gid);
   spawn.setGroups(start.groups);
   spawn.setPrivileged(start.privileged);
+  spawn.setReplyMayWait(start.replyMayWait);
   spawn.setHome(start.home.asBytes());
   auto environment = spawn.initEnvironment(start.environment.size());
   for (size_t i = 0; i < start.environment.size(); ++i) {
@@ -55,7 +76,7 @@ void fill(schema::SpawnJob::Builder spawn, const JobStart& start) {
 }  // namespace
 
 WshdClient::WshdClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket, Listener& listener)
-    : link(port, timer, kj::mv(socket)), listener(listener) {}
+    : timer(timer), link(port, timer, kj::mv(socket)), listener(listener) {}
 
 kj::Promise<void> WshdClient::run() {
   return link.receive([this](Packet packet) { dispatch(kj::mv(packet)); })
@@ -140,6 +161,20 @@ void WshdClient::signalJob(uint32_t jobId, int signal) {
 }
 
 void WshdClient::forget(uint32_t jobId) {
+  toForget.add(jobId);
+  if (toForget.size() >= MAX_TO_FORGET) return sendForgets();
+  if (toForget.size() > 1) return;
+  forgetting =
+      timer.afterDelay(FORGET_TIME).then([this]() { sendForgets(); }).eagerlyEvaluate(nullptr);
+}
+
+void WshdClient::sendForgets() {
+  for (uint32_t jobId : toForget)
+    sendForget(jobId);
+  toForget.resize(0);
+}
+
+void WshdClient::sendForget(uint32_t jobId) {
   auto message = kj::heap<capnp::MallocMessageBuilder>();
   auto root = message->initRoot<schema::WshdRequest>();
   root.setSequence(replies.nextSequence());

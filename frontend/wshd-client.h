@@ -27,6 +27,7 @@ struct JobStart {
   kj::ArrayPtr<const kj::String> environment;
   kj::ArrayPtr<const JobLimit> limits;
   Fd script;  // sealed memfd
+  bool replyMayWait;
 };
 
 struct StartedJob {
@@ -56,17 +57,24 @@ class WshdClient {
 
   void signalAll(int signal);
   void signalJob(uint32_t jobId, int signal);
-  void forget(uint32_t jobId);
   // Sent in order with all else, and not waited for; without effect when wshd is gone.
+  void forget(uint32_t jobId);
+  // Likewise, but some milliseconds later with others, so that it does not hold up the next
+  // request.
 
  private:
+  kj::Timer& timer;
   PacketLink link;
   Listener& listener;
   ReplyTable replies;
   kj::Maybe<kj::Exception> lost;
+  kj::Vector<uint32_t> toForget;
+  kj::Promise<void> forgetting = nullptr;
 
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
                               kj::Maybe<Fd> attachment = nullptr);
+  void sendForgets();
+  void sendForget(uint32_t jobId);
   void post(kj::Own<capnp::MallocMessageBuilder> message);
   void dispatch(Packet packet);
 };

@@ -8,14 +8,13 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "privhelper/step.h"
-
 namespace warden::privhelper {
 
 namespace {
 
 constexpr int STALE_KILL_MS = 5000;
 constexpr int REQUESTS_A_TURN = 16;
+constexpr size_t MOST_DISK_ORDERS = 256;  // unanswered; a frontend waits for each
 
 // How long a frontend that was told to end may take: to drain, and after it has given up its
 // connection; and how long containers may take to die before things go on without them.
@@ -23,12 +22,30 @@ constexpr uint64_t DRAIN_US = 30'000'000;
 constexpr uint64_t DYING_US = 10'000'000;
 constexpr uint64_t DISCONNECTED_US = 5'000'000;
 
+DiskLimits readLimits(schema::DiskLimits::Reader limits) {
+  return {limits.getBlocksSoft(), limits.getBlocksHard(), limits.getInodesSoft(),
+          limits.getInodesHard()};
+}
+
+void writeDiskState(schema::DiskState::Builder state, const ContainerDisk& disk) {
+  DiskLimits inForce = disk.limits();
+  DiskUsage used = disk.usage();
+  auto limits = state.initLimits();
+  limits.setBlocksSoft(inForce.blocksSoft);
+  limits.setBlocksHard(inForce.blocksHard);
+  limits.setInodesSoft(inForce.inodesSoft);
+  limits.setInodesHard(inForce.inodesHard);
+  state.setBytesUsed(used.bytes);
+  state.setInodesUsed(used.inodes);
+}
+
 }  // namespace
 
 const Broker::Permitted Broker::PERMITTED[] = {
     {schema::HelperRequest::HELLO, "hello", &Broker::hello},
     {schema::HelperRequest::CREATE, "create", &Broker::create},
     {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy},
+    {schema::HelperRequest::LIMIT_DISK, "limit disk", &Broker::limitDisk},
 };
 
 Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals,
@@ -106,6 +123,7 @@ void Broker::keepSlotsOf(const ContainerId& id) {
 }
 
 int Broker::timeoutMs() const {
+  if (!diskOrders.empty()) return 0;
   uint64_t deadline;
   if (frontend.isRunning()) {
     deadline = frontend.killAtUs();
@@ -138,6 +156,11 @@ void Broker::waitForEvents() {
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
   reapDying();
+  if (!diskOrders.empty()) {
+    DiskOrder order = diskOrders.front();
+    diskOrders.pop_front();
+    settleDisk(order);
+  }
   if (fds[3].revents != 0) {
     if (unsent.empty()) {
       receiveRequests();
@@ -164,6 +187,7 @@ void Broker::handleSignals() {
 void Broker::handleFrontendEnd() {
   frontend.forget();
   unsent.clear();
+  diskOrders.clear();
   destroyAll();
   waitForDyingUntilUs = monotonicUs() + DYING_US;
 }
@@ -171,6 +195,7 @@ void Broker::handleFrontendEnd() {
 void Broker::receiveRequests() {
   // A bounded number, so that a flood does not keep signals and destroys waiting.
   for (int i = 0; i < REQUESTS_A_TURN && unsent.empty(); ++i) {
+    if (diskOrders.size() >= MOST_DISK_ORDERS) return;
     if (frontend.connection() < 0) return;
     try {
       KJ_IF_MAYBE (packet, receivePacket(frontend.connection())) {
@@ -239,9 +264,9 @@ void Broker::create(schema::HelperRequest::Reader request) {
     return refuse(request.getSequence(), "create", order.id.text(), *reason);
   }
   if (isSlotLost(order.slot)) {
-    return answerFailure(request.getSequence(), order.id, *schema::SLOT_LOST_STEP, EBUSY,
-                         kj::str(*schema::SLOT_LOST_STEP, ": slot ", order.slot,
-                                 " belongs to a container that does not end"));
+    auto detail = kj::str("slot ", order.slot, " belongs to a container that does not end");
+    return answerFailure(request.getSequence(), order.id,
+                         StepError(*schema::SLOT_LOST_STEP, EBUSY, detail));
   }
   build(request.getSequence(), order);
 }
@@ -266,26 +291,18 @@ kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
 
 void Broker::build(uint64_t sequence, const CreateOrder& order) {
   uint64_t started = monotonicUs();
-  capnp::MallocMessageBuilder message;
-  auto answer = message.initRoot<schema::HelperReply>();
-  answer.setSequence(sequence);
-  kj::Vector<Fd> fds;
-  auto fail = [&](kj::StringPtr step, int error, kj::StringPtr detail) {
-    auto failure = answer.initFailed();
-    failure.setStep(step);
-    failure.setErrno(error);
-    failure.setDetail(detail);
-    fds.clear();
-    log.record("create", order.id.text(), Outcome::FAILED, detail, monotonicUs() - started);
-  };
   try {
     beginFaultyOperation();
     KJ_DEFER(endFaultyOperation());
     auto container = kj::heap<Container>(host, order);
+    capnp::MallocMessageBuilder message;
+    auto answer = message.initRoot<schema::HelperReply>();
+    answer.setSequence(sequence);
     auto created = answer.initCreated();
     created.setWshdPid(container->wshd().pid());
     created.setRootUid(host.policy.rootUid(order.slot));
     created.setVcapUid(host.policy.vcapUid(order.slot));
+    kj::Vector<Fd> fds;
     fds.add(duplicate(container->wshd().fd()));
     fds.add(container->takeConnection());
     fds.add(container->openState());
@@ -293,12 +310,13 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     slotInUse[order.slot] = true;
     containers.emplace(order.id, kj::mv(container));
     log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
+    reply(message, kj::mv(fds));
   } catch (const StepError& e) {
-    fail(e.step(), e.error(), e.detail());
+    answerFailure(sequence, order.id, e, monotonicUs() - started);
   } catch (const kj::Exception& e) {
-    fail("create", 0, e.getDescription());
+    answerFailure(sequence, order.id, StepError("create", 0, e.getDescription()),
+                  monotonicUs() - started);
   }
-  reply(message, kj::mv(fds));
 }
 
 void Broker::destroy(schema::HelperRequest::Reader request) {
@@ -314,6 +332,68 @@ void Broker::destroy(schema::HelperRequest::Reader request) {
   auto container = kj::mv(found->second);
   containers.erase(found);
   beginDestroy(kj::mv(container), request.getSequence());
+}
+
+void Broker::limitDisk(schema::HelperRequest::Reader request) {
+  auto order = request.getLimitDisk();
+  auto text = order.getId();
+  auto checked = checkId(text);
+  if (checked.is<Refusal>()) {
+    return refuse(request.getSequence(), "limit disk", text, checked.get<Refusal>().reason);
+  }
+  auto found = containers.find(checked.get<ContainerId>());
+  if (found == containers.end()) {
+    return refuse(request.getSequence(), "limit disk", text, "there is no such container");
+  }
+  DiskOrder limiting{found->first, request.getSequence(), monotonicUs(), order.isLimits()};
+  try {
+    if (order.isLimits()) found->second->disk().setLimits(readLimits(order.getLimits()));
+  } catch (const StepError& e) {
+    return failLimitDisk(limiting, e);
+  }
+  settleDisk(limiting);
+}
+
+void Broker::settleDisk(const DiskOrder& order) {
+  // A little at a time, so that nobody waits for one that takes long.
+  try {
+    auto found = containers.find(order.container);
+    if (found == containers.end()) throw StepError("limit disk", ESRCH, "it is being destroyed");
+    ContainerDisk& disk = found->second->disk();
+    if (!disk.settle()) {
+      diskOrders.push_back(order);
+      return;
+    }
+    answerLimitDisk(order, disk);
+  } catch (const StepError& e) {
+    failLimitDisk(order, e);
+  }
+}
+
+void Broker::answerLimitDisk(const DiskOrder& order, const ContainerDisk& disk) {
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(order.sequence);
+  writeDiskState(answer.initDisk(), disk);
+  // Reading changes nothing, and happens often: no line for it.
+  if (order.sets) {
+    log.record("limit disk", order.container.text(), Outcome::DONE, nullptr,
+               monotonicUs() - order.startedUs);
+  }
+  reply(message);
+}
+
+void Broker::failLimitDisk(const DiskOrder& order, const StepError& error) {
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(order.sequence);
+  auto failure = answer.initFailed();
+  failure.setStep(error.step());
+  failure.setErrno(error.error());
+  failure.setDetail(error.detail());
+  log.record("limit disk", order.container.text(), Outcome::FAILED, error.detail(),
+             monotonicUs() - order.startedUs);
+  reply(message);
 }
 
 void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence) {
@@ -362,16 +442,16 @@ kj::StringPtr Broker::whatIsLeftOf(const ContainerId& id) const {
   return nullptr;
 }
 
-void Broker::answerFailure(uint64_t sequence, const ContainerId& id, kj::StringPtr step, int error,
-                           kj::StringPtr detail) {
-  log.record("create", id.text(), Outcome::FAILED, detail);
+void Broker::answerFailure(uint64_t sequence, const ContainerId& id, const StepError& error,
+                           uint64_t durationUs) {
+  log.record("create", id.text(), Outcome::FAILED, error.detail(), durationUs);
   capnp::MallocMessageBuilder message;
   auto answer = message.initRoot<schema::HelperReply>();
   answer.setSequence(sequence);
   auto failure = answer.initFailed();
-  failure.setStep(step);
-  failure.setErrno(error);
-  failure.setDetail(detail);
+  failure.setStep(error.step());
+  failure.setErrno(error.error());
+  failure.setDetail(error.detail());
   reply(message);
 }
 

@@ -12,6 +12,7 @@
 #include "privhelper/audit-log.h"
 #include "privhelper/container.h"
 #include "privhelper/frontend-process.h"
+#include "privhelper/step.h"
 #include "schema/privhelper.capnp.h"
 
 namespace warden::privhelper {
@@ -37,6 +38,13 @@ class Broker {
     kj::Maybe<uint64_t> sequence;  // of the destroy to be answered
     uint64_t startedUs;
   };
+  struct DiskOrder {
+    // Is answered when the limits are in force.
+    ContainerId container;
+    uint64_t sequence;
+    uint64_t startedUs;
+    bool sets;
+  };
   using Handler = void (Broker::*)(schema::HelperRequest::Reader request);
   struct Permitted {
     schema::HelperRequest::Which which;
@@ -54,6 +62,7 @@ class Broker {
   std::vector<bool> slotLost;  // to a container of an earlier server that does not end
   std::map<ContainerId, kj::Own<Container>> containers;
   std::map<ContainerId, Dying> dying;
+  std::deque<DiskOrder> diskOrders;
   std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to
   bool greeted = false;
   bool stopping = false;
@@ -76,6 +85,11 @@ class Broker {
   void hello(schema::HelperRequest::Reader request);
   void create(schema::HelperRequest::Reader request);
   void destroy(schema::HelperRequest::Reader request);
+  void limitDisk(schema::HelperRequest::Reader request);
+
+  void settleDisk(const DiskOrder& order);
+  void answerLimitDisk(const DiskOrder& order, const ContainerDisk& disk);
+  void failLimitDisk(const DiskOrder& order, const StepError& error);
 
   void build(uint64_t sequence, const CreateOrder& order);
   void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
@@ -84,8 +98,8 @@ class Broker {
   bool isSlotLost(uint32_t slot) const;
   kj::StringPtr whatIsLeftOf(const ContainerId& id) const;
 
-  void answerFailure(uint64_t sequence, const ContainerId& id, kj::StringPtr step, int error,
-                     kj::StringPtr detail);
+  void answerFailure(uint64_t sequence, const ContainerId& id, const StepError& error,
+                     uint64_t durationUs = 0);
   void refuse(uint64_t sequence, const char* operation, kj::StringPtr container,
               kj::StringPtr reason);
   void reply(capnp::MessageBuilder& message, kj::Vector<Fd> fds = {});

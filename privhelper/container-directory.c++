@@ -47,7 +47,8 @@ void makeFile(int parent, const char* name, kj::ArrayPtr<const kj::byte> content
 
 }  // namespace
 
-Depot::Depot(kj::StringPtr path, Fd wake) : pathName(kj::str(path)), wakeSweeper(kj::mv(wake)) {
+Depot::Depot(kj::StringPtr path, const DiskBackend& disk, Fd wake)
+    : pathName(kj::str(path)), diskBackend(disk), wakeSweeper(kj::mv(wake)) {
   int fd;
   KJ_SYSCALL(fd = open(path.cStr(), O_DIRECTORY | O_RDONLY | O_CLOEXEC), path);
   directory = Fd(fd);
@@ -84,7 +85,16 @@ kj::Maybe<uid_t> Depot::rootUidOf(const ContainerId& id) const {
   return status.st_uid;
 }
 
+bool Depot::releaseDisk(const ContainerId& id) const noexcept {
+  int raw = openat(directory, id.text().cStr(), O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  // What is no directory has nothing to release.
+  if (raw < 0) return errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
+  Fd tree(raw);
+  return diskBackend.release(tree);
+}
+
 bool Depot::discard(const ContainerId& id) const noexcept {
+  if (!releaseDisk(id)) return false;
   // The frontend chooses ids, and may choose one again before the sweeper has removed its first
   // tree.
   for (;;) {
@@ -111,6 +121,7 @@ ContainerDirectory::ContainerDirectory(const Depot& depot, const CreateOrder& or
 }
 
 ContainerDirectory::~ContainerDirectory() noexcept(false) {
+  containerDisk = nullptr;
   if (made) depot.discard(id);
 }
 
@@ -125,7 +136,8 @@ void ContainerDirectory::makeTree(const CreateOrder& order, const Policy& policy
                 "make state directory");
   run = makeDirectory(directory, "run", 0755, ROOT, "make run directory");
 
-  Fd tmp = makeDirectory(directory, "tmp", 0700, ROOT, "make layer directory");
+  containerDisk = depot.disk().make(order.slot, directory);
+  int tmp = containerDisk->directory();
   Owner containerRoot{policy.rootUid(order.slot), policy.rootUid(order.slot)};
   makeDirectory(tmp, "work", 0755, containerRoot, "make work directory");
   Fd layer = makeDirectory(tmp, "rootfs", 0755, containerRoot, "make layer directory");

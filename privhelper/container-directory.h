@@ -4,6 +4,7 @@
 #include <kj/vector.h>
 
 #include "base/fd.h"
+#include "privhelper/disk.h"
 #include "privhelper/request-check.h"
 
 namespace warden::privhelper {
@@ -15,11 +16,12 @@ class Depot {
  public:
   static constexpr kj::StringPtr REMOVED = ".removed"_kj;
 
-  Depot(kj::StringPtr path, Fd wakeSweeper);
+  Depot(kj::StringPtr path, const DiskBackend& disk, Fd wakeSweeper);
   // `path` as this process sees it; `wakeSweeper` is written a byte for each tree that is moved.
 
   kj::StringPtr path() const { return pathName; }
   int fd() const { return directory; }
+  const DiskBackend& disk() const { return diskBackend; }
 
   kj::Vector<ContainerId> ids() const;
   bool has(const ContainerId& id) const noexcept;
@@ -28,14 +30,18 @@ class Depot {
 
   bool discard(const ContainerId& id) const noexcept;
   // Moves <depot>/<id> away, under a name that is not in use there. False: it could not be moved (a
-  // full disk, say); it stays, and is removed at the next start.
+  // full disk, say), or holds what the sweeper cannot remove; it stays, and is removed at the next
+  // start.
 
  private:
   kj::String pathName;
+  const DiskBackend& diskBackend;
   Fd directory;
   Fd removed;
   Fd wakeSweeper;
   mutable uint64_t discarded = 0;
+
+  bool releaseDisk(const ContainerId& id) const noexcept;
 };
 
 class ContainerDirectory {
@@ -58,6 +64,7 @@ class ContainerDirectory {
 
   kj::String layerPath() const;
   kj::String workPath() const;
+  ContainerDisk& disk() { return *containerDisk; }
   Fd openState() const;
   Fd listen(const Policy& policy) const;
   void writePid(pid_t pid);
@@ -69,6 +76,7 @@ class ContainerDirectory {
   bool made = false;
   Fd directory;
   Fd run;
+  kj::Own<ContainerDisk> containerDisk;
 
   ContainerDirectory(const Depot& depot, const ContainerId& id);
   // Of nothing yet: the destructor runs also when what follows in the other constructor throws.

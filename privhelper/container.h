@@ -69,6 +69,7 @@ class Container {
 
   Fd takeConnection() { return kj::mv(connection); }
   Fd openState() const { return directory.openState(); }
+  ContainerDisk& disk() { return directory.disk(); }
 
  private:
   ContainerId containerId;

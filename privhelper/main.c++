@@ -14,6 +14,7 @@
 
 #include "base/privilege.h"
 #include "privhelper/broker.h"
+#include "privhelper/disk.h"
 #include "privhelper/fault-point.h"
 #include "privhelper/filters.h"
 #include "privhelper/private-root.h"
@@ -108,13 +109,24 @@ Sweeper startSweeper(const Config& config) {
   return {kj::mv(process), kj::mv(pipe.writeEnd)};
 }
 
-void enterBrokerSandbox(const Config& config) {
+kj::Own<DiskBackend> chooseDisk(const Config& config, AuditLog& log) {
+  int depot;
+  KJ_SYSCALL(
+      depot = open(config.server.containerDepotPath.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  auto disk = DiskBackend::choose(config, Fd(depot));
+  log.note(kj::str("disk quotas: ", disk->name(), ", because ", disk->reason()));
+  return disk;
+}
+
+void enterBrokerSandbox(const Config& config, const DiskBackend& disk) {
   enterBrokerRoot(config.server.containerDepotPath.c_str(),
                   config.server.containerRootfsPath.c_str());
   umask(0);  // modes are said explicitly
   limitCapabilities(BROKER_CAPABILITIES);
   setNoNewPrivileges();
-  brokerFilter().install();
+  SeccompFilter filter = brokerFilter();
+  disk.permit(filter);
+  filter.install();
 }
 
 bool serve(const std::string& configPath) {
@@ -140,10 +152,11 @@ bool serve(const std::string& configPath) {
   Sweeper sweeper = startSweeper(config);
 
   raiseDescriptorLimit(policy);
-  enterBrokerSandbox(config);
+  kj::Own<DiskBackend> disk = chooseDisk(config, log);
+  enterBrokerSandbox(config, *disk);
   bool clean;
   {
-    Depot depot(DEPOT_PATH, kj::mv(sweeper.wake));
+    Depot depot(DEPOT_PATH, *disk, kj::mv(sweeper.wake));
     FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
     try {
       clean = Broker(ContainerHost{policy, cgroups, depot, launcher}, log, frontend,

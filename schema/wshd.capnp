@@ -66,6 +66,10 @@ struct SpawnJob {
   environment @6 :List(Data);
   # NAME=value, the whole environment.
   limits @7 :List(ResourceLimit);
+
+  replyMayWait @8 :Bool;
+  # True: nobody waits for the job's start, so wshd may hold the reply back for a millisecond, or
+  # until the shell has ended or another request comes: reply and event then wake the frontend once.
 }
 
 struct ResourceLimit {

@@ -77,6 +77,15 @@ rlimit raiseOpenFiles() {
   return before;
 }
 
+void readInheritedLimits(InitState& state) {
+  for (int resource = 0; resource < RLIM_NLIMITS; ++resource) {
+    rlimit& limit = state.inherited[resource];
+    auto which = static_cast<__rlimit_resource_t>(resource);
+    // Unknown: equal to no limit that is asked for, so that every job sets it.
+    if (getrlimit(which, &limit) < 0) limit = {0, RLIM_INFINITY};
+  }
+}
+
 void keepHeapSmall() {
   // Give memory back once a large request is done with, and never move the bounds up by use
   // (mallopt(3): setting one ends the dynamic adjustment).
@@ -101,6 +110,7 @@ InitState becomeInit() {
   InitState state;
   state.boundingSet = readBoundingSet();
   state.openFiles = raiseOpenFiles();
+  readInheritedLimits(state);
   limitOwnCapabilities();
   return state;
 }

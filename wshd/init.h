@@ -20,6 +20,9 @@ struct InitState {
 
   uint64_t boundingSet;  // bit n: capability n of capabilities(7)
   rlimit openFiles;      // RLIMIT_NOFILE, which wshd raises for itself
+  rlimit inherited[RLIM_NLIMITS];
+  // By RLIMIT_*: what a child of wshd starts with. A root of the container can lower these later
+  // (prlimit(2) on process 1), and nobody in it can raise a hard limit.
 };
 
 void hideFromContainer();

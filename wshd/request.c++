@@ -79,6 +79,7 @@ kj::OneOf<SpawnPlan, Failure> planSpawn(schema::SpawnJob::Reader job) {
   plan.uid = job.getUid();
   plan.gid = job.getGid();
   plan.privileged = job.getPrivileged();
+  plan.replyMayWait = job.getReplyMayWait();
   if (plan.uid == UNCHANGED_ID || plan.gid == UNCHANGED_ID) {
     return Failure{"check the user id", EINVAL};
   }

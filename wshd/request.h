@@ -33,6 +33,7 @@ struct SpawnPlan {
   gid_t gid = 0;
   kj::Array<gid_t> groups;
   bool privileged = false;
+  bool replyMayWait = false;
   kj::String home;
   kj::Array<char> environmentText;  // NUL-terminated assignments, one after the other
   kj::Array<char*> environment;     // into environmentText; ends with a null pointer

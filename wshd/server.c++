@@ -12,6 +12,8 @@ namespace warden {
 
 namespace {
 
+constexpr int MAX_HOLD_MS = 1;
+
 constexpr size_t MAX_JOBS = 4096;
 constexpr size_t FDS_PER_JOB = 2;
 constexpr size_t OTHER_FDS = 32;
@@ -73,11 +75,14 @@ void Server::run() {
 }
 
 void Server::serveOnce() {
-  short wanted = unsent == nullptr ? POLLIN : POLLOUT;
+  short wanted = unsent == nullptr || held ? POLLIN : POLLOUT;
   if (jobs.nextEnded() != nullptr) wanted |= POLLOUT;
   pollfd p[] = {{childSignals, POLLIN, 0}, {listener, POLLIN, 0}, {connection, wanted, 0}};
-  if (poll(p, 3, -1) < 0) return;
+  if (poll(p, 3, held ? MAX_HOLD_MS : -1) < 0) return;
   if (p[0].revents != 0) reapChildren();
+  // After reaping, so that the frontend finds reply and event together.
+  if (held) release();
+  if (connection != nullptr && unsent == nullptr) sendEvents();
   if (p[1].revents != 0) {
     acceptConnection();
   } else if (p[2].revents != 0) {
@@ -86,15 +91,13 @@ void Server::serveOnce() {
 }
 
 void Server::reapChildren() {
-  // Signals coalesce: one may stand for many ends.
+  // One signal is pending at most, and it may stand for many ends.
   signalfd_siginfo ignored;
-  while (read(childSignals, &ignored, sizeof(ignored)) > 0) {
-  }
+  if (read(childSignals, &ignored, sizeof(ignored)) < 0) return;
   int status;
   pid_t pid;
   while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0)
     jobs.childEnded(pid, status);
-  if (connection != nullptr && unsent == nullptr) sendEvents();
 }
 
 void Server::acceptConnection() {
@@ -109,12 +112,18 @@ void Server::acceptConnection() {
 void Server::dropConnection() {
   connection = nullptr;
   unsent = nullptr;
+  held = false;
 }
 
 void Server::serveConnection(short events) {
   if (!sendUnsent() || !sendEvents()) return;
   if ((events & (POLLIN | POLLHUP | POLLERR)) == 0) return;
   KJ_IF_MAYBE (packet, receivePacket(connection)) handle(kj::mv(*packet));
+}
+
+void Server::release() {
+  held = false;
+  sendUnsent();
 }
 
 bool Server::sendUnsent() {
@@ -173,8 +182,9 @@ void Server::handle(Packet packet) {
     default:
       fill(reply, Failure{"read the request: it is unknown to this wshd", ENOSYS});
   }
+  held = out->mayWait;
   unsent = kj::mv(out);
-  sendUnsent();
+  if (!held) sendUnsent();
 }
 
 void Server::handleSpawn(Packet& packet, schema::SpawnJob::Reader job,
@@ -186,11 +196,12 @@ void Server::handleSpawn(Packet& packet, schema::SpawnJob::Reader job,
   if (jobs.find(plan.jobId) != nullptr) return fill(reply, Failure{"enter the job id", EEXIST});
   if (!jobs.reserve()) return fill(reply, Failure{"enter the job: there are too many", EAGAIN});
 
-  auto started = startShell(plan, packet.takeFd(0), init);
+  auto started = startShell(plan, packet.takeFd(0), init, stack);
   if (started.is<Failure>()) return fill(reply, started.get<Failure>());
   auto& shell = started.get<Shell>();
   jobs.add(plan.jobId, shell.pid, kj::mv(shell.output), kj::mv(shell.errors));
   handleAttach(plan.jobId, reply, out);
+  out.mayWait = plan.replyMayWait;
 }
 
 void Server::handleAttach(uint32_t jobId, schema::WshdMessage::Builder reply, Reply& out) {

@@ -23,6 +23,7 @@ class Server {
     capnp::MallocMessageBuilder message{64};
     int fds[2];  // borrowed from a job, which cannot go away while a reply waits
     size_t fdCount = 0;
+    bool mayWait = false;
   };
 
   Fd connection;  // null: no frontend
@@ -30,15 +31,20 @@ class Server {
   Fd childSignals;
   const InitState& init;
   JobTable jobs;
+  ChildStack stack;
   kj::Maybe<kj::Own<Reply>> unsent;
   // The socket was full. Until it is sent no further request is read, which bounds what wshd holds
   // for a frontend that does not read.
+
+  bool held = false;
+  // The reply that is unsent is not for lack of room: it may wait (SpawnJob.replyMayWait).
 
   void serveOnce();
   void reapChildren();
   void acceptConnection();
   void dropConnection();
   void serveConnection(short events);
+  void release();
   bool sendUnsent();
   bool sendEvents();
 

@@ -126,16 +126,34 @@ class Child {
   }
 
   void setLimits() {
-    check(setLimit(RLIMIT_NOFILE), setrlimit(RLIMIT_NOFILE, &init.openFiles));
+    bool openFilesAreSet = false;
     for (const Limit& limit : plan.limits) {
-      auto resource = static_cast<__rlimit_resource_t>(limit.resource);
-      rlim_t value = limit.value;
-      rlimit current;
-      check(setLimit(limit.resource), getrlimit(resource, &current));
-      if (limit.clamp && value > current.rlim_max) value = current.rlim_max;
-      rlimit wanted{value, value};
-      check(setLimit(limit.resource), setrlimit(resource, &wanted));
+      if (limit.clamp) {
+        setDefaultLimit(limit);
+      } else {
+        check(setLimit(limit.resource), set(limit.resource, limit.value));
+      }
+      if (limit.resource == RLIMIT_NOFILE) openFilesAreSet = true;
     }
+    if (!openFilesAreSet) {
+      check(setLimit(RLIMIT_NOFILE), setrlimit(RLIMIT_NOFILE, &init.openFiles));
+    }
+  }
+
+  void setDefaultLimit(const Limit& limit) {
+    rlimit hard = init.inherited[limit.resource];
+    rlim_t value = kj::min(limit.value, hard.rlim_max);
+    if (hard.rlim_cur == value && hard.rlim_max == value) return;
+    if (set(limit.resource, value) == 0) return;
+    // Lower than it was at wshd's start.
+    auto resource = static_cast<__rlimit_resource_t>(limit.resource);
+    check(setLimit(limit.resource), getrlimit(resource, &hard));
+    check(setLimit(limit.resource), set(limit.resource, kj::min(value, hard.rlim_max)));
+  }
+
+  static int set(int resource, rlim_t value) {
+    rlimit wanted{value, value};
+    return setrlimit(static_cast<__rlimit_resource_t>(resource), &wanted);
   }
 
   void dropBoundingSet() {
@@ -216,27 +234,6 @@ bool isReadableFile(int fd) {
   return flags >= 0 && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_WRONLY;
 }
 
-class Stack {
-  // For the time that a child runs on wshd's memory.
-
- public:
-  static constexpr size_t SIZE = 64 * 1024;  // the child needs about 6 KiB
-
-  Stack()
-      : bottom(mmap(nullptr, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
-                    -1, 0)) {}
-  ~Stack() {
-    if (isValid()) munmap(bottom, SIZE);
-  }
-  KJ_DISALLOW_COPY(Stack);
-
-  bool isValid() const { return bottom != MAP_FAILED; }
-  void* top() const { return static_cast<char*>(bottom) + SIZE; }
-
- private:
-  void* bottom;
-};
-
 struct ChildArguments {
   Child child;
   int script, output, errors, report;
@@ -270,9 +267,27 @@ kj::Maybe<Failure> awaitExecution(pid_t pid, int report) {
   return Failure{describe(text.step), text.error};
 }
 
+constexpr size_t STACK_SIZE = 64 * 1024;  // the child needs about 6 KiB
+
 }  // namespace
 
-kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const InitState& init) {
+void* ChildStack::top() {
+  if (bottom == nullptr) {
+    void* mapped = mmap(nullptr, STACK_SIZE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (mapped == MAP_FAILED) return nullptr;
+    bottom = mapped;
+  }
+  return static_cast<char*>(bottom) + STACK_SIZE;
+}
+
+void ChildStack::unmap() {
+  if (bottom != nullptr) munmap(bottom, STACK_SIZE);
+  bottom = nullptr;
+}
+
+kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const InitState& init,
+                                     ChildStack& stack) {
   if (!isReadableFile(script)) return Failure{"check the script's descriptor", EINVAL};
 
   Fd output, outputEnd, errors, errorsEnd, report, reportEnd;
@@ -281,8 +296,8 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const Ini
     return Failure{"make pipes", errno};
   }
 
-  Stack stack;
-  if (!stack.isValid()) return Failure{"make a stack", ENOMEM};
+  void* stackTop = stack.top();
+  if (stackTop == nullptr) return Failure{"make a stack", ENOMEM};
 
   // The child shares wshd's memory until the shell is executed, which saves copying the page tables
   // and the faults after that (a tenth of a short job's time). It is not vfork(2), which would
@@ -290,11 +305,19 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const Ini
   // stopped. Nothing in the container can write to that memory by way of the child: it is not
   // dumpable.
   ChildArguments arguments{Child(plan, init), script, outputEnd, errorsEnd, reportEnd};
-  pid_t pid = clone(runChild, stack.top(), SHARED_MEMORY | SIGCHLD, &arguments);
+  pid_t pid = clone(runChild, stackTop, SHARED_MEMORY | SIGCHLD, &arguments);
   if (pid < 0) return Failure{"fork", errno};
 
+  // While the child prepares itself.
+  script = nullptr;
+  outputEnd = nullptr;
+  errorsEnd = nullptr;
   reportEnd = nullptr;
-  KJ_IF_MAYBE (failure, awaitExecution(pid, report)) return *failure;
+  KJ_IF_MAYBE (failure, awaitExecution(pid, report)) {
+    // A child that is stuck in the kernel still names this memory in its system call.
+    stack.unmap();
+    return *failure;
+  }
   return Shell{pid, kj::mv(output), kj::mv(errors)};
 }
 

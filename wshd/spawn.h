@@ -15,7 +15,26 @@ struct Shell {
   Fd errors;
 };
 
-kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const InitState& init);
+class ChildStack {
+  // What children run on until their shells are executed, one after the other. It is kept from job
+  // to job: to unmap it would interrupt the processor that the child has run on.
+
+ public:
+  ChildStack() = default;
+  ~ChildStack() { unmap(); }
+  KJ_DISALLOW_COPY(ChildStack);
+
+  void* top();
+  // Null: there is no memory.
+  void unmap();
+  // The next top() is another stack's.
+
+ private:
+  void* bottom = nullptr;
+};
+
+kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const InitState& init,
+                                     ChildStack& stack);
 // Returns once the shell is executed, or has failed to be. A child that reaches neither within five
 // seconds (stopped by another process of its user, or stuck in a file system of the container) is
 // killed, and the failure is ETIMEDOUT. A child that failed is reaped like any orphan.

@@ -5,11 +5,13 @@
 
 #include <CLI/CLI.hpp>
 #include <fstream>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "tests/bench/bench-client.h"
+#include "tests/bench/host-command.h"
 #include "tests/bench/statistics.h"
 
 namespace {
@@ -17,6 +19,7 @@ namespace {
 using namespace warden::bench;
 
 constexpr unsigned WARM_UP = 5;
+constexpr unsigned ITERATIONS_PER_TURN = 20;
 constexpr uint64_t STREAM_BYTES = 64ull << 20;
 constexpr int STREAM_RUNS = 7;
 constexpr int IDLE_CONTAINERS = 50;
@@ -72,11 +75,29 @@ void measureLifetimes(Client& client, unsigned iterations, Results& results) {
   results.add("destroy", destroy);
 }
 
-void measureJobs(Client& client, unsigned iterations, Results& results) {
+// The two are measured in turns, so that what else the machine does hits both alike.
+void compareWithHost(unsigned iterations, const std::function<void()>& job,
+                     const std::function<void()>& host, Results& results) {
+  Series jobs, hosts;
+  while (jobs.count() < iterations) {
+    jobs.add(measure(ITERATIONS_PER_TURN, job));
+    hosts.add(measure(ITERATIONS_PER_TURN, host));
+  }
+  results.add("run_true", jobs);
+  results.add("host_shell", hosts);
+}
+
+void measureJobs(Client& client, unsigned iterations, const std::string& hostShell,
+                 Results& results) {
   std::string handle = client.create();
-  results.add("run_true", measure(iterations, [&] {
-                expect(client.run(handle, "true") == 0, "run true failed");
-              }));
+  auto job = [&] { expect(client.run(handle, "true") == 0, "run true failed"); };
+  if (hostShell.empty()) {
+    results.add("run_true", measure(iterations, job));
+  } else {
+    HostCommand host(hostShell, "sh", "true");
+    compareWithHost(
+        iterations, job, [&] { host.run(); }, results);
+  }
   results.add("spawn_link", measure(iterations, [&] {
                 uint32_t job = client.spawn(handle, "true");
                 expect(client.link(handle, job) == 0, "link failed");
@@ -119,12 +140,14 @@ void measureIdleMemory(Client& client, const std::string& depot, const std::vect
 
 int main(int argc, char** argv) {
   CLI::App app("Measures a running server: p50 and p95 as JSON");
-  std::string socketPath, depot;
+  std::string socketPath, depot, hostShell;
   std::vector<int> pids;
   unsigned iterations = 200;
   bool json = false;
   app.add_option("--socket", socketPath, "the server's socket")->required();
   app.add_option("--iterations", iterations)->check(CLI::PositiveNumber);
+  app.add_option("--host-shell", hostShell,
+                 "the image's shell (a busybox), to measure it on the host in turns with run true");
   app.add_option("--depot", depot, "server.container_depot_path; default: what Info says");
   app.add_option("--pids", pids, "processes of the server whose memory is reported")
       ->delimiter(',');
@@ -136,7 +159,7 @@ int main(int argc, char** argv) {
     Results results;
     results.add("ping", measure(10 * iterations, [&] { client.ping(); }));
     measureLifetimes(client, iterations, results);
-    measureJobs(client, iterations, results);
+    measureJobs(client, iterations, hostShell, results);
     measureIdleMemory(client, depot, pids, results);
     fputs(results.json().c_str(), stdout);
   } catch (const std::exception& e) {

@@ -23,6 +23,9 @@ class Series {
 
  public:
   void add(double us) { values.push_back(us); }
+  void add(const Series& other) {
+    values.insert(values.end(), other.values.begin(), other.values.end());
+  }
   size_t count() const { return values.size(); }
 
   double percentile(double p) const {

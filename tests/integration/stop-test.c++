@@ -13,6 +13,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
+constexpr int DESTROY_ROUNDS = 60;
+
 class StopTest : public ServerTest {
  protected:
   void waitForOutput(const std::string& handle, const std::string& file) {
@@ -165,6 +167,32 @@ TEST_F(StopTest, letsDestroyThroughWhileItWaits) {
     stopping.receive<StopResponse>();
   } catch (const ServerError&) {
     // Either answer tells the truth: it ended, or was destroyed.
+  }
+}
+
+TEST_F(StopTest, answersARunThatADestroyMeetsAtAnyMoment) {
+  start();
+  TestClient destroyer = connect();
+  for (int round = 0; round < DESTROY_ROUNDS; ++round) {
+    std::string handle = destroyer.create();
+    TestClient runner = connect();
+    RunRequest request;
+    request.set_handle(handle);
+    request.set_script("sleep 60");
+    runner.send(request);
+    // From before the request is read until after the shell runs.
+    std::this_thread::sleep_for(std::chrono::microseconds(20 * round));
+    destroyer.destroy(handle);
+    try {
+      auto response = runner.receive<RunResponse>();
+      EXPECT_EQ(response.exit_status(), 255u);
+      EXPECT_EQ(response.info().state(), "active");
+    } catch (const ServerError& error) {
+      // Only one that came after the destroy.
+      std::string text = error.what();
+      EXPECT_TRUE(text == "unknown handle" || text.ends_with("current state is 'destroyed'"))
+          << text;
+    }
   }
 }
 

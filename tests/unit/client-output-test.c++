@@ -84,6 +84,11 @@ TEST(ClientOutputTest, showsInfoAsATable) {
   info.set_container_path("/depot/\x1bx");
   info.add_job_ids(3);
   info.add_job_ids(4);
+  info.set_host_ip("10.254.0.1");
+  info.set_container_ip("10.254.0.2");
+  info.add_events("out of memory");
+  info.mutable_cpu_stat()->set_usage(12);
+  info.mutable_disk_stat()->set_bytes_used(3 << 20);
   info.mutable_memory_stat()->set_rss(4096);
   info.mutable_memory_stat()->set_hierarchical_memory_limit(9223372036854771712u);
   info.mutable_bandwidth_stat()->set_in_rate(0xffffffff);
@@ -94,7 +99,14 @@ TEST(ClientOutputTest, showsInfoAsATable) {
   EXPECT_NE(text.find("memory_stat.rss                         4096 bytes\n"), std::string::npos);
   EXPECT_NE(text.find("memory_stat.hierarchical_memory_limit   unlimited\n"), std::string::npos);
   EXPECT_NE(text.find("bandwidth_stat.in_rate                  unlimited\n"), std::string::npos);
-  EXPECT_EQ(text.find("disk_stat"), std::string::npos);
+  EXPECT_NE(text.find("host_ip                                 10.254.0.1\n"), std::string::npos);
+  EXPECT_NE(text.find("container_ip                            10.254.0.2\n"), std::string::npos);
+  EXPECT_NE(text.find("event                                   out of memory\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("cpu_stat.usage                          12 ns\n"), std::string::npos);
+  EXPECT_NE(text.find("disk_stat.bytes_used                    3145728 bytes (3.0 MiB)\n"),
+            std::string::npos);
+  EXPECT_EQ(text.find("disk_stat.inodes"), std::string::npos);
 }
 
 }  // namespace

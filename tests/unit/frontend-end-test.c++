@@ -61,6 +61,45 @@ TEST_F(CoreTest, answersThoseWhoWaitForAJobOfADestroyedContainer) {
   EXPECT_EQ(helper->containers(), 0u);
 }
 
+TEST_F(CoreTest, answersThoseWhoWaitForAJobThatStartsInADestroyedContainer) {
+  client->create("h");
+  helper->holdSpawns = true;
+  auto runner = connect();
+  auto linker = connect();
+  auto streamer = connect();
+  auto run = runner->begin(Message::Run, Client::runRequest("h", "true"));
+  sleep(20);
+  auto jobs = client->info("h").job_ids();
+  ASSERT_EQ(jobs.size(), 1);
+  auto link = linker->begin(Message::Link, Client::linkRequest("h", jobs[0]));
+  auto stream = streamer->begin(Message::Stream, Client::streamRequest("h", jobs[0]));
+  client->call<DestroyResponse>(Message::Destroy, named<DestroyRequest>("h"));
+  run.wait(scope);
+  link.wait(scope);
+  stream.wait(scope);
+  auto expectEnd = [&](const auto& answer) {
+    EXPECT_EQ(answer.exit_status(), 255u);
+    EXPECT_EQ(answer.info().state(), "active");
+    ASSERT_EQ(answer.info().job_ids_size(), 1);
+    EXPECT_EQ(answer.info().job_ids(0), jobs[0]);
+  };
+  expectEnd(runner->last<RunResponse>(Message::Run));
+  expectEnd(linker->last<LinkResponse>(Message::Link));
+  expectEnd(streamer->last<StreamResponse>(Message::Stream));
+  EXPECT_EQ(helper->containers(), 0u);
+}
+
+TEST_F(CoreTest, saysThatAJobCouldNotStartWhenTheFirstProcessDiesBefore) {
+  client->create("h");
+  helper->holdSpawns = true;
+  auto run = client->begin(Message::Run, Client::runRequest("h", "true"));
+  sleep(20);
+  helper->killFirstProcesses();
+  run.wait(scope);
+  EXPECT_EQ(client->errorText(),
+            "the container's first process has ended: the container can only be destroyed");
+}
+
 TEST_F(CoreTest, aSecondDestroyWaitsForTheFirst) {
   client->create("h");
   helper->destroyDelayMs = 50;

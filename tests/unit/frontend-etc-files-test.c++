@@ -12,6 +12,7 @@ namespace warden::frontend {
 namespace {
 
 constexpr uint32_t VCAP_ID = 10007;
+constexpr ContainerAddresses ADDRESSES{0x0afe0005, 0x0afe0006};
 
 class EtcFilesTest : public ::testing::Test {
  protected:
@@ -29,7 +30,8 @@ class EtcFilesTest : public ::testing::Test {
   void group(const std::string& text) { directory.write("etc/group", text); }
 
   ContainerSetup setUp() {
-    return setUpContainer(*image, ContainerId::fromNumber(1), VCAP_ID, network, hostResolvConf);
+    return setUpContainer(*image, ContainerId::fromNumber(1), VCAP_ID, ADDRESSES, network,
+                          hostResolvConf);
   }
 
   std::string refusal() {
@@ -55,7 +57,7 @@ TEST_F(EtcFilesTest, makesBothUsersForAnImageWithoutFiles) {
                "root:x:0:0:root:/root:/bin/sh\n"
                "vcap:x:10007:10007:vcap:/home/vcap:/bin/bash\n");
   EXPECT_STREQ(setup.files.group.cStr(), "root:x:0:\nvcap:x:10007:\n");
-  EXPECT_STREQ(setup.files.hosts.cStr(), "127.0.0.1 localhost\n127.0.1.1 00000000001\n");
+  EXPECT_STREQ(setup.files.hosts.cStr(), "127.0.0.1 localhost\n10.254.0.6 00000000001\n");
   EXPECT_STREQ(setup.files.hostname.cStr(), "00000000001\n");
   EXPECT_STREQ(setup.files.resolvConf.cStr(), "nameserver 192.0.2.1\n");
   EXPECT_TRUE(setup.imageVcap == nullptr);
@@ -166,6 +168,30 @@ TEST_F(EtcFilesTest, collectsSupplementaryGroups) {
   ASSERT_EQ(setup.vcap.groups.size(), 2u);
   EXPECT_EQ(setup.vcap.groups[0], VCAP_ID);
   EXPECT_EQ(setup.vcap.groups[1], 105u);
+}
+
+TEST_F(EtcFilesTest, replacesANameServerOnTheHostItselfByTheHostsAddress) {
+  auto check = [&](const char* host, const char* expected) {
+    hostResolvConf = host;
+    EXPECT_STREQ(setUp().files.resolvConf.cStr(), expected) << host;
+  };
+  check("nameserver 127.0.0.1\n", "nameserver 10.254.0.5\n");
+  check("# local\nnameserver\t127.0.0.53 \noptions edns0\nsearch a b\n",
+        "# local\nnameserver 10.254.0.5\noptions edns0\nsearch a b\n");
+  check("nameserver 127.0.0.1\nnameserver ::1\nnameserver 127.9.9.9\n", "nameserver 10.254.0.5\n");
+  check("nameserver 192.0.2.1\nnameserver 127.0.0.1\n",
+        "nameserver 192.0.2.1\nnameserver 10.254.0.5\n");
+  check("nameserver 127.0.0.1", "nameserver 10.254.0.5\n");
+}
+
+TEST_F(EtcFilesTest, copiesWhatIsNoNameServerOnTheHostItself) {
+  for (const char* host :
+       {"nameserver 128.0.0.1\n", "nameserver127.0.0.1\n", "#nameserver 127.0.0.1\n",
+        "nameserver\n", "nameserver 127.0.0.1.example\n", "nameserver 2001:db8::1\n",
+        "search 127.0.0.1\n", ""}) {
+    hostResolvConf = host;
+    EXPECT_STREQ(setUp().files.resolvConf.cStr(), host);
+  }
 }
 
 TEST_F(EtcFilesTest, prefersTheConfiguredNameServers) {

@@ -26,10 +26,11 @@ TEST_F(CoreTest, closesOnAnUndecodableRequest) {
 
 TEST_F(CoreTest, refusesWhatItDoesNotServe) {
   client->create("h");
-  EXPECT_EQ(client->error(Message::NetIn, named<NetInRequest>("h")),
-            "net_in is not supported by this server version");
-  EXPECT_EQ(client->error(Message::LimitDisk, named<LimitDiskRequest>("h")),
-            "limit_disk is not supported by this server version");
+  CopyInRequest copy = named<CopyInRequest>("h");
+  copy.set_src_path("/a");
+  copy.set_dst_path("/b");
+  EXPECT_EQ(client->error(Message::CopyIn, copy),
+            "copy_in is not supported by this server version");
   CreateRequest create;
   create.set_rootfs("/x");
   EXPECT_EQ(client->error(Message::Create, create),
@@ -162,7 +163,9 @@ TEST_F(CoreTest, reportsAJobThatCannotStart) {
   auto request = Client::runRequest("h", "true");
   request.mutable_rlimits()->set_fsize(4711);
   EXPECT_EQ(client->error(Message::Run, request),
-            "could not start the job: setrlimit fsize: Operation not permitted");
+            "could not start the job: setrlimit fsize: Operation not permitted: the request is for "
+            "more fsize than the hard limit that the server was started with; ask for less, or "
+            "raise the server's limit (LimitFSIZE= of its systemd unit) and restart it");
   EXPECT_EQ(client->info("h").job_ids_size(), 0);
 }
 
@@ -186,6 +189,8 @@ TEST_F(CoreTest, answersWhoeverWaitsForAJobThatCannotStart) {
   ASSERT_FALSE(streamer->out.sent.empty());
   EXPECT_EQ(streamer->last<StreamResponse>(Message::Stream).exit_status(), 255u);
   EXPECT_EQ(client->error(Message::Link, Client::linkRequest("h", 1)), "no such job");
+  for (int i = 0; i < 100 && helper->forgotten() == 0; ++i)
+    sleep(10);
   EXPECT_EQ(helper->forgotten(), 1);
 }
 

@@ -122,7 +122,8 @@ class JobTest : public ::testing::Test, protected Job::Listener {
   SyslogSocket syslog{std::optional<std::string>(syslogPath)};
   Fd nullDevice{open("/dev/null", O_WRONLY | O_CLOEXEC)};
   Budget budget{1000};
-  Services services{port, port.getTimer(), config, helper, syslog, budget, nullDevice, "C"};
+  PortPool ports{PortRange{61000, 10}};
+  Services services{port, port.getTimer(), config, helper, syslog, budget, ports, nullDevice, "C"};
   Pipe out = makePipe();
   Pipe err = makePipe();
   std::vector<std::string> events;

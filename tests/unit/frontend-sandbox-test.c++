@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <kj/debug.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -78,6 +80,26 @@ class SandboxTest : public testing::Test {
 
   static bool hasLandlock() { return syscall(SYS_landlock_create_ruleset, nullptr, 0, 1) >= 1; }
 };
+
+TEST_F(SandboxTest, readsAndWaitsForTheStatisticsThatItIsHanded) {
+  Fd counter(open("/proc/uptime", O_RDONLY | O_CLOEXEC));
+  Fd event(eventfd(1, EFD_CLOEXEC));
+  ASSERT_GE(counter.get(), 0);
+  ASSERT_GE(event.get(), 0);
+  EXPECT_EQ(inSandbox([&]() -> long {
+              char text[64];
+              if (pread(counter, text, sizeof(text), 0) <= 0) return -1;
+              if (fcntl(event, F_SETFL, O_NONBLOCK) < 0) return -1;
+              int epoll = epoll_create1(EPOLL_CLOEXEC);
+              epoll_event wanted{EPOLLIN | EPOLLET, {}};
+              if (epoll_ctl(epoll, EPOLL_CTL_ADD, event, &wanted) < 0) return -1;
+              epoll_event got;
+              if (epoll_wait(epoll, &got, 1, 1000) != 1) return -1;
+              uint64_t count;
+              return read(event, &count, sizeof(count));
+            }),
+            0);
+}
 
 TEST_F(SandboxTest, refusesRoot) {
   EXPECT_EQ(inSandbox([]() { return 0; }, false), 255);

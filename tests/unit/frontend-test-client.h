@@ -171,6 +171,7 @@ class FlowTest : public ::testing::Test {
   kj::Promise<void> running = nullptr;
   bool helperLost = false;
   uint64_t descriptors = 10000;
+  HostFacts host{"", "32768\t60999\n"};
   std::unique_ptr<Client> client;
 
   void SetUp() override {
@@ -185,7 +186,7 @@ class FlowTest : public ::testing::Test {
     auto sockets = makePacketPair();
     helper = std::make_unique<HelperPeer>(kj::mv(sockets.left), depot);
     core = std::make_unique<Core>(port, port.getTimer(), config, kj::mv(sockets.right),
-                                  image.open(), "", descriptors);
+                                  image.open(), host, descriptors);
     running = core->run().eagerlyEvaluate([this](kj::Exception&&) { helperLost = true; });
     client = std::make_unique<Client>(*core, scope);
   }

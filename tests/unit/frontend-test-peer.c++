@@ -6,16 +6,18 @@
 #include <fcntl.h>
 #include <kj/debug.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/pidfd.h"
-#include "schema/privhelper.capnp.h"
 #include "schema/wshd.capnp.h"
 
 namespace warden::frontend {
@@ -67,7 +69,8 @@ void signalGroup(int leader, int signal) {
 
 }  // namespace
 
-WshdPeer::WshdPeer(Fd socketParam) : socket(kj::mv(socketParam)), thread([this]() { serve(); }) {}
+WshdPeer::WshdPeer(Fd socketParam, const std::atomic<bool>& holdSpawns)
+    : socket(kj::mv(socketParam)), holdSpawns(holdSpawns), thread([this]() { serve(); }) {}
 
 WshdPeer::~WshdPeer() {
   killJobs();
@@ -133,6 +136,7 @@ void WshdPeer::handle(Packet packet) {
 }
 
 void WshdPeer::spawn(Packet& packet) {
+  if (holdSpawns) return;
   auto request = packet.getRoot<schema::WshdRequest>();
   auto job = request.getSpawn();
   auto script = packet.takeFd(0);
@@ -240,16 +244,19 @@ void HelperPeer::serve() {
     for (;;) {
       auto packet = KJ_ASSERT_NONNULL(receivePacket(socket));
       auto request = packet.getRoot<schema::HelperRequest>();
+      ++requestCount;
       if (request.isCreate()) {
         create(packet);
       } else if (request.isDestroy()) {
         destroy(packet);
-      } else {
+      } else if (request.isHello()) {
         capnp::MallocMessageBuilder message;
         auto reply = message.initRoot<schema::HelperReply>();
         reply.setSequence(request.getSequence());
         reply.setDone();
         sendPacket(socket, message);
+      } else {
+        limit(packet);
       }
     }
   });
@@ -264,6 +271,7 @@ void HelperPeer::create(Packet& packet) {
   std::string id = request.getCreate().getId().cStr();
   std::lock_guard lock(mutex);
   usedSlots.push_back(request.getCreate().getSlot());
+  usedNetworks.push_back(request.getCreate().getNetwork());
   if (failCreate) {
     auto failed = reply.initFailed();
     failed.setStep("mount overlay");
@@ -291,10 +299,210 @@ void HelperPeer::create(Packet& packet) {
   }
   auto pidfd = Pidfd::open(pid);
   auto sockets = makePacketPair();
-  created[id] = Container{pid, std::make_unique<WshdPeer>(kj::mv(sockets.left))};
+  auto& container = created[id];
+  container.pid = pid;
+  container.wshd = std::make_unique<WshdPeer>(kj::mv(sockets.left), holdSpawns);
+  auto etc = request.getCreate().getEtcFiles();
+  auto text = [](capnp::Data::Reader data) {
+    return std::string(data.asChars().begin(), data.size());
+  };
+  container.etcFiles = {{"hosts", text(etc.getHosts())},
+                        {"resolv.conf", text(etc.getResolvConf())}};
   reply.initCreated().setWshdPid(pid);
-  int fds[] = {pidfd.fd(), sockets.right, stateFd};
-  sendPacket(socket, message, fds);
+  std::vector<uint16_t> kinds;
+  auto files = openStatistics(id, container, kinds);
+  auto list = reply.getCreated().initStatistics(kinds.size());
+  std::vector<int> fds = {pidfd.fd(), sockets.right, stateFd};
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    list.set(i, static_cast<schema::Created::Statistics>(kinds[i]));
+    fds.push_back(files[i]);
+  }
+  sendPacket(socket, message, kj::arrayPtr(fds.data(), fds.size()));
+}
+
+std::vector<Fd> HelperPeer::openStatistics(const std::string& id, Container& container,
+                                           std::vector<uint16_t>& kinds) {
+  using Kind = schema::Created::Statistics;
+  struct File {
+    Kind kind;
+    const char* name;
+    const char* text;
+  };
+  static constexpr File V1[] = {
+      {Kind::MEMORY_OOM_CONTROL_V1, "memory.oom_control",
+       "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"},
+      {Kind::MEMORY_STAT_V1, "memory.stat", "cache 4096\nrss 8192\ntotal_rss 8192\n"},
+      {Kind::CPU_USAGE_V1, "cpuacct.usage", "123456789\n"},
+      {Kind::CPU_STAT_V1, "cpuacct.stat", "user 7\nsystem 5\n"},
+  };
+  static constexpr File V2[] = {
+      {Kind::MEMORY_EVENTS_V2, "memory.events", "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n"},
+      {Kind::MEMORY_STAT_V2, "memory.stat", "anon 8192\nfile 4096\n"},
+      {Kind::MEMORY_MAX_V2, "memory.max", "max\n"},
+      {Kind::MEMORY_SWAP_V2, "memory.swap.current", "0\n"},
+      {Kind::CPU_STAT_V2, "cpu.stat", "usage_usec 1000\nuser_usec 600\nsystem_usec 400\n"},
+  };
+  std::vector<Fd> fds;
+  auto add = [&](const File& file) {
+    statistics.write(id + "." + file.name, file.text);
+    int fd;
+    KJ_SYSCALL(
+        fd = open((statistics.path() + "/" + id + "." + file.name).c_str(), O_RDONLY | O_CLOEXEC));
+    fds.emplace_back(fd);
+    kinds.push_back(static_cast<uint16_t>(file.kind));
+  };
+  if (cgroupVersion == 1) {
+    container.memoryEvent = Fd(eventfd(0, EFD_CLOEXEC));
+    fds.push_back(duplicate(container.memoryEvent));
+    kinds.push_back(static_cast<uint16_t>(Kind::MEMORY_EVENT_V1));
+    for (auto& file : V1)
+      add(file);
+  } else if (cgroupVersion == 2) {
+    for (auto& file : V2)
+      add(file);
+  }
+  return fds;
+}
+
+void HelperPeer::writeStatistic(const std::string& id, const std::string& file,
+                                const std::string& text) {
+  statistics.write(id + "." + file, text);
+}
+
+void HelperPeer::signalMemoryEvent(const std::string& id) {
+  std::lock_guard lock(mutex);
+  uint64_t one = 1;
+  KJ_SYSCALL(write(created.at(id).memoryEvent, &one, sizeof(one)));
+}
+
+std::vector<uint32_t> HelperPeer::networks() {
+  std::lock_guard lock(mutex);
+  return usedNetworks;
+}
+
+std::string HelperPeer::etcFile(const std::string& id, const std::string& name) {
+  std::lock_guard lock(mutex);
+  return created.at(id).etcFiles.at(name);
+}
+
+std::map<uint16_t, uint16_t> HelperPeer::portsOf(const std::string& id) {
+  std::lock_guard lock(mutex);
+  return created.at(id).ports;
+}
+
+std::vector<PeerOutRule> HelperPeer::rulesOf(const std::string& id) {
+  std::lock_guard lock(mutex);
+  return created.at(id).rules;
+}
+
+std::pair<uint64_t, uint64_t> HelperPeer::bandwidthOf(const std::string& id) {
+  std::lock_guard lock(mutex);
+  return created.at(id).bandwidth;
+}
+
+void HelperPeer::occupyPort(uint16_t port) {
+  std::lock_guard lock(mutex);
+  occupied.insert(port);
+}
+
+namespace {
+
+kj::StringPtr idOf(schema::HelperRequest::Reader request) {
+  switch (request.which()) {
+    case schema::HelperRequest::LIMIT_MEMORY:
+      return request.getLimitMemory().getId();
+    case schema::HelperRequest::LIMIT_CPU:
+      return request.getLimitCpu().getId();
+    case schema::HelperRequest::LIMIT_DISK:
+      return request.getLimitDisk().getId();
+    case schema::HelperRequest::LIMIT_BANDWIDTH:
+      return request.getLimitBandwidth().getId();
+    case schema::HelperRequest::MAP_PORT:
+      return request.getMapPort().getId();
+    case schema::HelperRequest::ALLOW_OUT:
+      return request.getAllowOut().getId();
+    default:
+      KJ_FAIL_REQUIRE("unexpected request");
+  }
+}
+
+bool onlyReads(schema::HelperRequest::Reader request) {
+  return (request.isLimitMemory() && request.getLimitMemory().isRead()) ||
+         (request.isLimitCpu() && request.getLimitCpu().isRead()) ||
+         (request.isLimitDisk() && request.getLimitDisk().isRead());
+}
+
+void fail(schema::HelperReply::Builder reply, int error) {
+  auto failed = reply.initFailed();
+  failed.setStep("the step");
+  failed.setErrno(error);
+  failed.setDetail(kj::str("the step: ", strerror(error)));
+}
+
+}  // namespace
+
+void HelperPeer::limit(Packet& packet) {
+  auto request = packet.getRoot<schema::HelperRequest>();
+  if (!onlyReads(request)) usleep(limitDelayMs * 1000);
+  capnp::MallocMessageBuilder message;
+  auto reply = message.initRoot<schema::HelperReply>();
+  reply.setSequence(request.getSequence());
+  std::lock_guard lock(mutex);
+  auto found = created.find(idOf(request).cStr());
+  if (found == created.end()) {
+    reply.setRefused("unknown id");
+  } else if (failLimits != 0 && !onlyReads(request)) {
+    fail(reply, failLimits);
+  } else {
+    carryOut(request, reply, found->second);
+  }
+  sendPacket(socket, message);
+}
+
+void HelperPeer::carryOut(schema::HelperRequest::Reader request, schema::HelperReply::Builder reply,
+                          Container& container) {
+  if (request.isLimitMemory()) {
+    auto limit = request.getLimitMemory();
+    if (limit.isBytes())
+      container.memory = std::min<uint64_t>(limit.getBytes() & ~4095ull, UNLIMITED);
+    reply.setMemoryLimit(container.memory);
+  } else if (request.isLimitCpu()) {
+    auto limit = request.getLimitCpu();
+    if (limit.isShares()) container.shares = std::clamp<uint64_t>(limit.getShares(), 2, 262144);
+    reply.setCpuShares(container.shares);
+  } else if (request.isLimitDisk()) {
+    if (request.getLimitDisk().isLimits()) {
+      auto limits = request.getLimitDisk().getLimits();
+      container.blocksSoft = limits.getBlocksSoft();
+      container.blocksHard = limits.getBlocksHard();
+      container.inodesSoft = limits.getInodesSoft();
+      container.inodesHard = limits.getInodesHard();
+    }
+    auto disk = reply.initDisk();
+    disk.setBytesUsed(65536);
+    disk.setInodesUsed(12);
+    auto limits = disk.initLimits();
+    limits.setBlocksSoft(container.blocksSoft);
+    limits.setBlocksHard(container.blocksHard);
+    limits.setInodesSoft(container.inodesSoft);
+    limits.setInodesHard(container.inodesHard);
+  } else if (request.isLimitBandwidth()) {
+    auto limit = request.getLimitBandwidth();
+    container.bandwidth = {limit.getRate(), limit.getBurst()};
+    reply.setDone();
+  } else if (request.isMapPort()) {
+    auto map = request.getMapPort();
+    if (!occupied.insert(map.getHostPort()).second) return fail(reply, EADDRINUSE);
+    container.ports[map.getHostPort()] = map.getContainerPort();
+    reply.setDone();
+  } else {
+    auto allow = request.getAllowOut();
+    container.rules.push_back({allow.getFirstAddress(), allow.getLastAddress(),
+                               static_cast<int>(allow.getProtocol()), allow.getFirstPort(),
+                               allow.getLastPort(), allow.getIcmpType(), allow.getIcmpCode(),
+                               allow.getLog()});
+    reply.setDone();
+  }
 }
 
 void HelperPeer::destroy(Packet& packet) {
@@ -318,6 +526,8 @@ void HelperPeer::destroy(Packet& packet) {
       waitpid(found->second.pid, nullptr, 0);
     }
     std::filesystem::remove_all(depot.path() + "/" + found->first);
+    for (auto& [port, target] : found->second.ports)
+      occupied.erase(port);
     created.erase(found);
     reply.setDone();
   }

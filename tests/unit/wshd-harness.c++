@@ -180,6 +180,7 @@ Message Frontend::spawn(const JobSpec& spec) {
         job.setUid(spec.uid);
         job.setGid(spec.uid);
         job.setPrivileged(spec.privileged);
+        job.setReplyMayWait(spec.replyMayWait);
         auto data = [](const std::string& text) {
           return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
         };

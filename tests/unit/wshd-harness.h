@@ -48,6 +48,7 @@ struct JobSpec {
   uint32_t uid = TEST_USER;
   std::vector<uint32_t> groups;
   bool privileged = false;
+  bool replyMayWait = false;
   std::string home = "/";
   std::vector<std::string> environment = {"PATH=/bin:/usr/bin"};
   std::vector<LimitSpec> limits;

@@ -168,6 +168,18 @@ TEST_F(WshdJobTest, endsWithItsShellThoughAChildHoldsThePipe) {
   EXPECT_EQ(end.value, 0);
 }
 
+TEST_F(WshdJobTest, answersBeforeTheEndThoughTheReplyMayWait) {
+  uint32_t jobId = 0;
+  for (const char* script : {"true", "sleep 1000"}) {
+    ++jobId;
+    JobSpec spec{.script = script, .jobId = jobId, .replyMayWait = true};
+    Message started = wshd->frontend.spawn(spec);
+    ASSERT_EQ(started.which, schema::WshdMessage::SPAWNED) << script;
+    wshd->frontend.signalJob(jobId, SIGKILL);
+    wshd->frontend.awaitEnd(jobId);
+  }
+}
+
 TEST_F(WshdJobTest, leavesNoZombieOfOrphans) {
   output({.script = "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'exit 3' &); done; sleep 0.2"});
   EXPECT_EQ(output({.script = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null; exit 0"}), "");

@@ -1,0 +1,81 @@
+// The part of a container that concerns its network.
+
+#include <kj/debug.h>
+
+#include "frontend/client-error.h"
+#include "frontend/container.h"
+
+namespace warden::frontend {
+
+namespace {
+
+kj::Exception portInUse(uint16_t port) {
+  return clientErrorOf("host_port ", port,
+                       " is mapped already; a port that no container has is accepted");
+}
+
+kj::Exception noPortLeft(const PortRange& range) {
+  if (range.count == 0) {
+    return clientErrorOf(
+        "there is no pool of ports: the host's ephemeral ports leave none; ask for a host_port, or "
+        "configure port.pool_start_port");
+  }
+  return clientErrorOf("all ports of the pool, ", range.first, " to ",
+                       range.first + range.count - 1,
+                       ", are in use; destroy a container, or configure a larger port.pool_size");
+}
+
+}  // namespace
+
+void Container::keepPort(Port&& port) {
+  KJ_IF_MAYBE (held, resources) {
+    held->ports.add(kj::mv(port));
+  }
+}
+
+kj::Promise<PortMapping> Container::mapPort(PortRequest request) {
+  requireActive();
+  KJ_IF_MAYBE (hostPort, request.hostPort) {
+    return complete(mapThisPort(*hostPort, request.containerPort.orDefault(*hostPort)));
+  }
+  return complete(mapNextPort(request.containerPort, {}));
+}
+
+kj::Promise<PortMapping> Container::mapThisPort(uint16_t hostPort, uint16_t containerPort) {
+  KJ_IF_MAYBE (port, services.ports.take(hostPort)) {
+    return services.helper.mapPort(containerId, hostPort, containerPort)
+        .then([this, hostPort, containerPort, port = kj::mv(*port)](bool mapped) mutable {
+          if (!mapped) kj::throwFatalException(portInUse(hostPort));
+          keepPort(kj::mv(port));
+          return PortMapping{hostPort, containerPort};
+        });
+  }
+  return portInUse(hostPort);
+}
+
+kj::Promise<PortMapping> Container::mapNextPort(kj::Maybe<uint16_t> containerPort,
+                                                kj::Vector<Port> unusable) {
+  requireActive();
+  KJ_IF_MAYBE (port, services.ports.next()) {
+    PortMapping mapping{port->number(), containerPort.orDefault(port->number())};
+    return services.helper.mapPort(containerId, mapping.hostPort, mapping.containerPort)
+        .then([this, containerPort, mapping, port = kj::mv(*port),
+               unusable = kj::mv(unusable)](bool mapped) mutable -> kj::Promise<PortMapping> {
+          if (mapped) {
+            keepPort(kj::mv(port));
+            return mapping;
+          }
+          // Kept out of the pool until one has been found, so that none is tried twice.
+          unusable.add(kj::mv(port));
+          return mapNextPort(containerPort, kj::mv(unusable));
+        });
+  }
+  return noPortLeft(services.ports.covers());
+}
+
+kj::Promise<void> Container::allowOut(const OutRule& rule) {
+  requireActive();
+  return complete(services.helper.allowOut(containerId, rule));
+}
+
+}  // namespace warden::frontend

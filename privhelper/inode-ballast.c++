@@ -1,0 +1,122 @@
+#include "privhelper/inode-ballast.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "privhelper/step.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+constexpr char NAME[] = "ballast";
+
+// A directory and its files. They come and go from the end: number n stands for directory
+// n / INODES_OF_ONE where n is a multiple of that, and else for a file of it.
+constexpr uint64_t INODES_OF_ONE = 1025;
+
+// The kernel looks through every name of a block for each file that it makes: with names as long as
+// these a block has few, and making a file takes a third of the time.
+constexpr int NAME_LENGTH = 60;
+constexpr uint64_t BLOCKS_OF_ONE = 8 * 2 * (INODES_OF_ONE * (NAME_LENGTH + 8 + 4) / 4096 + 2);
+
+struct Name {
+  char text[NAME_LENGTH + 1];
+  Name(uint64_t number, int length) {
+    snprintf(text, sizeof(text), "%0*llu", length, static_cast<unsigned long long>(number));
+  }
+};
+
+Name directoryName(uint64_t number) {
+  return Name(number / INODES_OF_ONE, 1);
+}
+
+Name fileName(uint64_t number) {
+  return Name(number % INODES_OF_ONE, NAME_LENGTH);
+}
+
+bool isDirectory(uint64_t number) {
+  return number % INODES_OF_ONE == 0;
+}
+
+}  // namespace
+
+InodeBallast::InodeBallast(int fileSystem) {
+  step("make ballast", [&] { return mkdirat(fileSystem, NAME, 0700); });
+  directory = Fd(step("make ballast", [&] {
+    return openat(fileSystem, NAME, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  }));
+}
+
+uint64_t InodeBallast::mostBlocks(uint64_t inodes) {
+  return (inodes / INODES_OF_ONE + 2) * BLOCKS_OF_ONE;
+}
+
+bool InodeBallast::resize(uint64_t inodes, uint64_t most) {
+  bool full = false;
+  for (; most > 0 && count != inodes && !full; --most) {
+    if (count > inodes) {
+      pop();
+    } else {
+      full = !push();
+    }
+  }
+  if (current != nullptr) measureCurrent();
+  return full || count == inodes;
+}
+
+bool InodeBallast::push() {
+  int result;
+  if (isDirectory(count)) {
+    if (current != nullptr) measureCurrent();
+    result = mkdirat(directory, directoryName(count).text, 0700);
+  } else {
+    if (current == nullptr) openCurrent();
+    result = mknodat(current, fileName(count).text, S_IFREG | 0600, 0);
+  }
+  if (result < 0) {
+    if (errno == ENOSPC) return false;
+    throw StepError("limit inodes", errno);
+  }
+  if (isDirectory(count)) {
+    blocksOf.push_back(0);
+    current = nullptr;
+  }
+  ++count;
+  return true;
+}
+
+void InodeBallast::pop() {
+  uint64_t last = count - 1;
+  if (isDirectory(last)) {
+    current = nullptr;
+    if (unlinkat(directory, directoryName(last).text, AT_REMOVEDIR) < 0) {
+      throw StepError("limit inodes", errno);
+    }
+    blockCount -= blocksOf.back();
+    blocksOf.pop_back();
+  } else {
+    if (current == nullptr) openCurrent();
+    if (unlinkat(current, fileName(last).text, 0) < 0) throw StepError("limit inodes", errno);
+  }
+  count = last;
+}
+
+void InodeBallast::openCurrent() {
+  auto name = directoryName(count - 1);
+  current = Fd(step("open ballast", [&] {
+    return openat(directory, name.text, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  }));
+}
+
+void InodeBallast::measureCurrent() {
+  struct stat status;
+  step("open ballast", [&] { return fstat(current, &status); });
+  blockCount += status.st_blocks - blocksOf.back();
+  blocksOf.back() = status.st_blocks;
+}
+
+}  // namespace warden::privhelper
