@@ -179,7 +179,12 @@ constexpr const char* ATTACKS[] = {
     // probe-files.c
     "write-proc-sys", "sysrq-trigger", "write-proc", "masked-files", "kcore", "write-sys",
     "cgroup-mounts", "host-files", "chroot", "open-by-handle", "mknod", "dev-entries",
-    "image-devices", "dangling-fds", "suid"};
+    "image-devices", "dangling-fds", "suid",
+    // probe-network.c
+    "set-address", "set-interface-down", "rename-interface", "set-hardware-address", "add-route",
+    "netlink-address", "netlink-route", "netlink-nftables", "netlink-conntrack", "netlink-new-link",
+    "promiscuous", "transparent-source", "free-bound-source", "source-by-pktinfo", "source-route",
+    "raw-header", "bind-to-device", "tun", "network-mark", "vsock"};
 
 INSTANTIATE_TEST_SUITE_P(, EscapeTest,
                          ::testing::Combine(::testing::ValuesIn(ATTACKS), ::testing::Bool()),
