@@ -10,7 +10,6 @@
 #include <yaml-cpp/eventhandler.h>
 
 #include <algorithm>
-#include <charconv>
 #include <sstream>
 
 #include "base/config-reader.h"
@@ -60,48 +59,9 @@ void assign(std::optional<To>& target, const std::optional<From>& value) {
   if (value) target = static_cast<To>(*value);
 }
 
-// An IPv4 address in host byte order.
-std::optional<uint32_t> parseAddress(const std::string& text) {
-  in_addr address;
-  if (inet_pton(AF_INET, text.c_str(), &address) != 1) return std::nullopt;
-  return ntohl(address.s_addr);
-}
-
-std::optional<uint32_t> parseDecimal(const std::string& text, uint32_t maximum) {
-  uint32_t value;
-  auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || stop != text.data() + text.size() || value > maximum) {
-    return std::nullopt;
-  }
-  return value;
-}
-
-struct Cidr {
-  uint32_t address;  // host byte order
-  uint32_t bits;
-};
-
-std::optional<Cidr> parseCidr(const std::string& text) {
-  size_t slash = text.find('/');
-  if (slash == std::string::npos) return std::nullopt;
-  auto address = parseAddress(text.substr(0, slash));
-  auto bits = parseDecimal(text.substr(slash + 1), 32);
-  if (!address || !bits) return std::nullopt;
-  return Cidr{*address, *bits};
-}
-
-bool isNetwork(const std::string& text) {
-  if (parseAddress(text) || parseCidr(text)) return true;
-  size_t dash = text.find('-');
-  if (dash == std::string::npos) return false;
-  auto first = parseAddress(text.substr(0, dash));
-  auto last = parseAddress(text.substr(dash + 1));
-  return first && last && *first <= *last;
-}
-
 bool isNameserver(const std::string& text) {
   in6_addr address;
-  return parseAddress(text) || inet_pton(AF_INET6, text.c_str(), &address) == 1;
+  return parseIpv4(text.c_str()) != nullptr || inet_pton(AF_INET6, text.c_str(), &address) == 1;
 }
 
 std::map<int, uint64_t> readRlimits(ConfigSection section) {
@@ -158,6 +118,18 @@ Config::Logging readLogging(ConfigSection section) {
   return logging;
 }
 
+// A.B.C.D/BITS without host bits.
+kj::Maybe<Ipv4Range> parseNetwork(const std::string& text) {
+  size_t slash = text.find('/');
+  if (slash == std::string::npos) return nullptr;
+  KJ_IF_MAYBE (range, parseIpv4Range(text.c_str())) {
+    KJ_IF_MAYBE (address, parseIpv4(text.substr(0, slash).c_str())) {
+      if (*address == range->first) return *range;
+    }
+  }
+  return nullptr;
+}
+
 void readNetworkPool(ConfigSection& section, Config::Network& network) {
   if (auto pool = section.text("pool_network")) {
     for (const char* other : {"pool_start_address", "pool_size"}) {
@@ -165,24 +137,27 @@ void readNetworkPool(ConfigSection& section, Config::Network& network) {
         section.fail(other, "says again what pool_network says; one of the two is accepted");
       }
     }
-    auto cidr = parseCidr(*pool);
-    uint32_t mask = cidr && cidr->bits > 0 ? ~uint32_t(0) << (32 - cidr->bits) : 0;
-    if (!cidr || cidr->bits < 8 || cidr->bits > 30 || (cidr->address & ~mask) != 0) {
-      section.fail(
-          "pool_network",
-          "is no usable network; an IPv4 network from A.B.C.D/8 to A.B.C.D/30 is accepted");
+    KJ_IF_MAYBE (range, parseNetwork(*pool)) {
+      uint64_t size = uint64_t(range->last) - range->first + 1;
+      if (size >= 4 && size <= 1 << 24) {
+        network.poolStart = range->first;
+        network.poolSize = size / 4;
+        return;
+      }
     }
-    network.poolStart = cidr->address;
-    network.poolSize = uint32_t(1) << (30 - cidr->bits);
-    return;
+    section.fail("pool_network",
+                 "is no usable network; an IPv4 network from A.B.C.D/8 to A.B.C.D/30 is accepted");
   }
   if (auto start = section.text("pool_start_address")) {
-    auto address = parseAddress(*start);
-    if (!address || *address % 4 != 0) {
+    uint32_t address = 1;
+    KJ_IF_MAYBE (parsed, parseIpv4(start->c_str())) {
+      address = *parsed;
+    }
+    if (address % 4 != 0) {
       section.fail("pool_start_address",
                    "is no start of a /30; an IPv4 address that is a multiple of 4 is accepted");
     }
-    network.poolStart = *address;
+    network.poolStart = address;
   }
   assign(network.poolSize, section.number("pool_size", 1, uint64_t(1) << 22));
   if (uint64_t(network.poolStart) + uint64_t(network.poolSize) * 4 > uint64_t(1) << 32) {
@@ -190,21 +165,45 @@ void readNetworkPool(ConfigSection& section, Config::Network& network) {
   }
 }
 
+// Addresses that mean something else to the kernel, or to the cloud that the host is in (RFC 6890).
+void refuseSpecialPool(ConfigSection& section, const Config::Network& network) {
+  struct Special {
+    Ipv4Range range;
+    const char* text;
+  };
+  constexpr Special SPECIAL[] = {
+      {{0x00000000, 0x00ffffff}, "0.0.0.0/8"},
+      {{0x7f000000, 0x7fffffff}, "127.0.0.0/8, loopback"},
+      {{0xa9fe0000, 0xa9feffff}, "169.254.0.0/16, link-local"},
+      {{0xe0000000, 0xffffffff}, "224.0.0.0 and above, multicast and reserved"},
+  };
+  uint32_t last = network.poolStart + network.poolSize * 4 - 1;
+  for (const Special& special : SPECIAL) {
+    if (last < special.range.first || network.poolStart > special.range.last) continue;
+    section.fail(section.has("pool_network") ? "pool_network" : "pool_start_address",
+                 std::string("includes addresses of ") + special.text +
+                     "; a network that can be routed is accepted");
+  }
+}
+
 Config::Network readNetwork(ConfigSection section) {
   Config::Network network;
   readNetworkPool(section, network);
+  refuseSpecialPool(section, network);
   assign(network.releaseDelay, section.number("release_delay", 0, 86400));
   // The bounds of veth(4): ETH_MIN_MTU and ETH_MAX_MTU.
   assign(network.mtu, section.number("mtu", 68, 65535));
-  network.allowNetworks = section.texts("allow_networks");
-  for (const auto& item : network.allowNetworks) {
-    if (!isNetwork(item)) {
+  for (const auto& item : section.texts("allow_networks")) {
+    KJ_IF_MAYBE (range, parseIpv4Range(item.c_str())) {
+      network.allowNetworks.push_back(*range);
+    } else {
       section.fail("allow_networks", "'" + item +
                                          "' is no network; an IPv4 address, a network A.B.C.D/BITS "
                                          "or a range FIRST-LAST is accepted");
     }
   }
   assign(network.allowHostAccess, section.flag("allow_host_access"));
+  assign(network.allowIpv6, section.flag("allow_ipv6"));
   network.dnsServers = section.texts("dns_servers");
   for (const auto& item : network.dnsServers) {
     if (!isNameserver(item)) {

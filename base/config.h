@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "base/ipv4.h"
+
 namespace warden {
 
 class ConfigError : public std::runtime_error {
@@ -51,8 +53,9 @@ struct Config {
     uint32_t poolSize = 256;          // /30 networks
     uint32_t releaseDelay = 30;       // seconds
     uint32_t mtu = 1500;
-    std::vector<std::string> allowNetworks;
+    std::vector<Ipv4Range> allowNetworks;
     bool allowHostAccess = false;
+    bool allowIpv6 = false;
     std::vector<std::string> dnsServers;
   } network;
 

@@ -22,30 +22,18 @@ constexpr uint64_t DRAIN_US = 30'000'000;
 constexpr uint64_t DYING_US = 10'000'000;
 constexpr uint64_t DISCONNECTED_US = 5'000'000;
 
-DiskLimits readLimits(schema::DiskLimits::Reader limits) {
-  return {limits.getBlocksSoft(), limits.getBlocksHard(), limits.getInodesSoft(),
-          limits.getInodesHard()};
-}
-
-void writeDiskState(schema::DiskState::Builder state, const ContainerDisk& disk) {
-  DiskLimits inForce = disk.limits();
-  DiskUsage used = disk.usage();
-  auto limits = state.initLimits();
-  limits.setBlocksSoft(inForce.blocksSoft);
-  limits.setBlocksHard(inForce.blocksHard);
-  limits.setInodesSoft(inForce.inodesSoft);
-  limits.setInodesHard(inForce.inodesHard);
-  state.setBytesUsed(used.bytes);
-  state.setInodesUsed(used.inodes);
-}
-
 }  // namespace
 
 const Broker::Permitted Broker::PERMITTED[] = {
     {schema::HelperRequest::HELLO, "hello", &Broker::hello},
     {schema::HelperRequest::CREATE, "create", &Broker::create},
     {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy},
+    {schema::HelperRequest::LIMIT_MEMORY, "limit memory", &Broker::limitMemory},
+    {schema::HelperRequest::LIMIT_CPU, "limit cpu", &Broker::limitCpu},
     {schema::HelperRequest::LIMIT_DISK, "limit disk", &Broker::limitDisk},
+    {schema::HelperRequest::LIMIT_BANDWIDTH, "limit bandwidth", &Broker::limitBandwidth},
+    {schema::HelperRequest::MAP_PORT, "map port", &Broker::mapPort},
+    {schema::HelperRequest::ALLOW_OUT, "allow out", &Broker::allowOut},
 };
 
 Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals,
@@ -56,7 +44,8 @@ Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& fronte
       signals(kj::mv(signals)),
       sweeper(sweeper),
       slotInUse(host.policy.slotCount),
-      slotLost(host.policy.slotCount) {}
+      slotLost(host.policy.slotCount),
+      networkInUse(host.policy.networkCount) {}
 
 bool Broker::run() {
   removeStale();
@@ -145,8 +134,9 @@ void Broker::waitForEvents() {
   short wanted = unsent.empty() ? POLLIN : POLLOUT;
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
+  fds.add(pollfd{host.network.fd(), POLLIN, 0});
   for (auto& [id, entry] : dying)
-    fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
+    if (!entry.ended) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
   if (poll(fds.begin(), fds.size(), timeoutMs()) < 0) {
     if (errno == EINTR) return;
@@ -155,9 +145,10 @@ void Broker::waitForEvents() {
   if (fds[0].revents != 0) handleSignals();
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
+  if (fds[5].revents != 0) host.network.handleEvents();
   reapDying();
   if (!diskOrders.empty()) {
-    DiskOrder order = diskOrders.front();
+    Settling order = diskOrders.front();
     diskOrders.pop_front();
     settleDisk(order);
   }
@@ -265,8 +256,13 @@ void Broker::create(schema::HelperRequest::Reader request) {
   }
   if (isSlotLost(order.slot)) {
     auto detail = kj::str("slot ", order.slot, " belongs to a container that does not end");
-    return answerFailure(request.getSequence(), order.id,
-                         StepError(*schema::SLOT_LOST_STEP, EBUSY, detail));
+    return fail(request.getSequence(), "create", order.id,
+                StepError(*schema::SLOT_LOST_STEP, EBUSY, detail));
+  }
+  if (isNetworkLost(order.network)) {
+    auto detail = kj::str("network ", order.network, " belongs to a container that does not end");
+    return fail(request.getSequence(), "create", order.id,
+                StepError(*schema::SLOT_LOST_STEP, EBUSY, detail));
   }
   build(request.getSequence(), order);
 }
@@ -280,12 +276,23 @@ bool Broker::isSlotLost(uint32_t slot) const {
   return false;
 }
 
+bool Broker::isNetworkLost(uint32_t network) const {
+  for (auto& [id, entry] : dying) {
+    if (entry.container->network().index() == network && entry.sequence == nullptr) return true;
+  }
+  return false;
+}
+
 kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
   if (containers.count(order.id) > 0 || dying.count(order.id) > 0) {
     return kj::str("there is a container with this id");
   }
-  if (slotInUse[order.slot] && !isSlotLost(order.slot))
+  if (slotInUse[order.slot] && !isSlotLost(order.slot)) {
     return kj::str("slot ", order.slot, " is in use");
+  }
+  if (networkInUse[order.network] && !isNetworkLost(order.network)) {
+    return kj::str("network ", order.network, " is in use");
+  }
   return nullptr;
 }
 
@@ -308,14 +315,15 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     fds.add(container->openState());
     faultPoint("answer");
     slotInUse[order.slot] = true;
+    networkInUse[order.network] = true;
     containers.emplace(order.id, kj::mv(container));
     log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
     reply(message, kj::mv(fds));
   } catch (const StepError& e) {
-    answerFailure(sequence, order.id, e, monotonicUs() - started);
+    fail(sequence, "create", order.id, e, monotonicUs() - started);
   } catch (const kj::Exception& e) {
-    answerFailure(sequence, order.id, StepError("create", 0, e.getDescription()),
-                  monotonicUs() - started);
+    fail(sequence, "create", order.id, StepError("create", 0, e.getDescription()),
+         monotonicUs() - started);
   }
 }
 
@@ -334,74 +342,12 @@ void Broker::destroy(schema::HelperRequest::Reader request) {
   beginDestroy(kj::mv(container), request.getSequence());
 }
 
-void Broker::limitDisk(schema::HelperRequest::Reader request) {
-  auto order = request.getLimitDisk();
-  auto text = order.getId();
-  auto checked = checkId(text);
-  if (checked.is<Refusal>()) {
-    return refuse(request.getSequence(), "limit disk", text, checked.get<Refusal>().reason);
-  }
-  auto found = containers.find(checked.get<ContainerId>());
-  if (found == containers.end()) {
-    return refuse(request.getSequence(), "limit disk", text, "there is no such container");
-  }
-  DiskOrder limiting{found->first, request.getSequence(), monotonicUs(), order.isLimits()};
-  try {
-    if (order.isLimits()) found->second->disk().setLimits(readLimits(order.getLimits()));
-  } catch (const StepError& e) {
-    return failLimitDisk(limiting, e);
-  }
-  settleDisk(limiting);
-}
-
-void Broker::settleDisk(const DiskOrder& order) {
-  // A little at a time, so that nobody waits for one that takes long.
-  try {
-    auto found = containers.find(order.container);
-    if (found == containers.end()) throw StepError("limit disk", ESRCH, "it is being destroyed");
-    ContainerDisk& disk = found->second->disk();
-    if (!disk.settle()) {
-      diskOrders.push_back(order);
-      return;
-    }
-    answerLimitDisk(order, disk);
-  } catch (const StepError& e) {
-    failLimitDisk(order, e);
-  }
-}
-
-void Broker::answerLimitDisk(const DiskOrder& order, const ContainerDisk& disk) {
-  capnp::MallocMessageBuilder message;
-  auto answer = message.initRoot<schema::HelperReply>();
-  answer.setSequence(order.sequence);
-  writeDiskState(answer.initDisk(), disk);
-  // Reading changes nothing, and happens often: no line for it.
-  if (order.sets) {
-    log.record("limit disk", order.container.text(), Outcome::DONE, nullptr,
-               monotonicUs() - order.startedUs);
-  }
-  reply(message);
-}
-
-void Broker::failLimitDisk(const DiskOrder& order, const StepError& error) {
-  capnp::MallocMessageBuilder message;
-  auto answer = message.initRoot<schema::HelperReply>();
-  answer.setSequence(order.sequence);
-  auto failure = answer.initFailed();
-  failure.setStep(error.step());
-  failure.setErrno(error.error());
-  failure.setDetail(error.detail());
-  log.record("limit disk", order.container.text(), Outcome::FAILED, error.detail(),
-             monotonicUs() - order.startedUs);
-  reply(message);
-}
-
 void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence) {
   // The end of its first process is the end of all (pid_namespaces(7)). How long that takes is up
   // to the kernel and what they did; nobody waits for it here.
   container->wshd().signal(SIGKILL);
   ContainerId id = container->id();
-  dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs()});
+  dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs(), false});
 }
 
 void Broker::destroyAll() {
@@ -415,10 +361,12 @@ void Broker::destroyAll() {
 void Broker::reapDying() {
   for (auto i = dying.begin(); i != dying.end();) {
     Dying& entry = i->second;
-    if (!entry.container->wshd().waitExit(0)) {
+    entry.ended = entry.ended || entry.container->wshd().waitExit(0);
+    if (!entry.ended || !entry.container->isGone()) {
       ++i;
       continue;
     }
+    networkInUse[entry.container->network().index()] = false;
     slotInUse[entry.container->slot()] = false;
     kj::runCatchingExceptions([&] { entry.container = nullptr; });
     auto left = whatIsLeftOf(i->first);
@@ -442,9 +390,9 @@ kj::StringPtr Broker::whatIsLeftOf(const ContainerId& id) const {
   return nullptr;
 }
 
-void Broker::answerFailure(uint64_t sequence, const ContainerId& id, const StepError& error,
-                           uint64_t durationUs) {
-  log.record("create", id.text(), Outcome::FAILED, error.detail(), durationUs);
+void Broker::fail(uint64_t sequence, const char* operation, const ContainerId& id,
+                  const StepError& error, uint64_t durationUs) {
+  log.record(operation, id.text(), Outcome::FAILED, error.detail(), durationUs);
   capnp::MallocMessageBuilder message;
   auto answer = message.initRoot<schema::HelperReply>();
   answer.setSequence(sequence);

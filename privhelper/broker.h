@@ -37,9 +37,10 @@ class Broker {
     kj::Own<Container> container;
     kj::Maybe<uint64_t> sequence;  // of the destroy to be answered
     uint64_t startedUs;
+    bool ended = false;  // its processes; what is left of its network may take a moment longer
   };
-  struct DiskOrder {
-    // Is answered when the limits are in force.
+  struct Settling {
+    // A request about a container's disk. Is answered when the limits are in force.
     ContainerId container;
     uint64_t sequence;
     uint64_t startedUs;
@@ -60,9 +61,10 @@ class Broker {
   const Pidfd& sweeper;
   std::vector<bool> slotInUse;
   std::vector<bool> slotLost;  // to a container of an earlier server that does not end
+  std::vector<bool> networkInUse;
   std::map<ContainerId, kj::Own<Container>> containers;
   std::map<ContainerId, Dying> dying;
-  std::deque<DiskOrder> diskOrders;
+  std::deque<Settling> diskOrders;
   std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to
   bool greeted = false;
   bool stopping = false;
@@ -85,21 +87,29 @@ class Broker {
   void hello(schema::HelperRequest::Reader request);
   void create(schema::HelperRequest::Reader request);
   void destroy(schema::HelperRequest::Reader request);
-  void limitDisk(schema::HelperRequest::Reader request);
 
-  void settleDisk(const DiskOrder& order);
-  void answerLimitDisk(const DiskOrder& order, const ContainerDisk& disk);
-  void failLimitDisk(const DiskOrder& order, const StepError& error);
+  // In broker-limits.c++: what changes a container that exists.
+  void limitMemory(schema::HelperRequest::Reader request);
+  void limitCpu(schema::HelperRequest::Reader request);
+  void limitDisk(schema::HelperRequest::Reader request);
+  void limitBandwidth(schema::HelperRequest::Reader request);
+  void mapPort(schema::HelperRequest::Reader request);
+  void allowOut(schema::HelperRequest::Reader request);
+  template <typename Order, typename Carry>
+  void change(schema::HelperRequest::Reader request, const char* operation,
+              capnp::Text::Reader container, kj::OneOf<Order, Refusal> checked, Carry&& carryOut);
+  void settleDisk(const Settling& order);
 
   void build(uint64_t sequence, const CreateOrder& order);
   void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
   void destroyAll();
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
   bool isSlotLost(uint32_t slot) const;
+  bool isNetworkLost(uint32_t network) const;
   kj::StringPtr whatIsLeftOf(const ContainerId& id) const;
 
-  void answerFailure(uint64_t sequence, const ContainerId& id, const StepError& error,
-                     uint64_t durationUs = 0);
+  void fail(uint64_t sequence, const char* operation, const ContainerId& id, const StepError& error,
+            uint64_t durationUs = 0);
   void refuse(uint64_t sequence, const char* operation, kj::StringPtr container,
               kj::StringPtr reason);
   void reply(capnp::MessageBuilder& message, kj::Vector<Fd> fds = {});

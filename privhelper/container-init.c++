@@ -6,11 +6,9 @@
 #include <kj/debug.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -22,7 +20,9 @@
 #include <utility>
 
 #include "base/packet.h"
+#include "privhelper/links.h"
 #include "privhelper/private-root.h"
+#include "privhelper/step.h"
 #include "schema/launcher.capnp.h"
 
 namespace warden::privhelper {
@@ -55,8 +55,14 @@ constexpr const char* READ_ONLY[] = {"proc/sys", "proc/sysrq-trigger", "proc/irq
 struct Init {
   InitContext context;
   kj::String hostname;
+  uint32_t vcapGid;
+  kj::String interface;
+  uint32_t address;
+  uint32_t gateway;
+  bool allowIpv6;
   uint32_t faultAt = 0;
-  Fd root;  // the attached root file system, later "/"
+  Fd sysctls;  // /proc/sys/net, as it is before it is made read-only
+  Fd root;     // the attached root file system, later "/"
   Fd overlay;
   Fd devices;
   Fd connection;
@@ -98,7 +104,13 @@ void receiveBuild(Init& init) {
   Packet packet = receiveSetup(init);
   auto message = packet.getRoot<schema::SetupMessage>();
   if (!message.isBuild() || packet.fdCount() != 4) throw InitError(EPROTO);
-  init.hostname = kj::str(message.getBuild().getHostname());
+  auto build = message.getBuild();
+  init.hostname = kj::str(build.getHostname());
+  init.vcapGid = build.getVcapGid();
+  init.interface = kj::str(build.getInterface());
+  init.address = build.getAddress();
+  init.gateway = build.getGateway();
+  init.allowIpv6 = build.getAllowIpv6();
   init.overlay = packet.takeFd(0);
   init.devices = packet.takeFd(1);
   init.connection = packet.takeFd(2);
@@ -161,6 +173,25 @@ void mountProc(Init&) {
   attach(mountNew("proc", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, {}), "proc");
 }
 
+void writeSysctl(Init& init, kj::StringPtr path, kj::StringPtr value) {
+  Fd file(check(openat(init.sysctls, path.cStr(), O_WRONLY | O_CLOEXEC)));
+  check(write(file, value.begin(), value.size()));
+}
+
+bool hasIpv6(Init& init) {
+  return faccessat(init.sysctls, "ipv6", F_OK, 0) == 0;
+}
+
+// For the interface that is about to come, and all later ones.
+void setNetworkParameters(Init& init) {
+  init.sysctls = Fd(check(open("proc/sys/net", O_PATH | O_DIRECTORY | O_CLOEXEC)));
+  writeSysctl(init, "ipv4/ip_unprivileged_port_start", "0");
+  // Everybody: the kernel compares host ids, of which vcap's is below those of all others in the
+  // container (base/config.c++ holds the pools to that).
+  writeSysctl(init, "ipv4/ping_group_range", kj::str(init.vcapGid, " 65535"));
+  if (!init.allowIpv6 && hasIpv6(init)) writeSysctl(init, "ipv6/conf/default/disable_ipv6", "1");
+}
+
 void mountSys(Init&) {
   attach(mountNew("sysfs",
                   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, {}),
@@ -220,12 +251,23 @@ void setHostname(Init& init) {
   check(sethostname(init.hostname.cStr(), init.hostname.size()));
 }
 
-void bringUpLoopback(Init&) {
-  Fd socket(check(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)));
-  ifreq request{};
-  strcpy(request.ifr_name, "lo");
-  request.ifr_flags = IFF_UP | IFF_RUNNING;
-  check(ioctl(socket, SIOCSIFFLAGS, &request));
+void configureNetwork(Init& init) {
+  Packet packet = receiveSetup(init);
+  if (!packet.getRoot<schema::SetupMessage>().isConnected()) throw InitError(EPROTO);
+  // Loopback keeps IPv6, which it shares with nobody.
+  if (!init.allowIpv6 && hasIpv6(init)) {
+    writeSysctl(init, kj::str("ipv6/conf/", init.interface, "/disable_ipv6"), "1");
+  }
+  init.sysctls = nullptr;
+  NetlinkSocket socket(NETLINK_ROUTE);
+  NetlinkRequest request;
+  addLoopback(request);
+  addContainerEnd(request, PEER_INDEX, init.address, init.gateway);
+  try {
+    socket.transact("configure network", request);
+  } catch (const StepError& e) {
+    throw InitError(e.error());
+  }
 }
 
 // 0-2 the container's /dev/null, 3 and 4 as wshd expects them; all else ends with exec.
@@ -283,12 +325,13 @@ constexpr InitStep STEPS[] = {
     {"attach root file system", attachRoot},
     {"mount /dev", mountDev},
     {"mount /proc", mountProc},
+    {"set network parameters", setNetworkParameters},
     {"mount /sys", mountSys},
     {"mask paths", maskPaths},
     {"make paths read-only", protectPaths},
     {"pivot root", pivotRoot},
     {"set host name", setHostname},
-    {"bring up loopback", bringUpLoopback},
+    {"configure network", configureNetwork},
     {"arrange descriptors", arrangeDescriptors},
     {"limit capabilities", limitContainerCapabilities},
     {"install system call filter", installFilter},

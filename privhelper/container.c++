@@ -37,13 +37,15 @@ void writeMap(int process, const char* file, const IdMap& map) {
   step("write id map", [&] { return write(fd, text.begin(), text.size()); });
 }
 
-Fd writeIdMaps(const Pidfd& process, const IdMap& users, const IdMap& groups) {
+Fd openNamespace(int process, const char* name) {
+  return Fd(step("open namespace", [&] { return openat(process, name, O_RDONLY | O_CLOEXEC); }));
+}
+
+Fd writeIdMaps(int process, const IdMap& users, const IdMap& groups) {
   // Answers the process's user namespace.
-  Fd directory = openProcess(process);
-  writeMap(directory, "uid_map", users);
-  writeMap(directory, "gid_map", groups);
-  return Fd(step("open user namespace",
-                 [&] { return openat(directory, "ns/user", O_RDONLY | O_CLOEXEC); }));
+  writeMap(process, "uid_map", users);
+  writeMap(process, "gid_map", groups);
+  return openNamespace(process, "ns/user");
 }
 
 class HeldNamespace {
@@ -52,7 +54,7 @@ class HeldNamespace {
   HeldNamespace(Launcher& launcher, const IdMap& users, const IdMap& groups)
       : holder(launcher.holdUserNamespace()) {
     KJ_ON_SCOPE_FAILURE(holder.signal(SIGKILL));
-    descriptor = writeIdMaps(holder, users, groups);
+    descriptor = writeIdMaps(openProcess(holder), users, groups);
   }
   ~HeldNamespace() noexcept(false) { holder.signal(SIGKILL); }
   KJ_DISALLOW_COPY(HeldNamespace);
@@ -128,15 +130,30 @@ void FirstProcess::join(kj::ArrayPtr<const Fd> taskFiles) {
   send(message, fds);
 }
 
-void FirstProcess::build(kj::StringPtr hostname, int root, int devices, int connection,
+void FirstProcess::build(const Orders& orders, int root, int devices, int connection,
                          int listener) {
   faultPoint("send orders");
   capnp::MallocMessageBuilder message;
   auto setupMessage = message.initRoot<schema::SetupMessage>();
   setupMessage.setFaultAt(childFault());
-  setupMessage.initBuild().setHostname(hostname);
+  auto build = setupMessage.initBuild();
+  build.setHostname(orders.hostname);
+  build.setVcapGid(orders.vcapGid);
+  build.setInterface(orders.interface);
+  build.setAddress(orders.address);
+  build.setGateway(orders.gateway);
+  build.setAllowIpv6(orders.allowIpv6);
   int fds[] = {root, devices, connection, listener};
   send(message, fds);
+}
+
+void FirstProcess::connected() {
+  faultPoint("tell that the network is there");
+  capnp::MallocMessageBuilder message;
+  auto setupMessage = message.initRoot<schema::SetupMessage>();
+  setupMessage.setFaultAt(childFault());
+  setupMessage.setConnected();
+  send(message, nullptr);
 }
 
 void FirstProcess::send(capnp::MessageBuilder& message, kj::ArrayPtr<const int> fds) {
@@ -181,6 +198,7 @@ Container::Container(const ContainerHost& host, const CreateOrder& order)
     : containerId(order.id),
       slotNumber(order.slot),
       cgroups(host.cgroups, order.id, host.policy.pidsLimit),
+      networkPart(host.network, order.id, order.network),
       process(host.launcher, cgroups.version2Directory()),
       directory(host.depot, order, host.policy) {
   build(host, order);
@@ -204,8 +222,23 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   process.awaitBirth();
   process.join(cgroups.taskFiles());
   cgroups.closeFiles();
-  Fd root = prepareRoot(host, order);
-  process.build(containerId.text(), root, devices, pair.left, listener);
+  // Opened before the process takes on its ids, which make its /proc files another's.
+  Fd directoryOfProcess = openProcess(process.pidfd());
+  IdMap ids = containerIdMap(host.policy, slotNumber);
+  Fd userNamespace = writeIdMaps(directoryOfProcess, ids, ids);
+  Fd netNamespace = openNamespace(directoryOfProcess, "ns/net");
+  Fd root = prepareRoot(host, order, userNamespace);
+  const NetworkPolicy& addresses = host.policy.network;
+  process.build({.hostname = containerId.text(),
+                 .vcapGid = host.policy.vcapUid(slotNumber),
+                 .interface = networkPart.peerName(),
+                 .address = addresses.containerAddress(order.network),
+                 .gateway = addresses.hostAddress(order.network),
+                 .allowIpv6 = addresses.allowIpv6},
+                root, devices, pair.left, listener);
+  networkPart.attach(netNamespace);
+  netNamespace = nullptr;  // which would outlive its processes
+  process.connected();
   directory.writePid(process.pidfd().pid());
   process.awaitExec();
   awaitWshd(pair.right);
@@ -213,9 +246,7 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   connection = kj::mv(pair.right);
 }
 
-Fd Container::prepareRoot(const ContainerHost& host, const CreateOrder& order) {
-  IdMap ids = containerIdMap(host.policy, slotNumber);
-  Fd userNamespace = writeIdMaps(process.pidfd(), ids, ids);
+Fd Container::prepareRoot(const ContainerHost& host, const CreateOrder& order, int userNamespace) {
   if (order.imageVcapUid == nullptr && order.imageVcapGid == nullptr) {
     IdMappedImage image(userNamespace);
     return mountOverlay(directory);

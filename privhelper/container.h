@@ -7,6 +7,7 @@
 #include "privhelper/cgroups.h"
 #include "privhelper/container-directory.h"
 #include "privhelper/launcher.h"
+#include "privhelper/network.h"
 
 namespace warden::privhelper {
 
@@ -29,7 +30,16 @@ class FirstProcess {
   const Pidfd& pidfd() const { return process; }
 
   void join(kj::ArrayPtr<const Fd> taskFiles);
-  void build(kj::StringPtr hostname, int root, int devices, int connection, int listener);
+  struct Orders {
+    kj::StringPtr hostname;
+    uint32_t vcapGid;
+    kj::StringPtr interface;
+    uint32_t address;
+    uint32_t gateway;
+    bool allowIpv6;
+  };
+  void build(const Orders& orders, int root, int devices, int connection, int listener);
+  void connected();
   void awaitExec();
   // Returns when wshd runs. Throws StepError with the step that failed in the process.
 
@@ -49,6 +59,7 @@ struct ContainerHost {
   const Cgroups& cgroups;
   const Depot& depot;
   Launcher& launcher;
+  Network& network;
 };
 
 class Container {
@@ -67,6 +78,11 @@ class Container {
   uint32_t slot() const { return slotNumber; }
   const Pidfd& wshd() const { return process.pidfd(); }
 
+  ContainerNetwork& network() { return networkPart; }
+
+  bool isGone() { return networkPart.isGone(); }
+  // To be asked when wshd has ended (ContainerNetwork::isGone).
+
   Fd takeConnection() { return kj::mv(connection); }
   Fd openState() const { return directory.openState(); }
   ContainerDisk& disk() { return directory.disk(); }
@@ -75,12 +91,13 @@ class Container {
   ContainerId containerId;
   uint32_t slotNumber;
   ContainerCgroups cgroups;
+  ContainerNetwork networkPart;
   FirstProcess process;
   ContainerDirectory directory;
   Fd connection;
 
   void build(const ContainerHost& host, const CreateOrder& order);
-  Fd prepareRoot(const ContainerHost& host, const CreateOrder& order);
+  Fd prepareRoot(const ContainerHost& host, const CreateOrder& order, int userNamespace);
 };
 
 }  // namespace warden::privhelper

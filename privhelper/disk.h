@@ -16,18 +16,11 @@
 #include "base/config.h"
 #include "base/fd.h"
 #include "base/seccomp-filter.h"
+#include "privhelper/orders.h"
 
 namespace warden::privhelper {
 
 constexpr char DISK_DIRECTORY[] = "tmp";  // in a container's directory
-
-struct DiskLimits {
-  // 0: unlimited. Blocks of 1024 bytes.
-  uint64_t blocksSoft = 0;
-  uint64_t blocksHard = 0;
-  uint64_t inodesSoft = 0;
-  uint64_t inodesHard = 0;
-};
 
 struct DiskUsage {
   // Of everything in DISK_DIRECTORY: what the container wrote, and some twenty files and

@@ -38,6 +38,7 @@ constexpr int BROKER_CAPABILITIES[] = {
     CAP_SETFCAP,       // likewise: file capabilities survive a copy-up
     CAP_MKNOD,         // nodes in /dev
     CAP_KILL,          // tells the frontend, another user's process, to end
+    CAP_NET_ADMIN,     // interfaces, rules and shaping of containers' networks
 };
 
 constexpr int SWEEP_MS = 30000;
@@ -148,6 +149,7 @@ bool serve(const std::string& configPath) {
   descriptors.listener = socket.takeListener();
   PidFile pidFile(config);
   Cgroups cgroups("/sys/fs/cgroup", config.privhelper.cgroupParent.c_str());
+  Network network(policy.network, log);
   Launcher launcher = startLauncher(config, policy);
   Sweeper sweeper = startSweeper(config);
 
@@ -159,8 +161,8 @@ bool serve(const std::string& configPath) {
     Depot depot(DEPOT_PATH, *disk, kj::mv(sweeper.wake));
     FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
     try {
-      clean = Broker(ContainerHost{policy, cgroups, depot, launcher}, log, frontend,
-                     kj::mv(signals), sweeper.process)
+      clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network}, log,
+                     frontend, kj::mv(signals), sweeper.process)
                   .run();
     } catch (const kj::Exception& e) {
       log.note(kj::str("ending, because ", e.getDescription()));

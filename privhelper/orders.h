@@ -57,6 +57,8 @@ struct PortOrder {
 
 struct OutRule {
   // What a container may open connections to.
+  using Protocol = schema::Protocol;
+
   Ipv4Range destination;
   schema::Protocol protocol;
   uint16_t firstPort;  // both included; 0 .. 65535 is any

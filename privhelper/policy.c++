@@ -35,6 +35,16 @@ Policy policyFrom(const Config& config) {
       .lowestHostPort = config.privhelper.lowestHostPort,
       .frontendUid = user->pw_uid,
       .frontendGid = user->pw_gid,
+      .network =
+          {
+              .serverName = config.privhelper.cgroupParent,
+              .poolStart = config.network.poolStart,
+              .poolSize = config.network.poolSize,
+              .mtu = config.network.mtu,
+              .allowNetworks = config.network.allowNetworks,
+              .allowHostAccess = config.network.allowHostAccess,
+              .allowIpv6 = config.network.allowIpv6,
+          },
   };
 }
 

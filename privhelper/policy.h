@@ -5,11 +5,29 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <string>
+#include <vector>
+
 #include "base/config.h"
+#include "base/ipv4.h"
 
 namespace warden::privhelper {
 
 constexpr uint32_t IDS_PER_CONTAINER = 65536;
+
+struct NetworkPolicy {
+  std::string serverName;  // tells this server's interfaces and rules from those of another
+  uint32_t poolStart;      // of /30 networks; host byte order
+  uint32_t poolSize;
+  uint32_t mtu;  // bytes
+  std::vector<Ipv4Range> allowNetworks;
+  bool allowHostAccess;
+  bool allowIpv6;
+
+  uint32_t hostAddress(uint32_t index) const { return poolStart + 4 * index + 1; }
+  uint32_t containerAddress(uint32_t index) const { return poolStart + 4 * index + 2; }
+  Ipv4Range pool() const { return {poolStart, poolStart + 4 * poolSize - 1}; }
+};
 
 struct Policy {
   uint32_t slotCount;       // containers at once
@@ -20,6 +38,7 @@ struct Policy {
   uint16_t lowestHostPort;  // that a container may have mapped to it
   uid_t frontendUid;
   gid_t frontendGid;
+  NetworkPolicy network;
 
   uint32_t vcapUid(uint32_t slot) const { return vcapUidStart + slot; }
   uint32_t rootUid(uint32_t slot) const { return idRangeStart + slot * IDS_PER_CONTAINER; }

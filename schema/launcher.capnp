@@ -51,6 +51,9 @@ struct SetupMessage {
     build @1 :Build;
     # Descriptors: 0 the root file system, 1 the /dev file system (both detached mounts),
     # 2 wshd's connection to the frontend, 3 wshd's listening socket.
+
+    connected @3 :Void;
+    # Its end of the network interface is there. It is made while the process mounts its file systems.
   }
 
   faultAt @2 :UInt32;
@@ -59,6 +62,16 @@ struct SetupMessage {
 
 struct Build {
   hostname @0 :Text;
+
+  vcapGid @1 :UInt32;
+  # In the container.
+
+  interface @2 :Text;
+  # Its end of the network interface, whose index is PEER_INDEX (privhelper/links.h).
+  address @3 :UInt32;
+  gateway @4 :UInt32;
+  # IPv4, in host byte order, of one /30.
+  allowIpv6 @5 :Bool;
 }
 
 struct StepReport {

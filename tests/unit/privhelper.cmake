@@ -4,3 +4,5 @@ warden_unit_test(privhelper-sweeper-test privhelper-sweeper-test.c++ LIBS warden
 warden_unit_test(privhelper-startup-test privhelper-startup-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-disk-test privhelper-disk-test.c++ LIBS warden_helper)
 set_tests_properties(unit-privhelper-disk-test PROPERTIES TIMEOUT 300)
+warden_unit_test(privhelper-network-test privhelper-network-test.c++ privhelper-network-harness.c++
+                 LIBS warden_helper)

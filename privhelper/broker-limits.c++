@@ -1,0 +1,163 @@
+// The part of the broker that changes containers that exist: limits, ports, rules.
+
+#include <errno.h>
+#include <kj/debug.h>
+
+#include "privhelper/broker.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+void write(schema::DiskState::Builder state, const ContainerDisk& disk) {
+  DiskLimits inForce = disk.limits();
+  DiskUsage used = disk.usage();
+  auto limits = state.initLimits();
+  limits.setBlocksSoft(inForce.blocksSoft);
+  limits.setBlocksHard(inForce.blocksHard);
+  limits.setInodesSoft(inForce.inodesSoft);
+  limits.setInodesHard(inForce.inodesHard);
+  state.setBytesUsed(used.bytes);
+  state.setInodesUsed(used.inodes);
+}
+
+// Requests that only read happen often and change nothing: there is no line for those that succeed.
+bool onlyReads(const LimitOrder& order) {
+  return order.value == nullptr;
+}
+
+template <typename Order>
+bool onlyReads(const Order&) {
+  return false;
+}
+
+}  // namespace
+
+template <typename Order, typename Carry>
+void Broker::change(schema::HelperRequest::Reader request, const char* operation,
+                    capnp::Text::Reader container, kj::OneOf<Order, Refusal> checked,
+                    Carry&& carryOut) {
+  uint64_t sequence = request.getSequence();
+  if (checked.template is<Refusal>()) {
+    return refuse(sequence, operation, container, checked.template get<Refusal>().reason);
+  }
+  auto& order = checked.template get<Order>();
+  auto found = containers.find(order.id);
+  if (found == containers.end()) {
+    return refuse(sequence, operation, container, "there is no such container");
+  }
+
+  uint64_t started = monotonicUs();
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(sequence);
+  try {
+    beginFaultyOperation();
+    KJ_DEFER(endFaultyOperation());
+    carryOut(*found->second, order, answer);
+  } catch (const StepError& e) {
+    return fail(sequence, operation, order.id, e, monotonicUs() - started);
+  } catch (const kj::Exception& e) {
+    return fail(sequence, operation, order.id, StepError(operation, 0, e.getDescription()),
+                monotonicUs() - started);
+  }
+  if (!onlyReads(order)) {
+    log.record(operation, container, Outcome::DONE, nullptr, monotonicUs() - started);
+  }
+  reply(message);
+}
+
+void Broker::limitMemory(schema::HelperRequest::Reader request) {
+  auto order = request.getLimitMemory();
+  change(request, "limit memory", order.getId(), checkLimitMemory(order),
+         [](Container& container, const LimitOrder& order, schema::HelperReply::Builder answer) {
+           answer.setMemoryLimit(container.cgroups().limitMemory(order.value));
+         });
+}
+
+void Broker::limitCpu(schema::HelperRequest::Reader request) {
+  auto order = request.getLimitCpu();
+  change(request, "limit cpu", order.getId(), checkLimitCpu(order),
+         [](Container& container, const LimitOrder& order, schema::HelperReply::Builder answer) {
+           answer.setCpuShares(container.cgroups().limitCpu(order.value));
+         });
+}
+
+void Broker::limitBandwidth(schema::HelperRequest::Reader request) {
+  auto order = request.getLimitBandwidth();
+  change(
+      request, "limit bandwidth", order.getId(), checkLimitBandwidth(order),
+      [](Container& container, const BandwidthOrder& order, schema::HelperReply::Builder answer) {
+        container.network().limitBandwidth(order.rate, order.burst);
+        answer.setDone();
+      });
+}
+
+void Broker::mapPort(schema::HelperRequest::Reader request) {
+  auto order = request.getMapPort();
+  change(request, "map port", order.getId(), checkMapPort(order, host.policy),
+         [](Container& container, const PortOrder& order, schema::HelperReply::Builder answer) {
+           container.network().mapPort(order.hostPort, order.containerPort);
+           answer.setDone();
+         });
+}
+
+void Broker::allowOut(schema::HelperRequest::Reader request) {
+  auto order = request.getAllowOut();
+  change(request, "allow out", order.getId(), checkAllowOut(order),
+         [](Container& container, const OutOrder& order, schema::HelperReply::Builder answer) {
+           container.network().allowOut(order.rule);
+           answer.setDone();
+         });
+}
+
+void Broker::limitDisk(schema::HelperRequest::Reader request) {
+  constexpr char OPERATION[] = "limit disk";
+  uint64_t sequence = request.getSequence();
+  auto text = request.getLimitDisk().getId();
+  auto checked = checkLimitDisk(request.getLimitDisk());
+  if (checked.is<Refusal>()) {
+    return refuse(sequence, OPERATION, text, checked.get<Refusal>().reason);
+  }
+  auto& order = checked.get<DiskOrder>();
+  auto found = containers.find(order.id);
+  if (found == containers.end()) {
+    return refuse(sequence, OPERATION, text, "there is no such container");
+  }
+  Settling settling{order.id, sequence, monotonicUs(), order.limits != nullptr};
+  try {
+    KJ_IF_MAYBE (limits, order.limits) {
+      found->second->disk().setLimits(*limits);
+    }
+  } catch (const StepError& e) {
+    return fail(sequence, OPERATION, order.id, e, monotonicUs() - settling.startedUs);
+  }
+  settleDisk(settling);
+}
+
+void Broker::settleDisk(const Settling& order) {
+  // A little at a time, so that nobody waits for one that takes long.
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(order.sequence);
+  try {
+    auto found = containers.find(order.container);
+    if (found == containers.end()) throw StepError("limit disk", ESRCH, "it is being destroyed");
+    ContainerDisk& disk = found->second->disk();
+    if (!disk.settle()) {
+      diskOrders.push_back(order);
+      return;
+    }
+    write(answer.initDisk(), disk);
+  } catch (const StepError& e) {
+    return fail(order.sequence, "limit disk", order.container, e,
+                monotonicUs() - order.startedUs);
+  }
+  if (order.sets) {
+    log.record("limit disk", order.container.text(), Outcome::DONE, nullptr,
+               monotonicUs() - order.startedUs);
+  }
+  reply(message);
+}
+
+}  // namespace warden::privhelper

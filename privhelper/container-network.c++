@@ -1,0 +1,98 @@
+#include <errno.h>
+#include <kj/debug.h>
+
+#include "privhelper/frontend-process.h"
+#include "privhelper/network.h"
+#include "privhelper/step.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+// The namespace of a container ends 11 to 50 ms after its last process; that of one with open
+// connections lives as long as the kernel tries to end them, which may be minutes.
+constexpr uint64_t DRAIN_US = 250'000;
+
+}  // namespace
+
+ContainerNetwork::ContainerNetwork(Network& network, const ContainerId& id, uint32_t index)
+    : network(network),
+      id(id),
+      number(index),
+      name(kj::str("w-", id.text(), "-0")),
+      peer(kj::str("w-", id.text(), "-1")),
+      shaper(kj::str("w-", id.text(), "-b")) {}
+
+void ContainerNetwork::leave() {
+  left = true;
+  network.attached.erase(hostIndex);
+  if (firewall.get() == nullptr) return;
+  firewall->leave();
+  network.firewall->leave();
+}
+
+ContainerNetwork::~ContainerNetwork() noexcept(false) {
+  if (left) return;
+  // Each on its own: one that fails must not keep the others.
+  kj::runCatchingExceptions([this] {
+    if (hostIndex != 0) network.links.remove(hostIndex);
+  });
+  if (hostIndex != 0) forgetInterface();
+  kj::runCatchingExceptions([this] {
+    if (shaperIndex != 0) network.links.remove(shaperIndex);
+  });
+  if (firewall.get() == nullptr) return;
+  firewall = nullptr;
+  // Whoever gets the address next must not get this container's connections.
+  kj::runCatchingExceptions(
+      [this] { network.conntrack.forget(network.policy.containerAddress(number)); });
+}
+
+void ContainerNetwork::forgetInterface() {
+  network.attached.erase(hostIndex);
+  hostIndex = 0;
+}
+
+ContainerFirewall& ContainerNetwork::rules() {
+  if (firewall.get() == nullptr || hostIndex == 0) {
+    throw StepError("change firewall rules", ENODEV, "the container's interface is gone");
+  }
+  return *firewall;
+}
+
+void ContainerNetwork::attach(int netNamespace) {
+  // Rules first: there is no moment at which the interface has none.
+  KJ_ON_SCOPE_FAILURE(firewall = nullptr);
+  firewall = kj::heap<ContainerFirewall>(*network.firewall, id, name,
+                                         network.policy.containerAddress(number));
+  addInterfaces(netNamespace);
+}
+
+void ContainerNetwork::addInterfaces(int netNamespace) {
+  LinkPair pair{
+      .hostName = name,
+      .hostIndex = 0,
+      .peerName = peer,
+      .peerNamespace = netNamespace,
+      .mtu = network.policy.mtu,
+      .hostAddress = network.policy.hostAddress(number),
+      .alias = network.alias,
+      .hasIpv6 = network.hasIpv6,
+  };
+  hostIndex = network.withNewIndex([&](uint32_t index) {
+    pair.hostIndex = index;
+    network.links.addPair(pair);
+  });
+  network.attached[hostIndex] = this;
+}
+
+bool ContainerNetwork::isGone() {
+  if (hostIndex == 0) return true;
+  if (removeAtUs == 0) {
+    removeAtUs = monotonicUs() + DRAIN_US;
+    network.endOverdue();
+  }
+  return false;
+}
+
+}  // namespace warden::privhelper

@@ -1,0 +1,189 @@
+#include "privhelper/network.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <kj/debug.h>
+#include <linux/rtnetlink.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "privhelper/frontend-process.h"
+#include "privhelper/step.h"
+
+namespace warden::privhelper {
+
+namespace {
+
+// Interface indexes of our choice begin at a random place of this range, which the kernel reaches
+// after as many interfaces.
+constexpr uint32_t FIRST_INDEX = 1 << 20;
+constexpr uint32_t INDEX_RANGE = 1 << 30;
+constexpr int INDEX_TRIES = 64;
+
+// An IPv6 link needs this much (RFC 8200, section 5).
+constexpr uint32_t LOWEST_IPV6_MTU = 1280;
+
+constexpr char FORWARDING[] = "/proc/sys/net/ipv4/ip_forward";
+
+constexpr uint32_t GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE;
+
+uint32_t randomIndex() {
+  uint32_t number;
+  ssize_t n;
+  KJ_SYSCALL(n = getrandom(&number, sizeof(number), 0));
+  return FIRST_INDEX + number % INDEX_RANGE;
+}
+
+Fd makeTimer() {
+  int raw;
+  KJ_SYSCALL(raw = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  return Fd(raw);
+}
+
+Fd watch(std::initializer_list<int> fds) {
+  int raw;
+  KJ_SYSCALL(raw = epoll_create1(EPOLL_CLOEXEC));
+  Fd events(raw);
+  for (int fd : fds) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    KJ_SYSCALL(epoll_ctl(events, EPOLL_CTL_ADD, fd, &event));
+  }
+  return events;
+}
+
+}  // namespace
+
+Network::Network(const NetworkPolicy& policy, AuditLog& log)
+    : policy(policy),
+      log(log),
+      routes(NETLINK_ROUTE),
+      notifications(NETLINK_ROUTE, GROUPS),
+      netfilter(NETLINK_NETFILTER),
+      timer(makeTimer()),
+      events(watch({notifications.fd(), timer})),
+      links(routes),
+      conntrack(netfilter),
+      hasIpv6(access("/proc/sys/net/ipv6", F_OK) == 0 && policy.mtu >= LOWEST_IPV6_MTU),
+      nextIndex(randomIndex()),
+      alias(kj::str("container of warden server ", policy.serverName.c_str())) {
+  for (NetlinkSocket* socket : {&routes, &notifications, &netfilter})
+    socket->enlargeBuffers();
+  // Interfaces first: the old rules hold as long as the old containers can send.
+  removeStale();
+  firewall = kj::heap<Firewall>(netfilter, policy);
+  turnOnForwarding();
+  firewall->setExternal(links.externalAddresses());
+}
+
+Network::~Network() noexcept(false) {}
+
+uint32_t Network::withNewIndex(kj::FunctionParam<void(uint32_t index)> add) {
+  for (int i = 0;; ++i) {
+    uint32_t index = nextIndex++;
+    try {
+      add(index);
+      return index;
+    } catch (const StepError& e) {
+      // The index is another interface's.
+      if (e.error() != EBUSY || i == INDEX_TRIES) throw;
+    }
+  }
+}
+
+void Network::removeStale() {
+  kj::Vector<uint32_t> stale;
+  for (auto& link : links.list())
+    if (link.alias == alias) stale.add(link.index);
+  if (stale.empty()) return;
+  links.removeAll(stale);
+  log.note(kj::str(stale.size(), " network interfaces of a server that died were removed"));
+}
+
+void Network::turnOnForwarding() {
+  Fd file(step("open ip_forward", [] { return open(FORWARDING, O_RDWR | O_CLOEXEC); }));
+  char value = 0;
+  step("read ip_forward", [&] { return read(file, &value, 1); });
+  if (value != '0') return;
+  step("turn on ip_forward", [&] { return pwrite(file, "1", 1, 0); });
+  log.note("net.ipv4.ip_forward was off, and is on now, for the networks of containers");
+}
+
+bool Network::concernsHost(const nlmsghdr* message) {
+  // Could the notification mean that the host's external addresses are others now?
+  switch (message->nlmsg_type) {
+    case RTM_NEWLINK:
+    case RTM_DELLINK: {
+      auto link = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
+      return attached.count(link->ifi_index) == 0;
+    }
+    case RTM_NEWADDR:
+    case RTM_DELADDR: {
+      auto address = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(message));
+      return attached.count(address->ifa_index) == 0;
+    }
+    case RTM_NEWROUTE:
+    case RTM_DELROUTE:
+      return static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message))->rtm_dst_len == 0;
+    default:
+      return false;
+  }
+}
+
+void Network::handleEvents() {
+  try {
+    bool hostChanged = false;
+    bool complete = notifications.receiveNotifications([&](const nlmsghdr* message) {
+      hostChanged = hostChanged || concernsHost(message);
+      if (message->nlmsg_type != RTM_DELLINK) return;
+      auto link = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
+      auto found = attached.find(link->ifi_index);
+      if (found != attached.end()) found->second->forgetInterface();
+    });
+    if (!complete) checkInterfaces();
+    if (hostChanged || !complete) firewall->setExternal(links.externalAddresses());
+    uint64_t expirations;
+    if (read(timer, &expirations, sizeof(expirations)) > 0) endOverdue();
+  } catch (const StepError& e) {
+    log.note(kj::str("the network could not be looked after: ", e.detail()));
+  } catch (const kj::Exception& e) {
+    log.note(kj::str("the network could not be looked after: ", e.getDescription()));
+  }
+}
+
+void Network::checkInterfaces() {
+  std::map<uint32_t, ContainerNetwork*> missing = attached;
+  for (auto& link : links.list())
+    missing.erase(link.index);
+  for (auto& [index, container] : missing)
+    container->forgetInterface();
+}
+
+void Network::armTimer(uint64_t atUs) {
+  itimerspec time{};
+  time.it_value.tv_sec = atUs / 1'000'000;
+  time.it_value.tv_nsec = atUs % 1'000'000 * 1000;
+  timerfd_settime(timer, TFD_TIMER_ABSTIME, &time, nullptr);
+}
+
+void Network::endOverdue() {
+  uint64_t now = monotonicUs(), next = 0;
+  kj::Vector<uint32_t> overdue;
+  for (auto& [index, container] : attached) {
+    uint64_t at = container->removeAtUs;
+    if (at == 0) continue;
+    if (at <= now) {
+      overdue.add(index);
+    } else if (next == 0 || at < next) {
+      next = at;
+    }
+  }
+  if (next != 0) armTimer(next);
+  if (!overdue.empty()) links.removeAll(overdue);
+  for (uint32_t index : overdue)
+    attached[index]->forgetInterface();
+}
+
+}  // namespace warden::privhelper

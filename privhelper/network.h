@@ -1,0 +1,121 @@
+#pragma once
+// The network of containers: Network is what the server has once, ContainerNetwork what each
+// container has.
+
+#include <map>
+
+#include "privhelper/audit-log.h"
+#include "privhelper/conntrack.h"
+#include "privhelper/firewall.h"
+#include "privhelper/links.h"
+
+namespace warden::privhelper {
+
+class ContainerNetwork;
+
+class Network {
+  // Interfaces, rules and the host's external addresses. Nothing here waits, but for interfaces
+  // that are removed by name of the caller.
+
+ public:
+  Network(const NetworkPolicy& policy, AuditLog& log);
+  // Removes interfaces and rules that a server of this name left when it died, makes the firewall's
+  // table, and turns on IPv4 forwarding if it is off. Before the broker's sandbox: sockets and
+  // /proc/sys are opened here. Throws StepError.
+
+  ~Network() noexcept(false);
+  // Removes the table. All ContainerNetworks are gone.
+  KJ_DISALLOW_COPY(Network);
+
+  int fd() const { return events; }
+  // Readable: handleEvents() has something to do.
+
+  void handleEvents();
+  // Notes which interfaces are gone, and follows the host's addresses. Does not throw.
+
+ private:
+  friend class ContainerNetwork;
+  const NetworkPolicy& policy;
+  AuditLog& log;
+  NetlinkSocket routes;
+  NetlinkSocket notifications;
+  NetlinkSocket netfilter;
+  Fd timer;
+  Fd events;
+  Links links;
+  Conntrack conntrack;
+  bool hasIpv6;
+  uint32_t nextIndex;
+  kj::String alias;
+  kj::Own<Firewall> firewall;
+  std::map<uint32_t, ContainerNetwork*> attached;  // by the index of the host's interface
+
+  uint32_t withNewIndex(kj::FunctionParam<void(uint32_t index)> add);
+  void removeStale();
+  void turnOnForwarding();
+  void followHostAddresses();
+  void checkInterfaces();
+  void endOverdue();
+  void armTimer(uint64_t atUs);
+  bool concernsHost(const nlmsghdr* message);
+};
+
+class ContainerNetwork {
+  // Interfaces, rules, port mappings and limits of one container.
+
+ public:
+  ContainerNetwork(Network& network, const ContainerId& id, uint32_t index);
+  // Makes nothing yet. `index` is that of CreateContainer.network, and in the pool.
+
+  ~ContainerNetwork() noexcept(false);
+  // Removes what there is. Quick when isGone(); otherwise the interface is removed first, which
+  // takes some 20 ms.
+  KJ_DISALLOW_COPY(ContainerNetwork);
+
+  void leave();
+  // To the next start: the destructor then does nothing, and the server's table stays, because the
+  // container lives.
+
+  uint32_t index() const { return number; }
+  kj::StringPtr peerName() const { return peer; }
+
+  void attach(int netNamespace);
+  // Makes the interfaces, one of them in the container's network namespace, and the rules. Throws
+  // StepError; then nothing is left.
+
+  void mapPort(uint16_t hostPort, uint16_t containerPort) {
+    rules().mapPort(hostPort, containerPort);
+  }
+  void allowOut(const OutRule& rule) { rules().allowOut(rule); }
+  // As schema/privhelper.capnp says of MapPort and AllowOut.
+
+  void limitBandwidth(uint64_t rate, uint64_t burst);
+  // Bytes a second, and bytes; from 1. What is beyond the kernel's range is as good as unlimited.
+
+  bool isGone();
+  // To be asked when the container's processes have ended, and again after Network::handleEvents().
+  // True: the interface is gone with its namespace, and address and index may be used again. An
+  // interface that outlives its container (for connections that the kernel still winds up) is
+  // removed a moment after the first question.
+
+ private:
+  friend class Network;
+  Network& network;
+  ContainerId id;
+  uint32_t number;
+  kj::String name;
+  kj::String peer;
+  kj::String shaper;
+  kj::Own<ContainerFirewall> firewall;
+  uint32_t hostIndex = 0;    // 0: no interface
+  uint32_t shaperIndex = 0;  // 0: no shaper
+  uint64_t removeAtUs = 0;   // 0: not asked yet
+  bool left = false;
+
+  ContainerFirewall& rules();
+  void addInterfaces(int netNamespace);
+  void addShaper();
+  void forgetInterface();
+};
+
+}  // namespace warden::privhelper
