@@ -79,6 +79,7 @@ kj::Array<kj::byte> encode(const HelperConnection::Fill& fill) {
 void fillCreate(schema::CreateContainer::Builder create, const std::string& id, uint32_t slot) {
   create.setId(id.c_str());
   create.setSlot(slot);
+  create.setNetwork(slot);
   create.setImageVcapUid(0xffffffff);
   create.setImageVcapGid(0xffffffff);
   auto bytes = [](const char* text) {
