@@ -190,6 +190,7 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   Fd root = prepareRoot(host, order);
   process.build(containerId.text(), root, devices, pair.left, listener);
   directory.writePid(process.pidfd().pid());
+  directory.disk().show(process.pidfd().pid());
   process.awaitExec();
   awaitWshd(pair.right);
 
