@@ -23,6 +23,11 @@ constexpr uint64_t DRAIN_US = 30'000'000;
 constexpr uint64_t DYING_US = 10'000'000;
 constexpr uint64_t DISCONNECTED_US = 5'000'000;
 
+// A killed process leaves its cgroups a moment after its pidfd reports the end; how long that may
+// take, and how long until the next attempt to remove them.
+constexpr uint64_t LEAVING_US = 1'000'000;
+constexpr int LEAVING_PAUSE_MS = 5;
+
 }  // namespace
 
 const Broker::Permitted Broker::PERMITTED[] = {
@@ -109,10 +114,16 @@ void Broker::waitForEvents() {
   short wanted = unsent.empty() ? POLLIN : POLLOUT;
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
-  for (auto& [id, entry] : dying)
-    fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
+  int timeout = timeoutMs();
+  for (auto& [id, entry] : dying) {
+    if (entry.endedUs == nullptr) {
+      fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
+    } else {
+      timeout = timeout < 0 ? LEAVING_PAUSE_MS : kj::min(timeout, LEAVING_PAUSE_MS);
+    }
+  }
 
-  if (poll(fds.begin(), fds.size(), timeoutMs()) < 0) {
+  if (poll(fds.begin(), fds.size(), timeout) < 0) {
     if (errno == EINTR) return;
     KJ_FAIL_SYSCALL("poll", errno);
   }
@@ -299,10 +310,19 @@ void Broker::destroyAll() {
     entry.sequence = nullptr;
 }
 
+bool Broker::hasEnded(Dying& entry) {
+  if (entry.endedUs == nullptr) {
+    if (!entry.container->wshd().waitExit(0)) return false;
+    entry.endedUs = monotonicUs();
+  }
+  return entry.container->tryRemoveCgroups() ||
+         monotonicUs() - KJ_ASSERT_NONNULL(entry.endedUs) > LEAVING_US;
+}
+
 void Broker::reapDying() {
   for (auto i = dying.begin(); i != dying.end();) {
     Dying& entry = i->second;
-    if (!entry.container->wshd().waitExit(0)) {
+    if (!hasEnded(entry)) {
       ++i;
       continue;
     }

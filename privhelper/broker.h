@@ -36,6 +36,7 @@ class Broker {
     kj::Own<Container> container;
     kj::Maybe<uint64_t> sequence;  // of the destroy to be answered
     uint64_t startedUs;
+    kj::Maybe<uint64_t> endedUs = nullptr;  // its last process; its cgroups are still to be removed
   };
   using Handler = void (Broker::*)(schema::HelperRequest::Reader request);
   struct Permitted {
@@ -70,6 +71,7 @@ class Broker {
   void receiveRequests();
   void dispatch(Packet& packet);
   void reapDying();
+  static bool hasEnded(Dying& entry);
 
   void hello(schema::HelperRequest::Reader request);
   void create(schema::HelperRequest::Reader request);

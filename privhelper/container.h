@@ -55,6 +55,9 @@ class Container {
   uint32_t slot() const { return slotNumber; }
   const Pidfd& wshd() const { return process.pidfd(); }
 
+  bool tryRemoveCgroups() { return cgroups.tryRemove(); }
+  // When wshd has ended, before the destructor: as ContainerCgroups::tryRemove.
+
   Fd takeConnection() { return kj::mv(connection); }
   Fd openState() const { return directory.openState(); }
 

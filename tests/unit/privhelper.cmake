@@ -2,3 +2,5 @@ warden_unit_test(privhelper-id-map-test privhelper-id-map-test.c++ LIBS warden_h
 warden_unit_test(privhelper-request-check-test privhelper-request-check-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-sweeper-test privhelper-sweeper-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-startup-test privhelper-startup-test.c++ LIBS warden_helper)
+warden_unit_test(privhelper-cgroups-test privhelper-cgroups-test.c++ privhelper-cgroups-limits-test.c++
+  LIBS warden_helper)
