@@ -77,14 +77,13 @@ TEST_F(CgroupsTest, memoryLimitBelowTheUsageFailsAndChangesNothing) {
     EXPECT_EQ(contentOf(Controller::MEMORY, "memory.memsw.limit_in_bytes"),
               std::to_string(64 * MIB));
   }
-  EXPECT_EQ(waitpid(pid, nullptr, WNOHANG), 0) << "killed";
   EXPECT_EQ(container->limitMemory(40 * MIB), 40 * MIB);
+  end(pid);
 }
 
-TEST_F(CgroupsTest, memoryLimitThatFailsHalfWayIsTakenBack) {
+TEST_F(CgroupsTest, memoryLimitsThatDifferAreBroughtTogether) {
   auto container = make();
   if (isVersion2(Controller::MEMORY)) GTEST_SKIP() << "one file holds the limit";
-  // A limit of both that usage does not allow: the one of memory alone has been lowered by then.
   auto& hierarchy = KJ_ASSERT_NONNULL(cgroups->find(Controller::MEMORY));
   auto name = kj::str(CONTAINER_PREFIX, idNumber(1).text());
   CgroupDirectory directory(hierarchy, name, "test");
@@ -204,7 +203,7 @@ TEST_F(CgroupsTest, raisedScoresAreKilledFirst) {
                   }
                 }),
             128 + SIGKILL);
-  EXPECT_EQ(waitpid(keeper, nullptr, WNOHANG), 0);
+  end(keeper);
 }
 
 TEST_F(CgroupsTest, statisticsCountWhatTheContainerUses) {

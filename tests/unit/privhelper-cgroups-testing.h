@@ -108,6 +108,12 @@ class CgroupsTest : public testing::Test {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
 
+  void end(pid_t pid) {
+    EXPECT_EQ(waitpid(pid, nullptr, WNOHANG), 0) << "has ended before";
+    kill(pid, SIGKILL);
+    finish(pid);
+  }
+
   int run(ContainerCgroups& container, const std::function<int()>& body) {
     return finish(start(container, body));
   }
