@@ -202,6 +202,7 @@ class BtrfsBackend final : public DiskBackend {
   }
 
   void permit(SeccompFilter& filter) const override {
+    filter.allow({"pread64"});
     for (uint32_t request :
          {BTRFS_IOC_SUBVOL_CREATE, BTRFS_IOC_SNAP_DESTROY, BTRFS_IOC_QGROUP_LIMIT,
           BTRFS_IOC_QGROUP_CREATE, BTRFS_IOC_GET_SUBVOL_INFO}) {
