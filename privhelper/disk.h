@@ -72,7 +72,8 @@ class DiskBackend {
   virtual kj::String reason() const = 0;  // why this one, for the log
 
   virtual kj::Own<ContainerDisk> make(uint32_t slot, int containerDirectory) const = 0;
-  // Makes DISK_DIRECTORY in the open directory of a container. Throws StepError; then nothing
+  // Makes DISK_DIRECTORY in the open directory of a container, which must stay open as long as the
+  // answer lives. One descriptor is kept for each container. Throws StepError; then nothing
   // that an ordinary removal of the tree cannot remove is left.
 
   virtual bool release(int containerDirectory) const noexcept;

@@ -107,6 +107,7 @@ TEST_F(HostileDiskTest, limitsWhatIsWrittenAndSaysWhatIsUsed) {
 TEST_F(HostileDiskTest, limitsFilesWithoutKeepingOthersWaiting) {
   create();
   uint64_t used = read()->disk->inodesUsed;
+  if (used == 0) GTEST_SKIP() << "the depot's file system counts no inodes";
   auto bytes = encode([&](schema::HelperRequest::Builder request) {
     request.setSequence(1000000);
     limits(0, used + 10)(request);
