@@ -201,57 +201,6 @@ TEST_F(StatisticsTest, haveNoDiskWhenQuotasAreOff) {
   EXPECT_EQ(client.call(request).SerializeAsString(), "");
   request.set_byte_limit(MIB);
   EXPECT_EQ(client.call(request).SerializeAsString(), "");
-  client.output("c", "dd if=/dev/zero of=/tmp/file bs=1M count=20 2>/dev/null");
-  MemoryStat after = client.info("c").memory_stat();
-  EXPECT_GE(after.total_cache(), before.total_cache() + 20 * MIB);
-  EXPECT_GE(after.total_active_file() + after.total_inactive_file(), 20 * MIB);
-  EXPECT_LT(after.total_rss(), 20 * MIB);
-}
-
-TEST_F(StatisticsTest, nameTheMemoryLimitInForce) {
-  start();
-  TestClient client = connect();
-  client.create("c");
-  EXPECT_EQ(client.info("c").memory_stat().hierarchical_memory_limit(), UNLIMITED_MEMORY);
-  EXPECT_EQ(client.info("c").memory_stat().hierarchical_memsw_limit(), UNLIMITED_MEMORY);
-  limitMemory(client, "c", 64 * MIB);
-  EXPECT_EQ(client.info("c").memory_stat().hierarchical_memory_limit(), 64 * MIB);
-  EXPECT_EQ(client.info("c").memory_stat().hierarchical_memsw_limit(), 64 * MIB);
-}
-
-TEST_F(StatisticsTest, countTheTimeThatJobsTake) {
-  start();
-  TestClient client = connect();
-  client.create("c");
-  client.create("idle");
-  auto before = client.info("c").cpu_stat();
-  uint64_t idleBefore = client.info("idle").cpu_stat().usage();
-  for (int i = 0; i < 3; ++i)
-    client.output("c", BUSY);
-  auto after = client.info("c").cpu_stat();
-  double usedMs = (after.usage() - before.usage()) / 1e6;
-  EXPECT_GT(usedMs, 50);
-  double tickMs = 1000.0 / sysconf(_SC_CLK_TCK);
-  double ticksMs = (after.user() + after.system() - before.user() - before.system()) * tickMs;
-  EXPECT_GT(after.user(), before.user());
-  // Ticks are counted where the timer finds a task, usage by the clock.
-  EXPECT_NEAR(ticksMs, usedMs, usedMs / 2 + 10 * tickMs);
-  EXPECT_LT(client.info("idle").cpu_stat().usage() - idleBefore, (after.usage() - before.usage()));
-}
-
-TEST_F(StatisticsTest, haveNoDiskWhenQuotasAreOff) {
-  startWith({{"server.quota", "{disk_quota_enabled: false}"}});
-  TestClient client = connect();
-  client.create("c");
-  EXPECT_FALSE(client.info("c").has_disk_stat());
-  EXPECT_FALSE(client.run("c", "true").info().has_disk_stat());
-  EXPECT_TRUE(client.info("c").has_memory_stat());
-
-  LimitDiskRequest request = diskRequest("c");
-  std::string error = client.expectError(request);
-  EXPECT_NE(error.find("quota"), std::string::npos) << error;
-  request.set_byte_limit(64 * MIB);
-  EXPECT_EQ(client.expectError(request), error);
   client.output("c", "dd if=/dev/zero of=/tmp/file bs=1M count=2 2>/dev/null");
 }
 
