@@ -150,8 +150,7 @@ void Broker::settleDisk(const Settling& order) {
     }
     write(answer.initDisk(), disk);
   } catch (const StepError& e) {
-    return fail(order.sequence, "limit disk", order.container, e,
-                monotonicUs() - order.startedUs);
+    return fail(order.sequence, "limit disk", order.container, e, monotonicUs() - order.startedUs);
   }
   if (order.sets) {
     log.record("limit disk", order.container.text(), Outcome::DONE, nullptr,

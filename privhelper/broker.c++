@@ -22,6 +22,10 @@ constexpr uint64_t DRAIN_US = 30'000'000;
 constexpr uint64_t DYING_US = 10'000'000;
 constexpr uint64_t DISCONNECTED_US = 5'000'000;
 
+// Cgroups that are busy when the processes of their container have ended.
+constexpr uint64_t BUSY_US = 1'000'000;
+constexpr int RETRY_MS = 5;
+
 }  // namespace
 
 const Broker::Permitted Broker::PERMITTED[] = {
@@ -119,6 +123,7 @@ int Broker::timeoutMs() const {
   } else {
     deadline = stopping ? waitForDyingUntilUs : frontendStartUs();
   }
+  if (retrySoon) deadline = kj::min(deadline, monotonicUs() + 1000 * RETRY_MS);
   if (deadline == NEVER_US) return -1;
   uint64_t now = monotonicUs();
   return now >= deadline ? 0 : (deadline - now) / 1000 + 1;
@@ -136,7 +141,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
   fds.add(pollfd{host.network.fd(), POLLIN, 0});
   for (auto& [id, entry] : dying)
-    if (!entry.ended) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
+    if (entry.endedUs == 0) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
   if (poll(fds.begin(), fds.size(), timeoutMs()) < 0) {
     if (errno == EINTR) return;
@@ -313,6 +318,12 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     fds.add(duplicate(container->wshd().fd()));
     fds.add(container->takeConnection());
     fds.add(container->openState());
+    auto statistics = container->cgroups().openStatistics();
+    auto kinds = created.initStatistics(statistics.size());
+    for (size_t i = 0; i < statistics.size(); ++i) {
+      kinds.set(i, statistics[i].kind);
+      fds.add(kj::mv(statistics[i].file));
+    }
     faultPoint("answer");
     slotInUse[order.slot] = true;
     networkInUse[order.network] = true;
@@ -347,7 +358,7 @@ void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequ
   // to the kernel and what they did; nobody waits for it here.
   container->wshd().signal(SIGKILL);
   ContainerId id = container->id();
-  dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs(), false});
+  dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs()});
 }
 
 void Broker::destroyAll() {
@@ -358,11 +369,23 @@ void Broker::destroyAll() {
     entry.sequence = nullptr;
 }
 
+bool Broker::isGone(Dying& entry) {
+  uint64_t now = monotonicUs();
+  if (entry.endedUs == 0) {
+    if (!entry.container->wshd().waitExit(0)) return false;
+    entry.endedUs = now;
+  }
+  // Killed processes leave their cgroup a moment later; another's may not leave at all.
+  bool busy = !entry.container->cgroups().tryRemove() && now < entry.endedUs + BUSY_US;
+  retrySoon |= busy;
+  return entry.container->network().isGone() && !busy;
+}
+
 void Broker::reapDying() {
+  retrySoon = false;
   for (auto i = dying.begin(); i != dying.end();) {
     Dying& entry = i->second;
-    entry.ended = entry.ended || entry.container->wshd().waitExit(0);
-    if (!entry.ended || !entry.container->isGone()) {
+    if (!isGone(entry)) {
       ++i;
       continue;
     }

@@ -37,7 +37,7 @@ class Broker {
     kj::Own<Container> container;
     kj::Maybe<uint64_t> sequence;  // of the destroy to be answered
     uint64_t startedUs;
-    bool ended = false;  // its processes; what is left of its network may take a moment longer
+    uint64_t endedUs = 0;  // when its processes had; what is left may take a moment longer
   };
   struct Settling {
     // A request about a container's disk. Is answered when the limits are in force.
@@ -68,6 +68,7 @@ class Broker {
   std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to
   bool greeted = false;
   bool stopping = false;
+  bool retrySoon = false;  // a cgroup was busy
   uint64_t waitForDyingUntilUs =
       0;  // for a new frontend, or the end; what does not die is not waited for
 
@@ -83,6 +84,7 @@ class Broker {
   void receiveRequests();
   void dispatch(Packet& packet);
   void reapDying();
+  bool isGone(Dying& entry);
 
   void hello(schema::HelperRequest::Reader request);
   void create(schema::HelperRequest::Reader request);

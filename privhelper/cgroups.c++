@@ -1,48 +1,66 @@
 #include "privhelper/cgroups.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
 #include <linux/magic.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <memory>
-
+#include "privhelper/cgroups-version.h"
 #include "privhelper/step.h"
 
 namespace warden::privhelper {
 
 namespace {
 
-constexpr const char* V1_CONTROLLERS[] = {"pids", "memory", "cpu", "cpuacct", "devices", "freezer"};
-constexpr kj::StringPtr PREFIX = "instance-"_kj;
+constexpr uint32_t bit(Controller controller) {
+  return 1u << int(controller);
+}
+
+struct NamedController {
+  const char* name;
+  Controller controller;
+};
+
+constexpr NamedController V1_CONTROLLERS[] = {
+    {"pids", Controller::PIDS},       {"memory", Controller::MEMORY},
+    {"cpu", Controller::CPU},         {"cpuacct", Controller::CPU_USAGE},
+    {"devices", Controller::DEVICES}, {"freezer", Controller::FREEZER},
+};
+
+// By a file that is there when the controller is.
+constexpr NamedController V2_CONTROLLERS[] = {
+    {"pids.max", Controller::PIDS},         {"memory.max", Controller::MEMORY},
+    {"cpu.weight", Controller::CPU},        {"cpu.stat", Controller::CPU_USAGE},
+    {"cgroup.freeze", Controller::FREEZER},
+};
 
 // A killed process leaves its cgroup a moment after its pidfd reports the end.
 constexpr int REMOVE_ATTEMPTS = 200;
 constexpr int REMOVE_PAUSE_MS = 5;
+
+constexpr uint64_t MIN_SHARES = 2;
+constexpr uint64_t MAX_SHARES = 262144;
 
 bool isFilesystem(kj::StringPtr path, long magic) {
   struct statfs fs;
   return statfs(path.cStr(), &fs) == 0 && fs.f_type == magic;
 }
 
-bool writeFile(int directory, const char* name, kj::StringPtr value) {
-  int fd = openat(directory, name, O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  Fd owned(fd);
-  return write(fd, value.begin(), value.size()) == static_cast<ssize_t>(value.size());
+enum class Removal { DONE, BUSY, FAILED };
+
+Removal removeOnce(int parent, const char* name) {
+  if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return Removal::DONE;
+  return errno == EBUSY ? Removal::BUSY : Removal::FAILED;
 }
 
 bool removeDirectory(int parent, const char* name) {
   for (int attempt = 0; attempt < REMOVE_ATTEMPTS; ++attempt) {
-    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return true;
-    if (errno != EBUSY) return false;
+    Removal removal = removeOnce(parent, name);
+    if (removal != Removal::BUSY) return removal == Removal::DONE;
     poll(nullptr, 0, REMOVE_PAUSE_MS);
   }
   return false;
@@ -50,28 +68,25 @@ bool removeDirectory(int parent, const char* name) {
 
 }  // namespace
 
+bool CgroupHierarchy::isVersion2() const {
+  return version == &cgroupVersion2();
+}
+
 Cgroups::Cgroups(kj::StringPtr mountPoint, kj::StringPtr parent) : parentName(parent.cStr()) {
-  bool hasPids = false;
   if (isFilesystem(mountPoint, CGROUP2_SUPER_MAGIC)) {
-    addHierarchy(mountPoint, "unified", true);
-    auto& h = found.back();
-    // Delegation to children; a controller that is absent, or enabled already, changes nothing.
-    for (kj::StringPtr controller : {"+pids"_kj, "+memory"_kj, "+cpu"_kj}) {
-      writeFile(roots.back(), "cgroup.subtree_control", controller);
-      writeFile(h.parent, "cgroup.subtree_control", controller);
-    }
-    hasPids = faccessat(h.parent, "pids.max", F_OK, 0) == 0;
+    addUnified(mountPoint);
   } else {
-    auto unified = kj::str(mountPoint, "/unified");
-    if (isFilesystem(unified, CGROUP2_SUPER_MAGIC)) addHierarchy(unified, "unified", true);
-    for (kj::StringPtr controller : V1_CONTROLLERS) {
-      auto path = kj::str(mountPoint, '/', controller);
+    for (auto& [name, controller] : V1_CONTROLLERS) {
+      auto path = kj::str(mountPoint, '/', name);
       if (!isFilesystem(path, CGROUP_SUPER_MAGIC)) continue;
-      addHierarchy(path, controller.cStr(), false);
-      if (controller == "pids") hasPids = true;
+      addHierarchy(path, name, cgroupVersion1(), bit(controller));
     }
+    auto unified = kj::str(mountPoint, "/unified");
+    if (isFilesystem(unified, CGROUP2_SUPER_MAGIC)) addUnified(unified);
   }
-  KJ_REQUIRE(hasPids, "no cgroup hierarchy with a pids controller; mount one", mountPoint);
+  KJ_REQUIRE(find(Controller::PIDS) != nullptr,
+             "no cgroup hierarchy with a pids controller; mount one", mountPoint);
+  restrictDevices();
 }
 
 Cgroups::~Cgroups() noexcept(false) {
@@ -79,7 +94,22 @@ Cgroups::~Cgroups() noexcept(false) {
     unlinkat(root, parentName.c_str(), AT_REMOVEDIR);
 }
 
-void Cgroups::addHierarchy(kj::StringPtr path, std::string name, bool version2) {
+void Cgroups::addUnified(kj::StringPtr path) {
+  addHierarchy(path, "unified", cgroupVersion2(), bit(Controller::DEVICES));
+  auto& hierarchy = found.back();
+  CgroupHierarchy root{"", hierarchy.version, duplicate(roots.back()), 0};
+  // Delegation to children; a controller that is absent, or enabled already, changes nothing.
+  for (kj::StringPtr controller : {"+pids"_kj, "+memory"_kj, "+cpu"_kj}) {
+    CgroupDirectory(root, ".", "delegate").tryWrite("cgroup.subtree_control", controller);
+    CgroupDirectory(hierarchy, ".", "delegate").tryWrite("cgroup.subtree_control", controller);
+  }
+  for (auto& [file, controller] : V2_CONTROLLERS) {
+    if (CgroupDirectory(hierarchy, ".", "look").has(file)) hierarchy.controllers |= bit(controller);
+  }
+}
+
+void Cgroups::addHierarchy(kj::StringPtr path, std::string name, const CgroupVersion& version,
+                           uint32_t controllers) {
   int rootFd;
   KJ_SYSCALL(rootFd = open(path.cStr(), O_DIRECTORY | O_RDONLY | O_CLOEXEC), path);
   Fd root(rootFd);
@@ -95,65 +125,34 @@ void Cgroups::addHierarchy(kj::StringPtr path, std::string name, bool version2) 
   for (auto& other : found) {
     struct stat theirs;
     KJ_SYSCALL(fstat(other.parent, &theirs));
-    if (theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino) return;
+    if (theirs.st_dev != ours.st_dev || theirs.st_ino != ours.st_ino) continue;
+    other.controllers |= controllers;
+    return;
   }
   roots.add(kj::mv(root));
-  found.add(CgroupHierarchy{kj::mv(name), version2, kj::mv(parent)});
+  found.add(CgroupHierarchy{kj::mv(name), &version, kj::mv(parent), controllers});
 }
 
-kj::Vector<ContainerId> Cgroups::stale() const {
-  kj::Vector<ContainerId> ids;
+void Cgroups::restrictDevices() {
+  KJ_IF_MAYBE (hierarchy, find(Controller::DEVICES)) {
+    CgroupDirectory parent(*hierarchy, ".", "restrict devices");
+    devicesRestricted = hierarchy->version->restrictDevices(parent);
+  } else {
+    KJ_FAIL_REQUIRE(
+        "no cgroup hierarchy can restrict devices; mount version 1's devices, or "
+        "version 2");
+  }
+}
+
+kj::Maybe<const CgroupHierarchy&> Cgroups::find(Controller controller) const {
   for (auto& hierarchy : found) {
-    int fd;
-    KJ_SYSCALL(fd = openat(hierarchy.parent, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC));
-    std::unique_ptr<DIR, int (*)(DIR*)> directory(fdopendir(fd), closedir);
-    KJ_REQUIRE(directory != nullptr);
-    while (dirent* entry = readdir(directory.get())) {
-      kj::StringPtr name = entry->d_name;
-      if (!name.startsWith(PREFIX)) continue;
-      KJ_IF_MAYBE (id, ContainerId::parse(name.slice(PREFIX.size()))) {
-        ids.add(*id);
-      }
-    }
+    if (hierarchy.has(controller)) return hierarchy;
   }
-  return ids;
-}
-
-bool Cgroups::has(const ContainerId& id) const {
-  auto name = kj::str(PREFIX, id.text());
-  for (auto& hierarchy : found) {
-    if (faccessat(hierarchy.parent, name.cStr(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) return true;
-  }
-  return false;
-}
-
-bool Cgroups::killStale(const ContainerId& id, int timeoutMs) const {
-  // A loop, because a process may fork between the reading of the list and the signal.
-  auto file = kj::str(PREFIX, id.text(), "/cgroup.procs");
-  for (int waited = 0; waited < timeoutMs; waited += REMOVE_PAUSE_MS) {
-    bool empty = true;
-    for (auto& hierarchy : found) {
-      int fd = openat(hierarchy.parent, file.cStr(), O_RDONLY | O_CLOEXEC);
-      if (fd < 0) continue;
-      Fd owned(fd);
-      auto text = readAll(fd, 16 << 20);
-      for (size_t i = 0; i < text.size();) {
-        pid_t pid = 0;
-        while (i < text.size() && text[i] != '\n')
-          pid = pid * 10 + (text[i++] - '0');
-        ++i;
-        empty = false;
-        if (pid > 1) kill(pid, SIGKILL);
-      }
-    }
-    if (empty) return true;
-    poll(nullptr, 0, REMOVE_PAUSE_MS);
-  }
-  return false;
+  return nullptr;
 }
 
 bool Cgroups::removeStale(const ContainerId& id) const {
-  auto name = kj::str(PREFIX, id.text());
+  auto name = kj::str(CONTAINER_PREFIX, id.text());
   bool all = true;
   for (auto& hierarchy : found)
     all &= removeDirectory(hierarchy.parent, name.cStr());
@@ -161,7 +160,7 @@ bool Cgroups::removeStale(const ContainerId& id) const {
 }
 
 ContainerCgroups::ContainerCgroups(const Cgroups& cgroups, const ContainerId& id)
-    : cgroups(cgroups), name(kj::str(PREFIX, id.text())) {}
+    : cgroups(cgroups), name(kj::str(CONTAINER_PREFIX, id.text())) {}
 
 ContainerCgroups::ContainerCgroups(const Cgroups& cgroups, const ContainerId& id,
                                    uint32_t pidsLimit)
@@ -173,29 +172,47 @@ void ContainerCgroups::make(uint32_t pidsLimit) {
   for (auto& hierarchy : cgroups.hierarchies()) {
     step("make cgroup", [&] { return mkdirat(hierarchy.parent, name.cStr(), 0755); });
     ++made;
-    Fd directory(step("open cgroup", [&] {
-      return openat(hierarchy.parent, name.cStr(), O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-    }));
-    if (pidsLimit != 0) {
-      // Only where this hierarchy has the controller.
-      auto limit = kj::str(pidsLimit);
-      if (!writeFile(directory, "pids.max", limit) && errno != ENOENT) {
-        throw StepError("limit pids", errno);
-      }
-    }
-    if (hierarchy.version2) {
-      version2 = kj::mv(directory);
+    if (hierarchy.isVersion2()) {
+      version2 = Fd(step("open cgroup", [&] {
+        return openat(hierarchy.parent, name.cStr(), O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+      }));
     } else {
-      tasks.add(Fd(step("open cgroup tasks",
-                        [&] { return openat(directory, "tasks", O_WRONLY | O_CLOEXEC); })));
+      auto file = kj::str(name, "/tasks");
+      tasks.add(Fd(step("open cgroup tasks", [&] {
+        return openat(hierarchy.parent, file.cStr(), O_WRONLY | O_CLOEXEC);
+      })));
     }
+  }
+  if (pidsLimit != 0) {
+    auto& pids = require(Controller::PIDS, "limit pids");
+    CgroupDirectory(pids, name, "limit pids").write("pids.max", kj::str(pidsLimit));
+  }
+  if (!cgroups.containersInheritDevices()) {
+    auto& devices = require(Controller::DEVICES, "restrict devices");
+    CgroupDirectory directory(devices, name, "restrict devices");
+    if (!devices.version->restrictDevices(directory)) directory.fail(EBUSY);
   }
 }
 
 ContainerCgroups::~ContainerCgroups() noexcept(false) {
   auto hierarchies = cgroups.hierarchies();
-  while (made > 0)
-    removeDirectory(hierarchies[--made].parent, name.cStr());
+  while (made > 0) {
+    int parent = hierarchies[--made].parent;
+    if (waits) {
+      removeDirectory(parent, name.cStr());
+    } else {
+      removeOnce(parent, name.cStr());
+    }
+  }
+}
+
+bool ContainerCgroups::tryRemove() {
+  waits = false;
+  auto hierarchies = cgroups.hierarchies();
+  for (; made > 0; --made) {
+    if (removeOnce(hierarchies[made - 1].parent, name.cStr()) == Removal::BUSY) return false;
+  }
+  return true;
 }
 
 void ContainerCgroups::closeFiles() {
@@ -208,6 +225,47 @@ kj::Maybe<int> ContainerCgroups::version2Directory() const {
     return directory->get();
   }
   return nullptr;
+}
+
+const CgroupHierarchy& ContainerCgroups::require(Controller controller, const char* step) const {
+  KJ_IF_MAYBE (hierarchy, cgroups.find(controller)) {
+    return *hierarchy;
+  }
+  throw StepError(step, ENOTSUP);
+}
+
+uint64_t ContainerCgroups::limitMemory(kj::Maybe<uint64_t> bytes) {
+  constexpr char STEP[] = "limit memory";
+  auto& hierarchy = require(Controller::MEMORY, STEP);
+  CgroupDirectory directory(hierarchy, name, STEP);
+  KJ_IF_MAYBE (wanted, bytes) {
+    uint64_t page = sysconf(_SC_PAGESIZE);
+    hierarchy.version->limitMemory(directory, kj::min(*wanted / page * page, UNLIMITED_MEMORY));
+  }
+  return hierarchy.version->memoryLimit(directory);
+}
+
+uint64_t ContainerCgroups::limitCpu(kj::Maybe<uint64_t> shares) {
+  constexpr char STEP[] = "limit cpu";
+  auto& hierarchy = require(Controller::CPU, STEP);
+  KJ_IF_MAYBE (wanted, shares) {
+    uint64_t clamped = kj::max(MIN_SHARES, kj::min(MAX_SHARES, *wanted));
+    hierarchy.version->setCpuShares(CgroupDirectory(hierarchy, name, STEP), clamped);
+    cpuShares = clamped;
+  }
+  return cpuShares;
+}
+
+kj::Vector<Statistic> ContainerCgroups::openStatistics() const {
+  constexpr char STEP[] = "open statistics";
+  kj::Vector<Statistic> statistics;
+  KJ_IF_MAYBE (memory, cgroups.find(Controller::MEMORY)) {
+    memory->version->openMemory(CgroupDirectory(*memory, name, STEP), statistics);
+  }
+  KJ_IF_MAYBE (cpu, cgroups.find(Controller::CPU_USAGE)) {
+    cpu->version->openCpu(CgroupDirectory(*cpu, name, STEP), statistics);
+  }
+  return statistics;
 }
 
 }  // namespace warden::privhelper

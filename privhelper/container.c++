@@ -197,9 +197,9 @@ void FirstProcess::awaitExec() {
 Container::Container(const ContainerHost& host, const CreateOrder& order)
     : containerId(order.id),
       slotNumber(order.slot),
-      cgroups(host.cgroups, order.id, host.policy.pidsLimit),
+      cgroupsPart(host.cgroups, order.id, host.policy.pidsLimit),
       networkPart(host.network, order.id, order.network),
-      process(host.launcher, cgroups.version2Directory()),
+      process(host.launcher, cgroupsPart.version2Directory()),
       directory(host.depot, order, host.policy) {
   build(host, order);
 }
@@ -211,7 +211,7 @@ Container::~Container() noexcept(false) {
 void Container::leave() {
   directory.leave();
   process.leave();
-  cgroups.leave();
+  cgroupsPart.leave();
 }
 
 void Container::build(const ContainerHost& host, const CreateOrder& order) {
@@ -220,8 +220,8 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   SocketPair pair = makePacketPair();
 
   process.awaitBirth();
-  process.join(cgroups.taskFiles());
-  cgroups.closeFiles();
+  process.join(cgroupsPart.taskFiles());
+  cgroupsPart.closeFiles();
   // Opened before the process takes on its ids, which make its /proc files another's.
   Fd directoryOfProcess = openProcess(process.pidfd());
   IdMap ids = containerIdMap(host.policy, slotNumber);
@@ -240,6 +240,7 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   netNamespace = nullptr;  // which would outlive its processes
   process.connected();
   directory.writePid(process.pidfd().pid());
+  directory.disk().show(process.pidfd().pid());
   process.awaitExec();
   awaitWshd(pair.right);
 

@@ -79,9 +79,8 @@ class Container {
   const Pidfd& wshd() const { return process.pidfd(); }
 
   ContainerNetwork& network() { return networkPart; }
-
-  bool isGone() { return networkPart.isGone(); }
-  // To be asked when wshd has ended (ContainerNetwork::isGone).
+  const ContainerNetwork& network() const { return networkPart; }
+  ContainerCgroups& cgroups() { return cgroupsPart; }
 
   Fd takeConnection() { return kj::mv(connection); }
   Fd openState() const { return directory.openState(); }
@@ -90,7 +89,7 @@ class Container {
  private:
   ContainerId containerId;
   uint32_t slotNumber;
-  ContainerCgroups cgroups;
+  ContainerCgroups cgroupsPart;
   ContainerNetwork networkPart;
   FirstProcess process;
   ContainerDirectory directory;

@@ -202,6 +202,12 @@ class LoopDisk final : public ContainerDisk {
 
   DiskLimits limits() const override { return wanted; }
 
+  void show(pid_t firstProcess) override {
+    // Under the mount, which only this process's mount namespace has.
+    auto root = kj::str("/proc/", firstProcess, "/root");
+    step("show layer", [&] { return symlinkat(root.cStr(), place, "rootfs"); });
+  }
+
   DiskUsage usage() const override {
     struct statfs now = readStatus();
     uint64_t blocks = freeBlocks - kj::min(freeBlocks, now.f_bfree + ballastBlocks());
@@ -209,6 +215,7 @@ class LoopDisk final : public ContainerDisk {
   }
 
  private:
+  Fd place;  // where it is attached
   ImageMount image;
   InodeBallast ballast;
   Fd reserve;               // reserved_clusters of this file system
@@ -227,7 +234,7 @@ class LoopDisk final : public ContainerDisk {
     freeBlocks = empty.f_bfree;
     freeInodes = empty.f_ffree;
     setReserve();
-    Fd place = makeDiskDirectory(containerDirectory);
+    place = makeDiskDirectory(containerDirectory);
     image.attach(place);
   }
 

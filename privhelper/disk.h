@@ -12,6 +12,7 @@
 #include <kj/memory.h>
 #include <kj/string.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/config.h"
 #include "base/fd.h"
@@ -51,6 +52,11 @@ class ContainerDisk {
   // In force, when settled.
 
   virtual DiskUsage usage() const = 0;
+
+  virtual void show(pid_t firstProcess);
+  // Called when the container's first process is there. Where the layer lies in a file system that
+  // the host does not see, <depot>/<id>/tmp/rootfs becomes a link to the container's root, for the
+  // programs of the host's root that read containers' files there. Throws StepError.
 };
 
 class DiskBackend {

@@ -28,14 +28,16 @@ void allowRuntime(SeccompFilter& filter) {
 SeccompFilter brokerFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);
-  filter.allow({"accept4",         "bind",       "faccessat",  "faccessat2", "fchmod",
-                "fchown",          "fchownat",   "fsconfig",   "fsmount",    "fsopen",
-                "ftruncate",       "getdents64", "getsockopt", "kill",       "listen",
-                "memfd_create",    "mkdir",      "mkdirat",    "mknodat",    "mount_setattr",
-                "move_mount",      "openat",     "openat2",    "open_tree",  "pidfd_send_signal",
-                "pwrite64",        "readlinkat", "recvmsg",    "renameat",   "renameat2",
-                "sendmsg",         "setsockopt", "symlinkat",  "umount2",    "unlinkat",
-                "timerfd_settime", "umask"});
+  filter.allow({"accept4",         "bind",       "faccessat",     "faccessat2",
+                "fchmod",          "fchown",     "fchownat",      "fsconfig",
+                "fsmount",         "fsopen",     "ftruncate",     "getdents64",
+                "getsockopt",      "listen",     "memfd_create",  "mkdir",
+                "mkdirat",         "mknodat",    "mount_setattr", "move_mount",
+                "openat",          "openat2",    "open_tree",     "pidfd_send_signal",
+                "pwrite64",        "readlinkat", "recvmsg",       "renameat",
+                "renameat2",       "sendmsg",    "setsockopt",    "symlinkat",
+                "timerfd_settime", "umount2",    "unlinkat",      "umask"});
+  filter.allow({"eventfd2", "pidfd_open"});  // out of memory; stale containers
   for (const char* name : {"socket", "socketpair"}) {
     filter.allowIf(name, {SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, AF_UNIX)});
   }

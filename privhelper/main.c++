@@ -161,8 +161,8 @@ bool serve(const std::string& configPath) {
     Depot depot(DEPOT_PATH, *disk, kj::mv(sweeper.wake));
     FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
     try {
-      clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network}, log,
-                     frontend, kj::mv(signals), sweeper.process)
+      clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network}, log, frontend,
+                     kj::mv(signals), sweeper.process)
                   .run();
     } catch (const kj::Exception& e) {
       log.note(kj::str("ending, because ", e.getDescription()));

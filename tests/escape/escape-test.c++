@@ -70,11 +70,13 @@ class HostileImage {
 // What of the host a container must not reach: a file, an abstract socket, a shared memory segment.
 class HostTargets {
  public:
-  explicit HostTargets(const std::string& directory)
-      : secretFile(directory + "/secret"), socketName("warden-test-" + std::to_string(getpid())) {
+  explicit HostTargets(const TestServer& server)
+      : secretFile(server.directory() + "/secret"),
+        socketName("warden-test-" + std::to_string(getpid())) {
     writeFile(secretFile, "host secret of the escape tests\n", 0644);
     int raw;
-    KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // Abstract names are those of a network namespace: here of the one that the server is in.
+    server.inNetwork([&]() { KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); });
     listener = Fd(raw);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -105,7 +107,7 @@ class EscapeEnvironment : public ::testing::Environment {
     options.image = image->path();
     server = std::make_unique<TestServer>(options);
     server->start();
-    targets = std::make_unique<HostTargets>(server->directory());
+    targets = std::make_unique<HostTargets>(*server);
     warmUp(*server);
     leaks = std::make_unique<LeakCheck>(*server);
     client = std::make_unique<TestClient>(server->connect());
@@ -177,7 +179,12 @@ constexpr const char* ATTACKS[] = {
     // probe-files.c
     "write-proc-sys", "sysrq-trigger", "write-proc", "masked-files", "kcore", "write-sys",
     "cgroup-mounts", "host-files", "chroot", "open-by-handle", "mknod", "dev-entries",
-    "image-devices", "dangling-fds", "suid", "leave-project"};
+    "image-devices", "dangling-fds", "suid", "leave-project",
+    // probe-network.c
+    "set-address", "set-interface-down", "rename-interface", "set-hardware-address", "add-route",
+    "netlink-address", "netlink-route", "netlink-nftables", "netlink-conntrack", "netlink-new-link",
+    "promiscuous", "transparent-source", "free-bound-source", "source-by-pktinfo", "source-route",
+    "raw-header", "bind-to-device", "tun", "network-mark", "vsock"};
 
 INSTANTIATE_TEST_SUITE_P(, EscapeTest,
                          ::testing::Combine(::testing::ValuesIn(ATTACKS), ::testing::Bool()),

@@ -43,10 +43,16 @@ std::optional<Fd> receiveDescriptor(int connection) {
 
 Reply readReply(Packet& packet) {
   auto reply = packet.getRoot<schema::HelperReply>();
-  Reply result{reply.which(), reply.getSequence(), "", {}};
+  Reply result{reply.which(), reply.getSequence(), "", {}, {}};
   if (reply.isRefused()) result.text = reply.getRefused().cStr();
   if (reply.isFailed()) {
     result.text = kj::str(reply.getFailed().getStep(), ": ", reply.getFailed().getDetail()).cStr();
+  }
+  if (reply.isDisk()) {
+    auto disk = reply.getDisk();
+    auto limits = disk.getLimits();
+    result.disk = DiskReply{limits.getBlocksHard(), limits.getInodesHard(), disk.getBytesUsed(),
+                            disk.getInodesUsed()};
   }
   for (size_t i = 0; i < packet.fdCount(); ++i)
     result.fds.push_back(packet.takeFd(i));
@@ -79,6 +85,7 @@ kj::Array<kj::byte> encode(const HelperConnection::Fill& fill) {
 void fillCreate(schema::CreateContainer::Builder create, const std::string& id, uint32_t slot) {
   create.setId(id.c_str());
   create.setSlot(slot);
+  create.setNetwork(slot);
   create.setImageVcapUid(0xffffffff);
   create.setImageVcapGid(0xffffffff);
   auto bytes = [](const char* text) {

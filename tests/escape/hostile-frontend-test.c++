@@ -218,7 +218,7 @@ TEST_F(HostileFrontendTest, requestsWithDescriptorsAreRefusedAndTheDescriptorsCl
     fds[0] = root;
     expectRefused([](auto request) { fillCreate(request.initCreate(), GOOD_ID, 0); },
                   kj::arrayPtr(fds.data(), fds.size()));
-    expectRefused([](auto request) { request.initHello().setVersion(1); },
+    expectRefused([](auto request) { request.initHello().setVersion(schema::PROTOCOL_VERSION); },
                   kj::arrayPtr(fds.data(), fds.size()));
   }
   // More than a packet may carry: dropped with its descriptors.
@@ -241,7 +241,8 @@ TEST_F(HostileFrontendTest, nothingIsServedBeforeAHello) {
   helper.emplace(HelperConnection::take(*server));
   expectRefused([](auto request) { fillCreate(request.initCreate(), GOOD_ID, 0); });
   expectRefused([](auto request) { request.initDestroy().setId(GOOD_ID); });
-  for (uint32_t version : {0u, 2u, 0xffffffffu}) {
+  for (uint32_t version :
+       {0u, schema::PROTOCOL_VERSION - 1, schema::PROTOCOL_VERSION + 1, 0xffffffffu}) {
     expectRefused([&](auto request) { request.initHello().setVersion(version); });
   }
   expectRefused([](auto request) { fillCreate(request.initCreate(), GOOD_ID, 0); });
@@ -251,7 +252,7 @@ TEST_F(HostileFrontendTest, nothingIsServedBeforeAHello) {
 TEST_F(HostileFrontendTest, anUnknownRequestIsRefused) {
   auto bytes = encode([](auto request) {
     request.setSequence(77);
-    request.initHello().setVersion(1);
+    request.initHello().setVersion(schema::PROTOCOL_VERSION);
   });
   // The discriminant of the union: the first 16 bits behind the sequence number, behind the frame's
   // header and the root pointer.

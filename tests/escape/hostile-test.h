@@ -44,7 +44,7 @@ class HostileFrontendTest : public ::testing::Test {
     }
     ASSERT_TRUE(created.has_value()) << server->logs();
     ASSERT_EQ(created->which, schema::HelperReply::CREATED) << created->text << server->logs();
-    EXPECT_EQ(created->fds.size(), 3u);
+    EXPECT_GE(created->fds.size(), 3u);
     auto destroyed = helper->destroy(GOOD_ID);
     ASSERT_TRUE(destroyed.has_value());
     EXPECT_EQ(destroyed->which, schema::HelperReply::DONE) << destroyed->text;

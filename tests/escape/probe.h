@@ -13,6 +13,7 @@ extern const struct attack
     KERNEL_ATTACKS[];  // system calls that change or reveal the kernel's state
 extern const struct attack NAMESPACE_ATTACKS[];  // leaving, or making, namespaces; other processes
 extern const struct attack FILE_ATTACKS[];       // files, devices and descriptors
+extern const struct attack NETWORK_ATTACKS[];    // addresses, routes, sources that are not ours
 
 int refused(const char* what);
 int refused_because(const char* reason);

@@ -3,8 +3,14 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
+#include <kj/common.h>
 
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "tests/support/network-host.h"
+#include "tests/support/network-socket.h"
 #include "tests/support/server-test.h"
 #include "tests/support/test-image.h"
 
@@ -20,11 +26,28 @@ class SecondClientTest : public ServerTest {
     ServerOptions options;
     options.image = bashImage();
     options.config = {{"server.job_output_limit", LIMIT}};
+    options.network = std::make_shared<NetworkNamespace>(NetworkNamespace::make());
+    Host outside(*options.network);
     start(options);
-    auto result = runProgram({"/usr/bin/env", "WARDEN_SOCKET=" + server().socketPath(),
-                              std::string("WARDEN_JOB_OUTPUT_LIMIT=") + LIMIT, interpreter,
-                              WARDEN_SOURCE_DIR "/tests/second-client/" + name},
-                             std::chrono::seconds(90));
+    TcpListener listener(outside.network(), 7);
+    std::atomic<bool> done{false};
+    std::thread greeter([&]() {
+      while (!done) {
+        if (auto connection = listener.accept(Milliseconds(50))) connection->send("outside\n");
+      }
+    });
+    KJ_DEFER({
+      done = true;
+      greeter.join();
+    });
+    std::vector<std::string> command = {"/usr/bin/env", "WARDEN_SOCKET=" + server().socketPath(),
+                                        std::string("WARDEN_JOB_OUTPUT_LIMIT=") + LIMIT,
+                                        "WARDEN_OUTSIDE=" + outside.address(),
+                                        "WARDEN_EXTERNAL=" + outside.serverAddress()};
+    command.push_back(interpreter);
+    command.push_back(WARDEN_SOURCE_DIR "/tests/second-client/" + name);
+    auto result =
+        server().inNetwork([&]() { return runProgram(command, std::chrono::seconds(90)); });
     EXPECT_EQ(result.exitStatus, 0) << result.out << result.err;
   }
 };

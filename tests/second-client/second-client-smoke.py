@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A third reading of the protocol: python3-protobuf with code that protoc makes from schema/warden.proto.
 
-WARDEN_SOCKET names the server's socket. Prints TAP; exits 0 when every test passed.
+WARDEN_SOCKET names the server's socket; WARDEN_DISK_QUOTA is set where it can limit disks. Prints TAP; exits 0 when every test passed.
 """
 import importlib
 import os
@@ -84,6 +84,57 @@ class Tap:
             print(f"# got {got!r}, wanted {wanted!r}", flush=True)
 
 
+def refusal_of(tap, client, name, request, **fields):
+    tap.same(name, isinstance(client.refusal(request, **fields), bytes), True)
+
+
+def run_limit_tests(tap, client, handle):
+    mib = 1024 * 1024
+    tap.same("memory", client.call("LimitMemory", handle=handle).limit_in_bytes, 9223372036854771712)
+    for limit in (64 * mib, 128 * mib, 48 * mib):
+        tap.same("limit memory",
+                 client.call("LimitMemory", handle=handle, limit_in_bytes=limit).limit_in_bytes, limit)
+    tap.same("cpu", client.call("LimitCpu", handle=handle).limit_in_shares, 1024)
+    tap.same("limit cpu", client.call("LimitCpu", handle=handle, limit_in_shares=1).limit_in_shares, 2)
+    answer = client.call("LimitBandwidth", handle=handle, rate=1000000, burst=100000)
+    tap.same("limit bandwidth", (answer.rate, answer.burst), (1000000, 100000))
+    if "WARDEN_DISK_QUOTA" in os.environ:
+        answer = client.call("LimitDisk", handle=handle, byte_limit=20 * mib)
+        tap.same("limit disk", (answer.byte_hard, answer.block_soft), (20 * mib, 20 * 1024))
+
+    info = client.call("Info", handle=handle)
+    tap.same("memory_stat", info.memory_stat.hierarchical_memory_limit, 48 * mib)
+    tap.same("cpu_stat", info.cpu_stat.HasField("usage"), True)
+    tap.same("bandwidth_stat",
+             (info.bandwidth_stat.in_rate, info.bandwidth_stat.out_burst), (1000000, 100000))
+
+
+def run_network_tests(tap, client, handle):
+    info = client.call("Info", handle=handle)
+    host, container = (tuple(map(int, address.split(b".")))
+                       for address in (info.host_ip, info.container_ip))
+    tap.same("addresses", container, host[:3] + (host[3] + 1,))
+    answer = client.call("NetIn", handle=handle)
+    tap.same("net in", answer.host_port, answer.container_port)
+    answer = client.call("NetIn", handle=handle, host_port=4712, container_port=80)
+    tap.same("net in of a port", (answer.host_port, answer.container_port), (4712, 80))
+    refusal_of(tap, client, "net in again", "NetIn", handle=handle, host_port=4712)
+    refusal_of(tap, client, "net in of no port", "NetIn", handle=handle, host_port=0)
+
+    kinds = client.pb.NetOutRequest
+    for fields in ({"network": b"10.0.0.0/8"}, {"port": 53, "protocol": kinds.UDP},
+                   {"network": b"10.0.0.1-10.0.0.9", "port_range": b"80:90", "log": True},
+                   {"network": b"10.0.0.1", "protocol": kinds.ICMP, "icmp_type": 8, "icmp_code": -1},
+                   {"network": b"10.0.0.1", "protocol": kinds.ALL}):
+        tap.same(f"net out {fields}", client.refusal("NetOut", handle=handle, **fields),
+                 client.pb.NetOutResponse())
+    tap.same("net out of nothing", client.refusal("NetOut", handle=handle),
+             b"Please specify network, port, and/or port_range.")
+    refusal_of(tap, client, "net out of no network", "NetOut", handle=handle,
+               network=b"0.0.0.0/0 -j ACCEPT")
+    refusal_of(tap, client, "a taken network", "Create", network=info.container_ip)
+
+
 def run_tests(tap, client):
     client.call("Ping")
     tap.same("ping", True, True)
@@ -113,6 +164,9 @@ def run_tests(tap, client):
             data += piece.data
         tap.same("stream", (data, piece.exit_status, piece.HasField("info"), piece.HasField("data")),
                  (b"a\nb\n", 4, True, False))
+
+        run_limit_tests(tap, client, handle)
+        run_network_tests(tap, client, handle)
 
         job = client.call("Spawn", handle=handle, script=b"echo linked").job_id
         tap.same("link", client.call("Link", handle=handle, job_id=job).stdout, b"linked\n")

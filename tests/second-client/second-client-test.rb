@@ -3,6 +3,10 @@
 # protocol's description, with Beefcake, the library of the existing Ruby clients.
 #
 #   WARDEN_SOCKET            the server's socket (required)
+#   WARDEN_OUTSIDE           an address beyond the server where tcp port 7 greets with "outside\n"; absent:
+#                            tests that connect there are skipped
+#   WARDEN_EXTERNAL          the server's external address, which the script can connect to; likewise
+#   WARDEN_DISK_QUOTA        set where the server can limit disks; absent: those tests are skipped
 #   WARDEN_JOB_OUTPUT_LIMIT  the server's job_output_limit in bytes, where it is small enough to be
 #                            exceeded in a test; absent: that test is skipped
 #
@@ -100,6 +104,26 @@ module Protocol
       include Beefcake::Message
       optional :cache, :uint64, 1
       optional :rss, :uint64, 2
+      optional :hierarchical_memory_limit, :uint64, 14
+      optional :total_rss, :uint64, 17
+    end
+    class CpuStat
+      include Beefcake::Message
+      optional :usage, :uint64, 1
+      optional :user, :uint64, 2
+      optional :system, :uint64, 3
+    end
+    class DiskStat
+      include Beefcake::Message
+      optional :bytes_used, :uint64, 1
+      optional :inodes_used, :uint64, 2
+    end
+    class BandwidthStat
+      include Beefcake::Message
+      optional :in_rate, :uint64, 1
+      optional :in_burst, :uint64, 2
+      optional :out_rate, :uint64, 3
+      optional :out_burst, :uint64, 4
     end
     include Beefcake::Message
     optional :state, :string, 10
@@ -108,6 +132,9 @@ module Protocol
     optional :container_ip, :string, 31
     optional :container_path, :string, 32
     optional :memory_stat, MemoryStat, 40
+    optional :cpu_stat, CpuStat, 41
+    optional :disk_stat, DiskStat, 42
+    optional :bandwidth_stat, BandwidthStat, 43
     repeated :job_ids, :uint64, 44
   end
 
@@ -164,15 +191,95 @@ module Protocol
     optional :limit_in_bytes, :uint64, 2
   end
 
+  class LimitMemoryResponse
+    include Beefcake::Message
+    optional :limit_in_bytes, :uint64, 1
+  end
+
+  class LimitCpuRequest
+    include Beefcake::Message
+    required :handle, :string, 1
+    optional :limit_in_shares, :uint64, 2
+  end
+
+  class LimitCpuResponse
+    include Beefcake::Message
+    optional :limit_in_shares, :uint64, 1
+  end
+
+  class LimitBandwidthRequest
+    include Beefcake::Message
+    required :handle, :string, 1
+    required :rate, :uint64, 2
+    required :burst, :uint64, 3
+  end
+
+  class LimitBandwidthResponse
+    include Beefcake::Message
+    required :rate, :uint64, 1
+    required :burst, :uint64, 2
+  end
+
+  DISK_FIELDS = { block_limit: 10, block: 11, block_soft: 12, block_hard: 13,
+                  inode_limit: 20, inode: 21, inode_soft: 22, inode_hard: 23,
+                  byte_limit: 30, byte: 31, byte_soft: 32, byte_hard: 33 }.freeze
+
+  class LimitDiskRequest
+    include Beefcake::Message
+    required :handle, :string, 1
+    DISK_FIELDS.each { |name, number| optional name, :uint64, number }
+  end
+
+  class LimitDiskResponse
+    include Beefcake::Message
+    DISK_FIELDS.each { |name, number| optional name, :uint64, number }
+  end
+
+  class NetInRequest
+    include Beefcake::Message
+    required :handle, :string, 1
+    optional :container_port, :uint32, 2
+    optional :host_port, :uint32, 3
+  end
+
+  class NetInResponse
+    include Beefcake::Message
+    required :host_port, :uint32, 1
+    required :container_port, :uint32, 2
+  end
+
+  class NetOutRequest
+    module Kind
+      TCP = 0
+      UDP = 1
+      ICMP = 2
+      ALL = 3
+    end
+    include Beefcake::Message
+    required :handle, :string, 1
+    optional :network, :string, 2
+    optional :port, :uint32, 3
+    optional :port_range, :string, 4
+    optional :protocol, Kind, 5
+    optional :icmp_type, :int32, 6
+    optional :icmp_code, :int32, 7
+    optional :log, :bool, 8
+  end
+
   REQUESTS = {
     Create: CreateRequest, Stop: StopRequest, Destroy: HandleRequest, Info: HandleRequest,
     Spawn: SpawnRequest, Run: SpawnRequest, Link: JobRequest, Stream: JobRequest,
-    Ping: Nothing, List: Nothing, Echo: EchoMessage, LimitMemory: LimitMemoryRequest
+    Ping: Nothing, List: Nothing, Echo: EchoMessage, LimitMemory: LimitMemoryRequest,
+    LimitCpu: LimitCpuRequest, LimitBandwidth: LimitBandwidthRequest, LimitDisk: LimitDiskRequest,
+    NetIn: NetInRequest, NetOut: NetOutRequest
   }.freeze
   RESPONSES = {
     Error: ErrorResponse, Create: CreateResponse, Stop: Nothing, Destroy: Nothing,
     Info: InfoResponse, Spawn: SpawnResponse, Run: LinkResponse, Link: LinkResponse,
-    Stream: StreamResponse, Ping: Nothing, List: ListResponse, Echo: EchoMessage
+    Stream: StreamResponse, Ping: Nothing, List: ListResponse, Echo: EchoMessage,
+    LimitMemory: LimitMemoryResponse, LimitCpu: LimitCpuResponse,
+    LimitBandwidth: LimitBandwidthResponse, LimitDisk: LimitDiskResponse,
+    NetIn: NetInResponse, NetOut: Nothing
   }.freeze
 end
 
@@ -629,6 +736,176 @@ group 'destroy' do
   refused('the container is gone', 'unknown handle') { $main.call(:Info, handle: handle) }
   linker.close
   streamer.close
+end
+
+UNLIMITED_MEMORY = 9_223_372_036_854_771_712
+UNLIMITED_RATE = 0xffffffff
+MIB = 1024 * 1024
+OUTSIDE = ENV['WARDEN_OUTSIDE']
+EXTERNAL = ENV['WARDEN_EXTERNAL']
+
+def refused_somehow(name)
+  yield
+  report(false, name, 'was not refused')
+rescue ServerError => e
+  report(!e.message.empty?, name)
+end
+
+group 'limit memory' do
+  with_container do |handle|
+    limit = ->(fields = {}) { $main.call(:LimitMemory, fields.merge(handle: handle)).limit_in_bytes }
+    same('memory is unlimited at first', limit.call, UNLIMITED_MEMORY)
+    [64, 128, 32].each do |mib|
+      same("a limit of #{mib} MiB", limit.call(limit_in_bytes: mib * MIB), mib * MIB)
+      same('is in force', limit.call, mib * MIB)
+    end
+    same('a limit is rounded down to pages', limit.call(limit_in_bytes: 32 * MIB + 5), 32 * MIB)
+    stat = $main.call(:Info, handle: handle).memory_stat
+    same('info has the limit', stat.hierarchical_memory_limit, 32 * MIB)
+    report(!stat.total_rss.nil?, 'and what is used')
+  end
+end
+
+group 'limit cpu' do
+  with_container do |handle|
+    limit = ->(fields = {}) { $main.call(:LimitCpu, fields.merge(handle: handle)).limit_in_shares }
+    same('a new container has 1024 shares', limit.call, 1024)
+    { 512 => 512, 2048 => 2048, 0 => 2, 1 => 2, 1_000_000 => 262_144 }.each do |wanted, got|
+      same("#{wanted} shares", limit.call(limit_in_shares: wanted), got)
+      same('are in force', limit.call, got)
+    end
+    run(handle, 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done')
+    stat = $main.call(:Info, handle: handle).cpu_stat
+    report(stat.usage.to_i.positive?, 'info has the time that was used', stat.inspect)
+    report(!stat.user.nil? && !stat.system.nil?, 'of user and system', stat.inspect)
+  end
+end
+
+group 'limit bandwidth' do
+  with_container do |handle|
+    rates = lambda do
+      stat = $main.call(:Info, handle: handle).bandwidth_stat
+      [stat.in_rate, stat.in_burst, stat.out_rate, stat.out_burst]
+    end
+    same('bandwidth is unlimited at first', rates.call.values_at(0, 2), [UNLIMITED_RATE] * 2)
+    [[1_000_000, 100_000], [2_000_000, 50_000]].each do |rate, burst|
+      response = $main.call(:LimitBandwidth, handle: handle, rate: rate, burst: burst)
+      same("a rate of #{rate}", [response.rate, response.burst], [rate, burst])
+      same('shows in info', rates.call, [rate, burst, rate, burst])
+    end
+    refused_somehow('a rate of 0') { $main.call(:LimitBandwidth, handle: handle, rate: 0, burst: 1) }
+  end
+end
+
+group 'limit disk' do
+  if ENV['WARDEN_DISK_QUOTA'].nil?
+    skip('limit disk', 'WARDEN_DISK_QUOTA is not set')
+  else
+    with_container do |handle|
+      limit = ->(fields = {}) { $main.call(:LimitDisk, fields.merge(handle: handle)) }
+      same('twelve fields are answered', Protocol::DISK_FIELDS.keys.count { |f| limit.call[f].nil? }, 0)
+      got = limit.call(byte_limit: 20 * MIB)
+      same('bytes are limited', got.byte_hard, 20 * MIB)
+      same('which is the same in blocks', got.block_hard, 20 * 1024)
+      same('blocks win over bytes', limit.call(byte: 1 * MIB, block: 30 * 1024).byte_hard, 30 * MIB)
+      report(run(handle, 'head -c 60000000 /dev/zero >/tmp/large').exit_status != 0, 'writing past it fails')
+      stat = $main.call(:Info, handle: handle).disk_stat
+      report(stat.bytes_used.to_i.between?(10 * MIB, 30 * MIB), 'info says what is used', stat.inspect)
+    end
+  end
+end
+
+group 'net in' do
+  with_container do |handle|
+    info = $main.call(:Info, handle: handle)
+    report(info.host_ip =~ /\A\d+(\.\d+){3}\z/, 'info has host_ip', info.host_ip)
+    same('and container_ip beside it', info.container_ip.split('.').last.to_i,
+         info.host_ip.split('.').last.to_i + 1)
+    any = $main.call(:NetIn, handle: handle)
+    report(any.host_port > 1024 && any.container_port == any.host_port, 'a port of the pool', any.inspect)
+    one = $main.call(:NetIn, handle: handle, container_port: 8080)
+    report(one.host_port != any.host_port && one.container_port == 8080, 'for a port of the container', one.inspect)
+    chosen = $main.call(:NetIn, handle: handle, host_port: 4711, container_port: 8080)
+    same('a chosen one', [chosen.host_port, chosen.container_port], [4711, 8080])
+    refused_somehow('a second time') { $main.call(:NetIn, handle: handle, host_port: 4711) }
+    refused_somehow('port 65536') { $main.call(:NetIn, handle: handle, host_port: 65_536) }
+    if EXTERNAL.nil?
+      skip('a connection by it', 'WARDEN_EXTERNAL is not set')
+    else
+      job = $main.call(:Spawn, handle: handle, script: 'echo inside | nc -l -p 8080').job_id
+      answer = nil
+      50.times do
+        begin
+          answer = Socket.tcp(EXTERNAL, 4711, connect_timeout: 2) { |s| s.close_write; s.read }
+          break
+        rescue SystemCallError
+          sleep 0.1
+        end
+      end
+      same('a connection by it', answer, "inside\n")
+      $main.call(:Link, handle: handle, job_id: job)
+    end
+    $main.call(:Stop, handle: handle, kill: true)
+    refused('net in needs an active container', ACTIVE_ONLY) { $main.call(:NetIn, handle: handle) }
+  end
+end
+
+group 'net out' do
+  with_container do |handle|
+    refused('nothing named', 'Please specify network, port, and/or port_range.') do
+      $main.call(:NetOut, handle: handle)
+    end
+    refused('a reversed range', 'Port range maximum must be greater than minimum') do
+      $main.call(:NetOut, handle: handle, network: '10.0.0.0/8', port_range: '90:80')
+    end
+    ['0.0.0.0/0 -j ACCEPT', '10.0.0.0/33', 'example.com', '10.0.0.2-10.0.0.1'].each do |network|
+      refused_somehow("network #{network.inspect}") { $main.call(:NetOut, handle: handle, network: network) }
+    end
+    kind = Protocol::NetOutRequest::Kind
+    [{ network: '10.0.0.1' }, { network: '10.0.0.0/8', port: 53, protocol: kind::UDP },
+     { network: '10.0.0.1-10.0.0.9', port_range: '80:90' }, { port: 443, log: true },
+     { network: '10.0.0.1', protocol: kind::ICMP, icmp_type: -1, icmp_code: -1 },
+     { network: '10.0.0.1', protocol: kind::ICMP, icmp_type: 8, icmp_code: 0 },
+     { network: '10.0.0.1', protocol: kind::ALL }].each do |fields|
+      $main.call(:NetOut, fields.merge(handle: handle))
+      report(true, "net out #{fields.inspect}")
+    end
+  end
+  if OUTSIDE.nil?
+    skip('a connection to the outside', 'WARDEN_OUTSIDE is not set')
+  else
+    with_container do |handle|
+      greeting = -> { run(handle, "nc -w 2 #{OUTSIDE} 7 </dev/null").stdout.to_s }
+      same('nothing is reached at first', greeting.call, '')
+      $main.call(:NetOut, handle: handle, network: OUTSIDE, port: 7)
+      same('what is allowed is', greeting.call, "outside\n")
+    end
+  end
+end
+
+group 'out of memory' do
+  with_container do |handle|
+    $main.call(:LimitMemory, handle: handle, limit_in_bytes: 32 * MIB)
+    job = $main.call(:Spawn, handle: handle, script: 'head -c 100000000 /dev/zero >/dev/shm/large; sleep 60').job_id
+    result = $main.call(:Link, handle: handle, job_id: job)
+    report(result.exit_status != 0, 'a job over the limit ends', result.exit_status.inspect)
+    info = $main.call(:Info, handle: handle)
+    100.times do
+      break if info.state == 'stopped'
+      sleep 0.1
+      info = $main.call(:Info, handle: handle)
+    end
+    same('its container is stopped', info.state, 'stopped')
+    report((info.events || []).include?('out of memory'), 'an event says so', info.events.inspect)
+  end
+end
+
+group 'network' do
+  handle = $main.call(:Create).handle
+  address = $main.call(:Info, handle: handle).container_ip
+  refused_somehow('a taken network') { $main.call(:Create, network: address) }
+  refused_somehow('a network outside of the pool') { $main.call(:Create, network: '8.8.8.8') }
+  $main.call(:Destroy, handle: handle)
 end
 
 group 'grace time' do

@@ -7,6 +7,8 @@ add_library(warden_test_support STATIC
   ${CMAKE_CURRENT_LIST_DIR}/limits.c++
   ${CMAKE_CURRENT_LIST_DIR}/network-host.c++
   ${CMAKE_CURRENT_LIST_DIR}/network-namespace.c++
+  ${CMAKE_CURRENT_LIST_DIR}/network-socket.c++
+  ${CMAKE_CURRENT_LIST_DIR}/packet-bytes.c++
   ${CMAKE_CURRENT_LIST_DIR}/process.c++
   ${CMAKE_CURRENT_LIST_DIR}/server-test.c++
   ${CMAKE_CURRENT_LIST_DIR}/test-client.c++

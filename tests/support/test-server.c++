@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,6 +62,13 @@ std::vector<std::string> cgroupHierarchies() {
     if (type == "cgroup" || type == "cgroup2") result.push_back(target);
   }
   return result;
+}
+
+// In a child between fork and exec. What is mounted over the file no other process sees.
+bool replaceResolvConf(const char* file) {
+  return unshare(CLONE_NEWNS) == 0 &&
+         mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+         mount(file, "/etc/resolv.conf", nullptr, MS_BIND, nullptr) == 0;
 }
 
 int exitStatusOf(int status) {
@@ -156,6 +164,9 @@ pid_t TestServer::launch() {
 
   pid_t test = getpid();
   int space = options.network->fd();
+  std::string resolvConf = path + "/resolv.conf";
+  bool replaced = !options.resolvConf.empty();
+  if (replaced) writeFile(resolvConf, options.resolvConf);
   KJ_SYSCALL(broker = fork());
   if (broker == 0) {
     // A session of its own, so that signals to the group reach the server as a whole and nothing
@@ -164,6 +175,7 @@ pid_t TestServer::launch() {
     prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
     if (getppid() != test) _exit(126);
     if (setns(space, CLONE_NEWNET) != 0) _exit(126);
+    if (replaced && !replaceResolvConf(resolvConf.c_str())) _exit(126);
     int null = open("/dev/null", O_RDONLY);
     int out = open((path + "/stderr").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
     if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) _exit(126);

@@ -36,6 +36,9 @@ struct ServerOptions {
   uint32_t slots = 16;                             // user.pool_size; at most 256
   std::shared_ptr<NetworkNamespace> network;
   // Where the server runs; none: a fresh one, which is not connected with anything.
+  std::string resolvConf;
+  // What the server finds in /etc/resolv.conf, by a mount in a namespace of its own; empty: the
+  // machine's.
 };
 
 class TestServer {

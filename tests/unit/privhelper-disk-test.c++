@@ -73,6 +73,32 @@ int inChild(uid_t uid, const std::function<int()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 254;
 }
 
+constexpr uid_t CONTAINER_ROOT = 0x50000000;
+
+int inUserNamespace(const std::function<int()>& body) {
+  // As a container's root: all capabilities, but in a user namespace of its own.
+  Pipe born = makePipe();
+  Pipe mapped = makePipe();
+  pid_t pid = fork();
+  char byte = 0;
+  if (pid == 0) {
+    if (unshare(CLONE_NEWUSER) < 0 || write(born.writeEnd, &byte, 1) != 1 ||
+        read(mapped.readEnd, &byte, 1) != 1 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) {
+      _exit(255);
+    }
+    _exit(body());
+  }
+  KJ_ASSERT(read(born.readEnd, &byte, 1) == 1);
+  for (const char* file : {"uid_map", "gid_map"}) {
+    std::ofstream("/proc/" + std::to_string(pid) + "/" + file)
+        << "0 " << CONTAINER_ROOT << " 65536";
+  }
+  KJ_ASSERT(write(mapped.writeEnd, &byte, 1) == 1);
+  int status;
+  KJ_SYSCALL(waitpid(pid, &status, 0));
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 254;
+}
+
 struct Written {
   uint64_t bytes;
   int error;  // of the write that failed; 0: none
@@ -424,6 +450,109 @@ TEST_P(DiskTest, countsEachContainerByItself) {
   EXPECT_EQ(writeFile(b.layer, "f", 4 * MIB).error, 0);
   EXPECT_LE(a.disk->usage().bytes, MIB);
   EXPECT_GE(b.disk->usage().bytes, 4 * MIB);
+}
+
+class Overlay {
+  // As a container's root file system, over an empty image.
+ public:
+  Overlay(const ContainerDisk& disk, const fs::path& base) : place(base / "merged") {
+    fs::create_directories(base / "image");
+    fs::create_directories(place);
+    KJ_SYSCALL(mkdirat(disk.directory(), "work", 0755));
+    for (const char* name : {"work", "rootfs"}) {
+      KJ_SYSCALL(fchownat(disk.directory(), name, CONTAINER_ROOT, CONTAINER_ROOT, 0));
+    }
+    auto at = "/proc/self/fd/" + std::to_string(disk.directory());
+    auto options = "lowerdir=" + (base / "image").string() + ",upperdir=" + at +
+                   "/rootfs,workdir=" + at + "/work";
+    KJ_SYSCALL(mount("overlay", place.c_str(), "overlay", 0, options.c_str()));
+    root = openDir(place);
+  }
+  ~Overlay() noexcept(false) {
+    root = nullptr;
+    umount2(place.c_str(), MNT_DETACH);
+  }
+  int fd() const { return root; }
+
+ private:
+  fs::path place;
+  Fd root;
+};
+
+TEST_P(DiskTest, holdsInAContainer) {
+  // overlayfs writes with the rights of who mounted it.
+  Disk d = make("a");
+  {
+    Overlay overlay(*d.disk, base);
+    setLimits(*d.disk, {0, 8 * 1024, 0, 0});
+    auto attempt = [&](const char* name) {
+      Written written = writeFile(overlay.fd(), name, 32 * MIB);
+      return written.error == GetParam().pastLimit && written.bytes <= 8 * MIB ? 0 : 1;
+    };
+    EXPECT_EQ(inUserNamespace([&] { return attempt("by-root"); }), 0);
+    EXPECT_EQ(inUserNamespace([&] {
+                if (setresuid(1000, 1000, 1000) < 0) return 2;
+                return attempt("by-vcap");
+              }),
+              0);
+    EXPECT_LE(d.disk->usage().bytes, 8 * MIB);
+  }
+}
+
+TEST_P(DiskTest, letsNobodyInAContainerChangeWhoseFilesCount) {
+  Disk d = make("a");
+  setLimits(*d.disk, {0, 8 * 1024, 0, 0});
+  {
+    Overlay overlay(*d.disk, base);
+    int answer = inUserNamespace([&] {
+      Fd file(openat(overlay.fd(), "f", O_RDWR | O_CREAT, 0644));
+      if (file == nullptr) return 10;
+      fsxattr attributes{};
+      if (ioctl(file, FS_IOC_FSGETXATTR, &attributes) < 0) return errno == ENOTTY ? 0 : 11;
+      attributes.fsx_projid = 0;
+      if (GetParam().open == openProject && ioctl(file, FS_IOC_FSSETXATTR, &attributes) == 0) {
+        return 12;
+      }
+      // Nor stop new files from inheriting it.
+      if (mkdirat(overlay.fd(), "directory", 0755) < 0) return 13;
+      Fd directory(openat(overlay.fd(), "directory", O_RDONLY | O_DIRECTORY));
+      if (directory == nullptr) return 13;
+      int flags = 0;
+      if (ioctl(directory, FS_IOC_GETFLAGS, &flags) == 0) {
+        flags &= ~FS_PROJINHERIT_FL;
+        ioctl(directory, FS_IOC_SETFLAGS, &flags);
+      }
+      if (ioctl(directory, FS_IOC_FSGETXATTR, &attributes) == 0) {
+        attributes.fsx_xflags &= ~FS_XFLAG_PROJINHERIT;
+        ioctl(directory, FS_IOC_FSSETXATTR, &attributes);
+      }
+      Written written = writeFile(directory, "g", 32 * MIB);
+      return written.error == GetParam().pastLimit && written.bytes <= 8 * MIB ? 0 : 14;
+    });
+    EXPECT_EQ(answer, 0);
+    EXPECT_GE(d.disk->usage().bytes, 6 * MIB);
+  }
+}
+
+TEST_P(DiskTest, takesNoMoreFromTheDepotThanTheLimitHoweverMuchIsWrittenInAll) {
+  if (GetParam().open != openLoop) GTEST_SKIP() << "of images";
+  Disk d = make("a");
+  setLimits(*d.disk, {0, 8 * 1024, 0, 0});
+  for (int i = 0; i < 20; ++i) {
+    std::string name = "f" + std::to_string(i);
+    ASSERT_EQ(writeFile(d.layer, name, 7 * MIB).error, 0);
+    ASSERT_EQ(unlinkat(d.layer, name.c_str(), 0), 0);
+    KJ_SYSCALL(syncfs(d.layer));
+  }
+  uint64_t taken = 0;
+  for (int i = 0; i < 100; ++i) {
+    struct stat status;
+    KJ_SYSCALL(stat((depot / "a" / "disk.img").c_str(), &status));
+    taken = uint64_t(status.st_blocks) * 512;
+    if (taken < 16 * MIB) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_LT(taken, 16 * MIB);
 }
 
 TEST_P(DiskTest, readsUsageQuickly) {
