@@ -11,3 +11,5 @@ if(QEMU)
   add_test(NAME vm-disk COMMAND ${CMAKE_SOURCE_DIR}/tests/vm/disk.sh ${CMAKE_BINARY_DIR})
   set_tests_properties(vm-disk PROPERTIES LABELS vm TIMEOUT 900)
 endif()
+warden_unit_test(privhelper-cgroups-test privhelper-cgroups-test.c++ privhelper-cgroups-limits-test.c++
+  LIBS warden_helper)
