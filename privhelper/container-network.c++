@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <kj/debug.h>
+#include <poll.h>
 
 #include "privhelper/frontend-process.h"
 #include "privhelper/network.h"
@@ -12,6 +13,8 @@ namespace {
 // The namespace of a container ends 11 to 50 ms after its last process; that of one with open
 // connections lives as long as the kernel tries to end them, which may be minutes.
 constexpr uint64_t DRAIN_US = 250'000;
+
+constexpr uint64_t START_US = 1'000'000;
 
 }  // namespace
 
@@ -84,6 +87,17 @@ void ContainerNetwork::addInterfaces(int netNamespace) {
     network.links.addPair(pair);
   });
   network.attached[hostIndex] = this;
+}
+
+void ContainerNetwork::awaitRunning() {
+  uint64_t deadline = monotonicUs() + START_US;
+  network.handleEvents();
+  for (uint64_t now = monotonicUs(); !running && hostIndex != 0 && now < deadline;
+       now = monotonicUs()) {
+    pollfd p{network.events, POLLIN, 0};
+    poll(&p, 1, (deadline - now) / 1000 + 1);
+    network.handleEvents();
+  }
 }
 
 bool ContainerNetwork::isGone() {

@@ -225,6 +225,7 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   directory.writePid(process.pidfd().pid());
   process.awaitExec();
   awaitWshd(pair.right);
+  networkPart.awaitRunning();
 
   connection = kj::mv(pair.right);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
+#include <linux/if.h>
 #include <linux/rtnetlink.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
@@ -132,15 +133,26 @@ bool Network::concernsHost(const nlmsghdr* message) {
   }
 }
 
+void Network::noteLink(const nlmsghdr* message) {
+  if (message->nlmsg_type != RTM_NEWLINK && message->nlmsg_type != RTM_DELLINK) return;
+  auto link = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
+  auto found = attached.find(link->ifi_index);
+  if (found == attached.end()) return;
+  if (message->nlmsg_type == RTM_DELLINK) return found->second->forgetInterface();
+  // Not IFF_RUNNING, which an interface of unknown state has, too.
+  visitAttributes(message, sizeof(ifinfomsg), [&](uint16_t type, const nlattr* attribute) {
+    if (type == IFLA_OPERSTATE && mnl_attr_get_u8(attribute) == IF_OPER_UP) {
+      found->second->running = true;
+    }
+  });
+}
+
 void Network::handleEvents() {
   try {
     bool hostChanged = false;
     bool complete = notifications.receiveNotifications([&](const nlmsghdr* message) {
       hostChanged = hostChanged || concernsHost(message);
-      if (message->nlmsg_type != RTM_DELLINK) return;
-      auto link = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
-      auto found = attached.find(link->ifi_index);
-      if (found != attached.end()) found->second->forgetInterface();
+      noteLink(message);
     });
     if (!complete) checkInterfaces();
     if (hostChanged || !complete) firewall->setExternal(links.externalAddresses());

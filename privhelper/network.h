@@ -57,6 +57,7 @@ class Network {
   void checkInterfaces();
   void endOverdue();
   void armTimer(uint64_t atUs);
+  void noteLink(const nlmsghdr* message);
   bool concernsHost(const nlmsghdr* message);
 };
 
@@ -82,6 +83,11 @@ class ContainerNetwork {
   void attach(int netNamespace);
   // Makes the interfaces, one of them in the container's network namespace, and the rules. Throws
   // StepError; then nothing is left.
+
+  void awaitRunning();
+  // When the container's end is up: until the host's end passes packets, which the kernel brings
+  // about a little later. What is sent before that is lost, and sent again after a second. Gives up
+  // silently after as long.
 
   void mapPort(uint16_t hostPort, uint16_t containerPort) {
     rules().mapPort(hostPort, containerPort);
@@ -109,7 +115,8 @@ class ContainerNetwork {
   kj::Own<ContainerFirewall> firewall;
   uint32_t hostIndex = 0;    // 0: no interface
   uint32_t shaperIndex = 0;  // 0: no shaper
-  uint64_t removeAtUs = 0;   // 0: not asked yet
+  bool running = false;
+  uint64_t removeAtUs = 0;  // 0: not asked yet
   bool left = false;
 
   ContainerFirewall& rules();
