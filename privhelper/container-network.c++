@@ -47,8 +47,10 @@ ContainerNetwork::~ContainerNetwork() noexcept(false) {
   if (firewall.get() == nullptr) return;
   firewall = nullptr;
   // Whoever gets the address next must not get this container's connections.
-  kj::runCatchingExceptions(
-      [this] { network.conntrack.forget(network.policy.containerAddress(number)); });
+  if (hadTraffic) {
+    kj::runCatchingExceptions(
+        [this] { network.forgetLater(network.policy.containerAddress(number)); });
+  }
 }
 
 void ContainerNetwork::forgetInterface() {
@@ -64,10 +66,11 @@ ContainerFirewall& ContainerNetwork::rules() {
 }
 
 void ContainerNetwork::attach(int netNamespace) {
+  uint32_t address = network.policy.containerAddress(number);
+  if (network.toForget.count(address) > 0) network.forgetConnections();
   // Rules first: there is no moment at which the interface has none.
   KJ_ON_SCOPE_FAILURE(firewall = nullptr);
-  firewall = kj::heap<ContainerFirewall>(*network.firewall, id, name,
-                                         network.policy.containerAddress(number));
+  firewall = kj::heap<ContainerFirewall>(*network.firewall, id, name, address);
   addInterfaces(netNamespace);
 }
 
@@ -104,7 +107,7 @@ bool ContainerNetwork::isGone() {
   if (hostIndex == 0) return true;
   if (removeAtUs == 0) {
     removeAtUs = monotonicUs() + DRAIN_US;
-    network.endOverdue();
+    network.doWhatIsDue();
   }
   return false;
 }

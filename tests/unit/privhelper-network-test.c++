@@ -145,6 +145,10 @@ TEST_F(NetworkTest, rulesLetOutWhatTheySay) {
       {"0.0.0.0/0", schema::Protocol::TCP, 80, 80, true, true},
       {"0.0.0.0/0", schema::Protocol::ALL, 0, 65535, false, true},
       {"0.0.0.0/0", schema::Protocol::TCP, 81, 65535, false, false},
+      {"0.0.0.0/0", schema::Protocol::TCP, 0, 100, false, true},
+      {"0.0.0.0/0", schema::Protocol::TCP, 1, 65535, false, true},
+      {"192.0.2.0/30", schema::Protocol::TCP, 78, 82, false, true},
+      {"192.0.2.0/30", schema::Protocol::TCP, 81, 90, false, false},
       {"192.0.2.1-192.0.2.2", schema::Protocol::TCP, 80, 80, false, true},
       {"1.2.3.4-192.0.2.1", schema::Protocol::TCP, 80, 80, false, false},
       {"1.2.3.4-192.0.2.2", schema::Protocol::TCP, 80, 80, false, true},
@@ -405,6 +409,8 @@ TEST_F(NetworkTest, nextContainerDoesNotInheritConnections) {
   EXPECT_NE(connections(), 0u);
   service = nullptr;
   end(first);
+  // At once, or when the address is used again.
+  addContainer(0);
   EXPECT_EQ(connections(), 0u);
 }
 
