@@ -30,8 +30,9 @@ std::vector<pid_t> processesIn(int parent, kj::StringPtr name) {
   int fd = openat(parent, kj::str(name, "/cgroup.procs").cStr(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return pids;
   Fd owned(fd);
+  auto text = readAll(fd, LARGEST_LIST);
   pid_t pid = 0;
-  for (char c : readAll(fd, LARGEST_LIST).asChars()) {
+  for (char c : text.asChars()) {
     if (c != '\n') {
       pid = pid * 10 + (c - '0');
       continue;

@@ -57,13 +57,14 @@ Removal removeOnce(int parent, const char* name) {
   return errno == EBUSY ? Removal::BUSY : Removal::FAILED;
 }
 
-bool removeDirectory(int parent, const char* name) {
-  for (int attempt = 0; attempt < REMOVE_ATTEMPTS; ++attempt) {
+bool removeWaiting(int parent, const char* name, int& attempts) {
+  // `attempts` are those that are left, of all hierarchies together.
+  for (;;) {
     Removal removal = removeOnce(parent, name);
-    if (removal != Removal::BUSY) return removal == Removal::DONE;
+    if (removal != Removal::BUSY || attempts <= 0) return removal == Removal::DONE;
+    --attempts;
     poll(nullptr, 0, REMOVE_PAUSE_MS);
   }
-  return false;
 }
 
 }  // namespace
@@ -154,8 +155,9 @@ kj::Maybe<const CgroupHierarchy&> Cgroups::find(Controller controller) const {
 bool Cgroups::removeStale(const ContainerId& id) const {
   auto name = kj::str(CONTAINER_PREFIX, id.text());
   bool all = true;
+  int attempts = REMOVE_ATTEMPTS;
   for (auto& hierarchy : found)
-    all &= removeDirectory(hierarchy.parent, name.cStr());
+    all &= removeWaiting(hierarchy.parent, name.cStr(), attempts);
   return all;
 }
 
@@ -196,14 +198,9 @@ void ContainerCgroups::make(uint32_t pidsLimit) {
 
 ContainerCgroups::~ContainerCgroups() noexcept(false) {
   auto hierarchies = cgroups.hierarchies();
-  while (made > 0) {
-    int parent = hierarchies[--made].parent;
-    if (waits) {
-      removeDirectory(parent, name.cStr());
-    } else {
-      removeOnce(parent, name.cStr());
-    }
-  }
+  int attempts = waits ? REMOVE_ATTEMPTS : 0;
+  while (made > 0)
+    removeWaiting(hierarchies[--made].parent, name.cStr(), attempts);
 }
 
 bool ContainerCgroups::tryRemove() {

@@ -90,7 +90,7 @@ class ContainerCgroups {
  public:
   ContainerCgroups(const Cgroups& cgroups, const ContainerId& id, uint32_t pidsLimit);
   ~ContainerCgroups() noexcept(false);
-  // Waits up to a second a hierarchy for processes to leave, unless tryRemove() was called.
+  // Waits up to a second for processes to leave, unless tryRemove() was called.
   KJ_DISALLOW_COPY(ContainerCgroups);
 
   bool tryRemove();

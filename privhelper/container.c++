@@ -240,6 +240,7 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   netNamespace = nullptr;  // which would outlive its processes
   process.connected();
   directory.writePid(process.pidfd().pid());
+  directory.disk().show(process.pidfd().pid());
   process.awaitExec();
   awaitWshd(pair.right);
 

@@ -91,7 +91,7 @@ class Qgroups {
     snprintf(path, sizeof(path), "0_%" PRIu64 "/%s", id, counter);
     Fd file(step("read disk usage", [&] { return openat(sysfs, path, O_RDONLY | O_CLOEXEC); }));
     char text[32] = {};
-    step("read disk usage", [&] { return pread(file, text, sizeof(text) - 1, 0); });
+    step("read disk usage", [&] { return ::read(file, text, sizeof(text) - 1); });
     return strtoull(text, nullptr, 10);
   }
 
@@ -132,8 +132,8 @@ class Qgroups {
 
 class BtrfsDisk final : public ContainerDisk {
  public:
-  BtrfsDisk(Qgroups& qgroups, int containerDirectory) : qgroups(qgroups) {
-    parent = duplicate(containerDirectory);
+  BtrfsDisk(Qgroups& qgroups, int containerDirectory)
+      : qgroups(qgroups), parent(containerDirectory) {
     btrfs_ioctl_vol_args arguments{};
     strcpy(arguments.name, DISK_DIRECTORY);
     // The mode of a new subvolume is what umask leaves of 0777.
@@ -178,7 +178,7 @@ class BtrfsDisk final : public ContainerDisk {
 
  private:
   Qgroups& qgroups;
-  Fd parent;
+  int parent;
   Fd root;
   uint64_t id = 0;
   uint64_t blocks = 0;
@@ -202,6 +202,7 @@ class BtrfsBackend final : public DiskBackend {
   }
 
   void permit(SeccompFilter& filter) const override {
+    filter.allow({"pread64"});
     for (uint32_t request :
          {BTRFS_IOC_SUBVOL_CREATE, BTRFS_IOC_SNAP_DESTROY, BTRFS_IOC_QGROUP_LIMIT,
           BTRFS_IOC_QGROUP_CREATE, BTRFS_IOC_GET_SUBVOL_INFO}) {

@@ -146,7 +146,7 @@ class ImageMount {
     // removed.
     uint32_t flags = WITHOUT_FLUSH;
     if (root != nullptr) ioctl(root, SHUTDOWN, &flags);
-    if (attached) umount2(kj::str("/proc/self/fd/", mount.get()).cStr(), MNT_DETACH);
+    if (attached) umount2(kj::str("/proc/self/fd/", root.get()).cStr(), MNT_DETACH);
   }
   KJ_DISALLOW_COPY(ImageMount);
 
@@ -156,12 +156,13 @@ class ImageMount {
     step("attach image", [&] {
       return move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
     });
+    mount = nullptr;
     attached = true;
   }
 
  private:
-  Fd mount;
-  Fd root;
+  Fd mount;  // until it is attached
+  Fd root;   // keeps the mount after that
   bool attached = false;
 };
 
@@ -202,6 +203,13 @@ class LoopDisk final : public ContainerDisk {
 
   DiskLimits limits() const override { return wanted; }
 
+  void show(pid_t firstProcess) override {
+    // Under the mount, which only this process's mount namespace has.
+    auto root = kj::str("/proc/", firstProcess, "/root");
+    step("show layer", [&] { return symlinkat(root.cStr(), place, "rootfs"); });
+    place = nullptr;
+  }
+
   DiskUsage usage() const override {
     struct statfs now = readStatus();
     uint64_t blocks = freeBlocks - kj::min(freeBlocks, now.f_bfree + ballastBlocks());
@@ -209,25 +217,27 @@ class LoopDisk final : public ContainerDisk {
   }
 
  private:
+  Fd place;  // where it is attached; until it is shown
   ImageMount image;
   InodeBallast ballast;
-  Fd reserve;               // reserved_clusters of this file system
+  int ext4;                 // /sys/fs/ext4
+  kj::String reserve;       // the file there
   uint64_t freeBlocks = 0;  // of IMAGE_BLOCK, in the empty file system
   uint64_t freeInodes = 0;
   DiskLimits wanted;
   bool growing = false;  // the ballast, perhaps, which takes blocks
 
   LoopDisk(LoopDevices::Device device, int ext4, int containerDirectory)
-      : image(device), ballast(image.directory()) {
+      : image(device),
+        ballast(image.directory()),
+        ext4(ext4),
+        reserve(kj::str("loop", device.number, "/reserved_clusters")) {
     step("close image root", [&] { return fchmod(image.directory(), 0700); });
-    auto path = kj::str("loop", device.number, "/reserved_clusters");
-    reserve = Fd(step("open image reserve",
-                      [&] { return openat(ext4, path.cStr(), O_WRONLY | O_CLOEXEC); }));
     struct statfs empty = readStatus();
     freeBlocks = empty.f_bfree;
     freeInodes = empty.f_ffree;
     setReserve();
-    Fd place = makeDiskDirectory(containerDirectory);
+    place = makeDiskDirectory(containerDirectory);
     image.attach(place);
   }
 
@@ -255,7 +265,8 @@ class LoopDisk final : public ContainerDisk {
     uint64_t clusters = wanted.blocksHard == 0 || used >= freeBlocks ? 0 : freeBlocks - used;
     char text[24];
     int length = snprintf(text, sizeof(text), "%llu", static_cast<unsigned long long>(clusters));
-    if (pwrite(reserve, text, length, 0) < 0) throw StepError("limit disk", errno);
+    Fd file(step("limit disk", [&] { return openat(ext4, reserve.cStr(), O_WRONLY | O_CLOEXEC); }));
+    step("limit disk", [&] { return pwrite(file, text, length, 0); });
   }
 };
 

@@ -64,6 +64,8 @@ bool ContainerDisk::settle() {
   return true;
 }
 
+void ContainerDisk::show(pid_t) {}
+
 bool DiskBackend::release(int) const noexcept {
   return true;
 }

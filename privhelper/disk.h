@@ -12,6 +12,7 @@
 #include <kj/memory.h>
 #include <kj/string.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/config.h"
 #include "base/fd.h"
@@ -51,6 +52,11 @@ class ContainerDisk {
   // In force, when settled.
 
   virtual DiskUsage usage() const = 0;
+
+  virtual void show(pid_t firstProcess);
+  // Called when the container's first process is there. Where the layer lies in a file system that
+  // the host does not see, <depot>/<id>/tmp/rootfs becomes a link to the container's root, for the
+  // programs of the host's root that read containers' files there. Throws StepError.
 };
 
 class DiskBackend {
@@ -66,7 +72,8 @@ class DiskBackend {
   virtual kj::String reason() const = 0;  // why this one, for the log
 
   virtual kj::Own<ContainerDisk> make(uint32_t slot, int containerDirectory) const = 0;
-  // Makes DISK_DIRECTORY in the open directory of a container. Throws StepError; then nothing
+  // Makes DISK_DIRECTORY in the open directory of a container, which must stay open as long as the
+  // answer lives. One descriptor is kept for each container. Throws StepError; then nothing
   // that an ordinary removal of the tree cannot remove is left.
 
   virtual bool release(int containerDirectory) const noexcept;

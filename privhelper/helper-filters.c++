@@ -37,7 +37,8 @@ SeccompFilter brokerFilter() {
                 "pwrite64",        "readlinkat", "recvmsg",       "renameat",
                 "renameat2",       "sendmsg",    "setsockopt",    "symlinkat",
                 "timerfd_settime", "umount2",    "unlinkat",      "umask"});
-  filter.allow({"eventfd2", "pidfd_open"});  // out of memory; stale containers
+  // A container's out-of-memory event; stale processes, which are never signalled by number.
+  filter.allow({"eventfd2", "pidfd_open"});
   for (const char* name : {"socket", "socketpair"}) {
     filter.allowIf(name, {SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, AF_UNIX)});
   }

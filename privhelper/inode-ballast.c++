@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <kj/string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,22 +20,15 @@ constexpr uint64_t INODES_OF_ONE = 1025;
 
 // The kernel looks through every name of a block for each file that it makes: with names as long as
 // these a block has few, and making a file takes a third of the time.
-constexpr int NAME_LENGTH = 60;
+constexpr uint64_t NAME_LENGTH = 60;
 constexpr uint64_t BLOCKS_OF_ONE = 8 * 2 * (INODES_OF_ONE * (NAME_LENGTH + 8 + 4) / 4096 + 2);
 
-struct Name {
-  char text[NAME_LENGTH + 1];
-  Name(uint64_t number, int length) {
-    snprintf(text, sizeof(text), "%0*llu", length, static_cast<unsigned long long>(number));
-  }
-};
-
-Name directoryName(uint64_t number) {
-  return Name(number / INODES_OF_ONE, 1);
+kj::String directoryName(uint64_t number) {
+  return kj::str(NAME, '/', number / INODES_OF_ONE);
 }
 
-Name fileName(uint64_t number) {
-  return Name(number % INODES_OF_ONE, NAME_LENGTH);
+kj::String fileName(uint64_t number) {
+  return kj::str("0000000000000000000000000000000000000000000000000000", number % INODES_OF_ONE);
 }
 
 bool isDirectory(uint64_t number) {
@@ -44,11 +37,8 @@ bool isDirectory(uint64_t number) {
 
 }  // namespace
 
-InodeBallast::InodeBallast(int fileSystem) {
+InodeBallast::InodeBallast(int fileSystem) : fileSystem(fileSystem) {
   step("make ballast", [&] { return mkdirat(fileSystem, NAME, 0700); });
-  directory = Fd(step("make ballast", [&] {
-    return openat(fileSystem, NAME, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  }));
 }
 
 uint64_t InodeBallast::mostBlocks(uint64_t inodes) {
@@ -65,6 +55,7 @@ bool InodeBallast::resize(uint64_t inodes, uint64_t most) {
     }
   }
   if (current != nullptr) measureCurrent();
+  current = nullptr;
   return full || count == inodes;
 }
 
@@ -72,10 +63,10 @@ bool InodeBallast::push() {
   int result;
   if (isDirectory(count)) {
     if (current != nullptr) measureCurrent();
-    result = mkdirat(directory, directoryName(count).text, 0700);
+    result = mkdirat(fileSystem, directoryName(count).cStr(), 0700);
   } else {
     if (current == nullptr) openCurrent();
-    result = mknodat(current, fileName(count).text, S_IFREG | 0600, 0);
+    result = mknodat(current, fileName(count).cStr(), S_IFREG | 0600, 0);
   }
   if (result < 0) {
     if (errno == ENOSPC) return false;
@@ -93,14 +84,14 @@ void InodeBallast::pop() {
   uint64_t last = count - 1;
   if (isDirectory(last)) {
     current = nullptr;
-    if (unlinkat(directory, directoryName(last).text, AT_REMOVEDIR) < 0) {
+    if (unlinkat(fileSystem, directoryName(last).cStr(), AT_REMOVEDIR) < 0) {
       throw StepError("limit inodes", errno);
     }
     blockCount -= blocksOf.back();
     blocksOf.pop_back();
   } else {
     if (current == nullptr) openCurrent();
-    if (unlinkat(current, fileName(last).text, 0) < 0) throw StepError("limit inodes", errno);
+    if (unlinkat(current, fileName(last).cStr(), 0) < 0) throw StepError("limit inodes", errno);
   }
   count = last;
 }
@@ -108,7 +99,7 @@ void InodeBallast::pop() {
 void InodeBallast::openCurrent() {
   auto name = directoryName(count - 1);
   current = Fd(step("open ballast", [&] {
-    return openat(directory, name.text, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    return openat(fileSystem, name.cStr(), O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
   }));
 }
 

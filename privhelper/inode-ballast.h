@@ -17,7 +17,7 @@ class InodeBallast {
 
  public:
   explicit InodeBallast(int fileSystem);
-  // Makes the directory, "ballast", in the file system's root.
+  // Makes the directory, "ballast", in the file system's root, which must stay open.
 
   uint64_t inodes() const { return count; }
   uint64_t blocks() const { return blockCount; }
@@ -31,8 +31,8 @@ class InodeBallast {
   // no inode is left to take. Throws StepError.
 
  private:
-  Fd directory;
-  Fd current;  // the last directory, which is being filled
+  int fileSystem;
+  Fd current;  // the last directory, while it is filled or emptied
   uint64_t count = 0;
   uint64_t blockCount = 0;
   std::vector<uint64_t> blocksOf;  // each directory's

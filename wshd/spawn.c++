@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -21,6 +22,10 @@ namespace {
 constexpr int START_TIMEOUT_MS = 5'000;
 constexpr int KILL_TIMEOUT_MS = 1'000;
 constexpr int REPORT_FD = 3;
+
+// Of jobs, by how much of the container's memory they look larger than they are, in thousandths,
+// when the kernel looks for what to kill (proc(5), oom_score_adj).
+constexpr kj::StringPtr JOB_OOM_SCORE = "500"_kj;
 
 #ifdef __SANITIZE_ADDRESS__
 // AddressSanitizer's notes on a stack would outlive the child that it was for.
@@ -269,6 +274,23 @@ kj::Maybe<Failure> awaitExecution(pid_t pid, int report) {
 
 constexpr size_t STACK_SIZE = 64 * 1024;  // the child needs about 6 KiB
 
+void preferAsVictim(pid_t pid, uid_t uid) {
+  // A container that is out of memory loses a job, not wshd. To lower wshd's own score instead
+  // would take CAP_SYS_RESOURCE, and jobs would inherit the right to go as low. The child cannot do
+  // this for itself: while it shares wshd's memory, the kernel raises wshd with it, and what is not
+  // dumpable may not open the file. So it follows right after the exec, before the shell has
+  // started anything; the file belongs to the job's user, as whom wshd, which may not override
+  // modes, opens it. When it fails, the job has ended.
+  setfsuid(uid);
+  int fd = open(kj::str("/proc/", pid, "/oom_score_adj").cStr(), O_WRONLY | O_CLOEXEC);
+  setfsuid(0);
+  hideFromContainer();  // as in becomeUser()
+  if (fd < 0) return;
+  // Not to be checked: the process may have ended meanwhile.
+  [[maybe_unused]] ssize_t n = write(fd, JOB_OOM_SCORE.begin(), JOB_OOM_SCORE.size());
+  close(fd);
+}
+
 }  // namespace
 
 void* ChildStack::top() {
@@ -318,6 +340,7 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const Ini
     stack.unmap();
     return *failure;
   }
+  preferAsVictim(pid, plan.uid);
   return Shell{pid, kj::mv(output), kj::mv(errors)};
 }
 

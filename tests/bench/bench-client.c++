@@ -142,10 +142,11 @@ uint32_t Client::run(const std::string& handle, const std::string& script) {
   return response.exit_status();
 }
 
-uint32_t Client::spawn(const std::string& handle, const std::string& script) {
+uint32_t Client::spawn(const std::string& handle, const std::string& script, bool privileged) {
   SpawnRequest request;
   request.set_handle(handle);
   request.set_script(script);
+  request.set_privileged(privileged);
   SpawnResponse response;
   send(Message::Spawn, request);
   receive(Message::Spawn, response);
@@ -174,6 +175,49 @@ uint64_t Client::stream(const std::string& handle, uint32_t job) {
     bytes += response.data().size();
     if (response.has_exit_status()) return bytes;
   }
+}
+
+void Client::stop(const std::string& handle) {
+  StopRequest request;
+  request.set_handle(handle);
+  request.set_kill(true);
+  StopResponse response;
+  send(Message::Stop, request);
+  receive(Message::Stop, response);
+}
+
+void Client::info(const std::string& handle) {
+  InfoRequest request;
+  request.set_handle(handle);
+  InfoResponse response;
+  send(Message::Info, request);
+  receive(Message::Info, response);
+}
+
+void Client::limitMemory(const std::string& handle, uint64_t bytes) {
+  LimitMemoryRequest request;
+  request.set_handle(handle);
+  request.set_limit_in_bytes(bytes);
+  LimitMemoryResponse response;
+  send(Message::LimitMemory, request);
+  receive(Message::LimitMemory, response);
+}
+
+void Client::netIn(const std::string& handle) {
+  NetInRequest request;
+  request.set_handle(handle);
+  NetInResponse response;
+  send(Message::NetIn, request);
+  receive(Message::NetIn, response);
+}
+
+void Client::netOut(const std::string& handle, const std::string& network) {
+  NetOutRequest request;
+  request.set_handle(handle);
+  request.set_network(network);
+  NetOutResponse response;
+  send(Message::NetOut, request);
+  receive(Message::NetOut, response);
 }
 
 }  // namespace warden::bench

@@ -24,10 +24,18 @@ class Client {
   std::string containerPath(const std::string& handle);
   uint32_t run(const std::string& handle, const std::string& script);
   // The exit status.
-  uint32_t spawn(const std::string& handle, const std::string& script);
+  uint32_t spawn(const std::string& handle, const std::string& script, bool privileged = false);
   uint32_t link(const std::string& handle, uint32_t job);
   uint64_t stream(const std::string& handle, uint32_t job);
   // Reads to the end; the number of bytes of both outputs.
+  void stop(const std::string& handle);
+  // With KILL.
+  void info(const std::string& handle);
+  void limitMemory(const std::string& handle, uint64_t bytes);
+  void netIn(const std::string& handle);
+  // A port of the pool, to the same one of the container.
+  void netOut(const std::string& handle, const std::string& network);
+  // Any tcp port.
 
  private:
   int fd;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/bench/bench-client.h"
+#include "tests/bench/bench-parts.h"
 #include "tests/bench/host-command.h"
 #include "tests/bench/statistics.h"
 
@@ -18,28 +19,10 @@ namespace {
 
 using namespace warden::bench;
 
-constexpr unsigned WARM_UP = 5;
 constexpr unsigned ITERATIONS_PER_TURN = 20;
 constexpr uint64_t STREAM_BYTES = 64ull << 20;
 constexpr int STREAM_RUNS = 7;
 constexpr int IDLE_CONTAINERS = 50;
-
-void expect(bool condition, const std::string& what) {
-  if (!condition) throw std::runtime_error(what);
-}
-
-template <typename Operation>
-Series measure(unsigned iterations, Operation operation) {
-  for (unsigned i = 0; i < WARM_UP; ++i)
-    operation();
-  Series series;
-  for (unsigned i = 0; i < iterations; ++i) {
-    double start = nowUs();
-    operation();
-    series.add(nowUs() - start);
-  }
-  return series;
-}
 
 double pssKib(int pid) {
   // proc(5), smaps_rollup.
@@ -143,6 +126,7 @@ int main(int argc, char** argv) {
   std::string socketPath, depot, hostShell;
   std::vector<int> pids;
   unsigned iterations = 200;
+  unsigned many = 1000;
   bool json = false;
   app.add_option("--socket", socketPath, "the server's socket")->required();
   app.add_option("--iterations", iterations)->check(CLI::PositiveNumber);
@@ -151,6 +135,8 @@ int main(int argc, char** argv) {
   app.add_option("--depot", depot, "server.container_depot_path; default: what Info says");
   app.add_option("--pids", pids, "processes of the server whose memory is reported")
       ->delimiter(',');
+  app.add_option("--many", many,
+                 "containers whose rules are there while net_in and net_out are measured again");
   app.add_flag("--json", json, "JSON is what is printed in any case");
   CLI11_PARSE(app, argc, argv);
 
@@ -160,7 +146,10 @@ int main(int argc, char** argv) {
     results.add("ping", measure(10 * iterations, [&] { client.ping(); }));
     measureLifetimes(client, iterations, results);
     measureJobs(client, iterations, hostShell, results);
+    measureLimits(client, iterations, results);
+    measureForkBomb(client, iterations, results);
     measureIdleMemory(client, depot, pids, results);
+    measureRules(client, iterations, many, results);
     fputs(results.json().c_str(), stdout);
   } catch (const std::exception& e) {
     fprintf(stderr, "warden-bench: %s\n", e.what());

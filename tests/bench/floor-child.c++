@@ -120,6 +120,7 @@ void becomeContainer(const ChildPlan& plan) {
   maskPaths();
   enterRoot();
   raiseLoopback();
+  RouteSocket().configureContainer(plan.addresses);
   check("sethostname", sethostname("floor", 5));
   check("setsid", setsid());
 

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -100,7 +101,9 @@ void receiveFds(int socket, int& first, int& second) {
 }
 
 FloorContainer::FloorContainer(const FloorHost& host, unsigned number)
-    : host(host), directory(host.directory + "/" + std::to_string(number)) {
+    : host(host),
+      directory(host.directory + "/" + std::to_string(number)),
+      addresses(floorAddresses(number)) {
   try {
     create();
   } catch (...) {
@@ -124,12 +127,13 @@ void FloorContainer::create() {
   SocketPair connection = makePacketPair();
   SocketPair control = makePacketPair();
   Fd listener = makeListener();
-  ChildPlan plan{directory + "/rootfs", {},       host.program,
-                 connection.right,      listener, control.right};
+  ChildPlan plan{directory + "/rootfs", {},       host.program, connection.right, listener,
+                 control.right,         addresses};
   for (auto& fd : tasks)
     plan.tasks.push_back(fd);
   cloneChild(plan);
   mapIds();
+  connectNetwork();
   Fd overlay = mountOverlay();
   Fd dev = mountDev();
   sendFds(control.left, overlay, dev);
@@ -143,19 +147,47 @@ std::vector<Fd> FloorContainer::makeCgroups() {
     std::string cgroup = parent + directory.substr(directory.rfind('/'));
     KJ_SYSCALL(mkdir(cgroup.c_str(), 0755), cgroup.c_str());
     cgroups.push_back(cgroup);
-    if (parent.find("/devices/") != std::string::npos) {
-      writeFile(cgroup + "/devices.deny", "a");
-      for (auto rule :
-           {"c 1:3 rwm", "c 1:5 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:* rwm", "c 136:* rwm"}) {
-        writeFile(cgroup + "/devices.allow", rule);
-      }
-    }
-    if (parent.find("/pids/") != std::string::npos) writeFile(cgroup + "/pids.max", "4096");
+    limit(cgroup);
+    openStatistics(cgroup);
     int fd;
     KJ_SYSCALL(fd = open((cgroup + "/tasks").c_str(), O_WRONLY | O_CLOEXEC));
     tasks.push_back(Fd(fd));
   }
   return tasks;
+}
+
+void FloorContainer::limit(const std::string& cgroup) {
+  auto isOf = [&](const char* controller) { return cgroup.find(controller) != std::string::npos; };
+  if (isOf("/devices/")) {
+    writeFile(cgroup + "/devices.deny", "a");
+    for (auto rule :
+         {"c 1:3 rwm", "c 1:5 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:* rwm", "c 136:* rwm"}) {
+      writeFile(cgroup + "/devices.allow", rule);
+    }
+  }
+  if (isOf("/pids/")) writeFile(cgroup + "/pids.max", "4096");
+}
+
+// Documentation/admin-guide/cgroup-v1/memory.rst: an eventfd that tells of the lack of memory.
+void FloorContainer::openStatistics(const std::string& cgroup) {
+  auto openFile = [&](const char* name) {
+    int fd;
+    KJ_SYSCALL(fd = open((cgroup + "/" + name).c_str(), O_RDONLY | O_CLOEXEC), name);
+    statistics.push_back(Fd(fd));
+    return fd;
+  };
+  if (cgroup.find("/memory/") != std::string::npos) {
+    int event;
+    KJ_SYSCALL(event = eventfd(0, EFD_CLOEXEC));
+    statistics.push_back(Fd(event));
+    writeFile(cgroup + "/cgroup.event_control",
+              std::to_string(event) + " " + std::to_string(openFile("memory.oom_control")));
+    openFile("memory.stat");
+  }
+  if (cgroup.find("/cpuacct/") != std::string::npos) {
+    openFile("cpuacct.usage");
+    openFile("cpuacct.stat");
+  }
 }
 
 Fd FloorContainer::makeListener() {
@@ -189,6 +221,14 @@ void FloorContainer::mapIds() {
   std::string map = "0 " + std::to_string(FIRST_HOST_ID) + " " + std::to_string(ID_COUNT);
   writeFile(process + "/uid_map", map);
   writeFile(process + "/gid_map", map);
+}
+
+void FloorContainer::connectNetwork() {
+  int raw;
+  KJ_SYSCALL(raw =
+                 open(("/proc/" + std::to_string(pid) + "/ns/net").c_str(), O_RDONLY | O_CLOEXEC));
+  Fd networkNamespace(raw);
+  host.route->addPair(addresses, networkNamespace);
 }
 
 Fd FloorContainer::mountOverlay() {
@@ -249,6 +289,7 @@ void FloorContainer::destroy() noexcept {
   }
   if (lowerMounted) umount2((directory + "/lower").c_str(), MNT_DETACH);
   lowerMounted = false;
+  statistics.clear();
   for (auto& cgroup : cgroups) {
     // A process counts as a member until its last part is freed.
     for (int i = 0; i < 1000 && rmdir(cgroup.c_str()) < 0 && errno == EBUSY; ++i)

@@ -51,6 +51,10 @@ class Host {
     host.directory = path;
     KJ_SYSCALL(unshare(CLONE_NEWNS));
     KJ_SYSCALL(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr));
+    // What is made of network is not the machine's.
+    KJ_SYSCALL(unshare(CLONE_NEWNET));
+    route = std::make_unique<RouteSocket>();
+    host.route = route.get();
     host.image = path + "/image";
     makeImage(host.image);
     host.cgroupParents = makeCgroupParents();
@@ -68,6 +72,9 @@ class Host {
   KJ_DISALLOW_COPY(Host);
 
   FloorHost host;
+
+ private:
+  std::unique_ptr<RouteSocket> route;
 };
 
 }  // namespace

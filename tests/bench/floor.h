@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/packet.h"
+#include "tests/bench/floor-network.h"
 
 namespace warden::bench {
 
@@ -22,6 +23,7 @@ struct FloorHost {
   std::string image;                       // lower layer, owned by root
   std::vector<std::string> cgroupParents;  // one for each hierarchy
   Fd program;                              // sealed memfd: process 1
+  RouteSocket* route;                      // in the network namespace of the program
 };
 
 struct ChildPlan {
@@ -32,7 +34,8 @@ struct ChildPlan {
   int program;
   int connection;  // process 1's end
   int listener;
-  int control;  // the overlay's and /dev's mounts arrive here, once the ids are mapped
+  int control;  // the overlay's and /dev's mounts arrive here, once ids and network are there
+  FloorAddresses addresses;
 };
 
 [[noreturn]] void becomeContainer(const ChildPlan& plan);
@@ -50,16 +53,21 @@ class FloorContainer {
  private:
   const FloorHost& host;
   std::string directory;
+  FloorAddresses addresses;
   std::vector<std::string> cgroups;
+  std::vector<Fd> statistics;
   bool lowerMounted = false;
   pid_t pid = -1;
   Fd pidfd;
 
   void create();
   std::vector<Fd> makeCgroups();
+  void limit(const std::string& cgroup);
+  void openStatistics(const std::string& cgroup);
   Fd makeListener();
   void cloneChild(const ChildPlan& plan);
   void mapIds();
+  void connectNetwork();
   Fd mountOverlay();
   Fd mountDev();
   void destroy() noexcept;

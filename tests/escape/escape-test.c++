@@ -179,7 +179,7 @@ constexpr const char* ATTACKS[] = {
     // probe-files.c
     "write-proc-sys", "sysrq-trigger", "write-proc", "masked-files", "kcore", "write-sys",
     "cgroup-mounts", "host-files", "chroot", "open-by-handle", "mknod", "dev-entries",
-    "image-devices", "dangling-fds", "suid",
+    "image-devices", "dangling-fds", "suid", "leave-project",
     // probe-network.c
     "set-address", "set-interface-down", "rename-interface", "set-hardware-address", "add-route",
     "netlink-address", "netlink-route", "netlink-nftables", "netlink-conntrack", "netlink-new-link",

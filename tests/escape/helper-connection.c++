@@ -43,10 +43,16 @@ std::optional<Fd> receiveDescriptor(int connection) {
 
 Reply readReply(Packet& packet) {
   auto reply = packet.getRoot<schema::HelperReply>();
-  Reply result{reply.which(), reply.getSequence(), "", {}};
+  Reply result{reply.which(), reply.getSequence(), "", {}, {}};
   if (reply.isRefused()) result.text = reply.getRefused().cStr();
   if (reply.isFailed()) {
     result.text = kj::str(reply.getFailed().getStep(), ": ", reply.getFailed().getDetail()).cStr();
+  }
+  if (reply.isDisk()) {
+    auto disk = reply.getDisk();
+    auto limits = disk.getLimits();
+    result.disk = DiskReply{limits.getBlocksHard(), limits.getInodesHard(), disk.getBytesUsed(),
+                            disk.getInodesUsed()};
   }
   for (size_t i = 0; i < packet.fdCount(); ++i)
     result.fds.push_back(packet.takeFd(i));

@@ -14,11 +14,19 @@
 
 namespace warden::test {
 
+struct DiskReply {
+  uint64_t blocksHard;
+  uint64_t inodesHard;
+  uint64_t bytesUsed;
+  uint64_t inodesUsed;
+};
+
 struct Reply {
   schema::HelperReply::Which which;
   uint64_t sequence;
   std::string text;  // of a refusal; "STEP: DETAIL" of a failure
   std::vector<Fd> fds;
+  std::optional<DiskReply> disk;
 };
 
 class HelperConnection {

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -322,6 +324,29 @@ static int am_i_root(const char* unused) {
   return geteuid() == 0 ? worked("became root") : refused_because("user is still the same");
 }
 
+// A file without a project is counted in no container's quota (ioctl_fsgetxattr; the kernel's
+// include/uapi/linux/fs.h).
+static int leave_project(const char* path) {
+  if (path[0] == 0) path = ".";
+  int fd = open(path, O_RDONLY);
+  if (fd < 0) return not_attempted(path);
+  struct fsxattr present;
+  if (ioctl(fd, FS_IOC_FSGETXATTR, &present) < 0) return refused("reading the project");
+  struct fsxattr wanted = present;
+  wanted.fsx_projid = present.fsx_projid == 0 ? 1 : 0;
+  wanted.fsx_xflags &= ~FS_XFLAG_PROJINHERIT;
+  if (ioctl(fd, FS_IOC_FSSETXATTR, &wanted) == 0) return worked("changed the project");
+  int cause = errno;
+  struct fsxattr after;
+  if (ioctl(fd, FS_IOC_FSGETXATTR, &after) < 0 || after.fsx_projid != present.fsx_projid ||
+      after.fsx_xflags != present.fsx_xflags) {
+    return worked("changed the project in part");
+  }
+  // EINVAL is what a user namespace gets from file systems that have projects.
+  errno = cause;
+  return refused("changing the project");
+}
+
 const struct attack FILE_ATTACKS[] = {
     {"write-proc-sys", write_proc_sys},
     {"sysrq-trigger", sysrq},
@@ -339,5 +364,6 @@ const struct attack FILE_ATTACKS[] = {
     {"dangling-fds", dangling_fds},
     {"suid", suid},
     {"am-i-root", am_i_root},
+    {"leave-project", leave_project},
     {0},
 };

@@ -180,8 +180,8 @@ void LeakCheck::expectNothingLeaked(std::chrono::milliseconds patience) const {
   auto start = Clock::now();
   auto lastChange = start;
   std::string found = difference(before, takeSnapshot(server));
-  while (!found.empty() && Clock::now() - lastChange < patience &&
-         Clock::now() - start < MOST_WAITING) {
+  while (!found.empty() && Clock::now() - lastChange < patient(patience) &&
+         Clock::now() - start < patient(MOST_WAITING)) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     std::string now = difference(before, takeSnapshot(server));
     if (now != found) lastChange = Clock::now();

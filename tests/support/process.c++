@@ -118,8 +118,13 @@ std::vector<std::string> splitLines(const std::string& text) {
   return lines;
 }
 
+std::chrono::milliseconds patient(std::chrono::milliseconds time) {
+  const char* factor = getenv("WARDEN_TEST_PATIENCE");
+  return factor == nullptr ? time : time * std::max(1, atoi(factor));
+}
+
 bool waitUntil(const std::function<bool()>& condition, std::chrono::milliseconds timeout) {
-  auto deadline = Clock::now() + timeout;
+  auto deadline = Clock::now() + patient(timeout);
   while (!condition()) {
     if (Clock::now() > deadline) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -229,7 +234,7 @@ ProgramResult runProgram(const std::vector<std::string>& arguments, std::chrono:
   err.writeEnd = nullptr;
 
   ProgramResult result;
-  bool ended = drain(out.readEnd, err.readEnd, result, Clock::now() + timeout);
+  bool ended = drain(out.readEnd, err.readEnd, result, Clock::now() + patient(timeout));
   if (!ended) kill(child, SIGKILL);
   int status;
   KJ_SYSCALL(waitpid(child, &status, 0));

@@ -22,9 +22,14 @@ void writeFile(const std::string& path, const std::string& content, mode_t mode 
 
 std::vector<std::string> splitLines(const std::string& text);
 
+std::chrono::milliseconds patient(std::chrono::milliseconds time);
+// `time` multiplied by $WARDEN_TEST_PATIENCE (1 when unset): what an emulated machine needs for
+// what another does in `time`. For every upper bound; waitUntil, runProgram and TestClient do it
+// themselves.
+
 bool waitUntil(const std::function<bool()>& condition,
                std::chrono::milliseconds timeout = std::chrono::seconds(10));
-// Asks again every 10 ms. False: it was still not so after `timeout`.
+// Asks again every 10 ms. False: it was still not so after patient(timeout).
 
 std::vector<pid_t> allProcesses();
 

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "tests/support/process.h"
+
 namespace warden::test {
 
 namespace {
@@ -26,7 +28,7 @@ Fd connectTo(const std::string& path) {
 bool waitReadable(int fd, std::chrono::milliseconds timeout) {
   pollfd polled{fd, POLLIN, 0};
   int n;
-  KJ_SYSCALL(n = poll(&polled, 1, timeout.count()));
+  KJ_SYSCALL(n = poll(&polled, 1, patient(timeout).count()));
   return n == 1;
 }
 

@@ -1,254 +1,10 @@
 // The backends that limit disk use, each on a real file system: the loop backend wherever the test
 // runs, btrfs on an image of its own, project quotas where the test's directory has them.
 
-#include "privhelper/disk.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <gtest/gtest.h>
-#include <kj/debug.h>
-#include <linux/fs.h>
-#include <sched.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <chrono>
-#include <filesystem>
-#include <fstream>
-#include <functional>
-#include <string>
-#include <thread>
-
-#include "privhelper/step.h"
-#include "privhelper/sweeper.h"
+#include "tests/unit/privhelper-disk-testing.h"
 
 namespace warden::privhelper {
 namespace {
-
-namespace fs = std::filesystem;
-
-constexpr uint64_t MIB = 1 << 20;
-constexpr uid_t VCAP = 20000;
-
-Config configOf(const std::string& depot) {
-  Config config;
-  config.server.containerDepotPath = depot;
-  config.privhelper.idRangeStart = 0x50000000;
-  config.user.poolSize = 16;
-  return config;
-}
-
-Fd openDir(const fs::path& path) {
-  int fd;
-  KJ_SYSCALL(fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), path.c_str());
-  return Fd(fd);
-}
-
-int run(std::vector<std::string> arguments) {
-  std::vector<char*> argv;
-  for (auto& argument : arguments)
-    argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  pid_t pid;
-  if (posix_spawnp(&pid, argv[0], nullptr, nullptr, argv.data(), environ) != 0) return 127;
-  int status;
-  KJ_SYSCALL(waitpid(pid, &status, 0));
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
-
-int inChild(uid_t uid, const std::function<int()>& body) {
-  // Runs as this user, without any capability unless it is root; answers a small number.
-  pid_t pid = fork();
-  if (pid == 0) {
-    if (uid != 0 && (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)) _exit(255);
-    _exit(body());
-  }
-  int status;
-  KJ_SYSCALL(waitpid(pid, &status, 0));
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 254;
-}
-
-struct Written {
-  uint64_t bytes;
-  int error;  // of the write that failed; 0: none
-};
-
-Written writeFile(int directory, const std::string& name, uint64_t bytes) {
-  // Until all is on the disk, or the first failure.
-  int raw = openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (raw < 0) return {0, errno};
-  Fd file(raw);
-  static char data[64 * 1024];
-  for (size_t i = 0; i < sizeof(data); ++i)
-    data[i] = static_cast<char>(i * 2654435761u >> 13);
-  Written written{0, 0};
-  while (written.bytes < bytes) {
-    ssize_t n = write(file, data, std::min<uint64_t>(sizeof(data), bytes - written.bytes));
-    if (n < 0) {
-      written.error = errno;
-      break;
-    }
-    written.bytes += n;
-  }
-  if (written.error == 0 && fsync(file) < 0) written.error = errno;
-  return written;
-}
-
-uint64_t makeFiles(int directory, const std::string& prefix, uint64_t count, int& error) {
-  error = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    int fd = openat(directory, (prefix + std::to_string(i)).c_str(), O_WRONLY | O_CREAT, 0666);
-    if (fd < 0) {
-      error = errno;
-      return i;
-    }
-    close(fd);
-  }
-  return count;
-}
-
-void setLimits(ContainerDisk& disk, const DiskLimits& limits) {
-  disk.setLimits(limits);
-  while (!disk.settle()) {
-  }
-}
-
-struct Kind {
-  const char* name;
-  int pastLimit;  // errno of what goes beyond
-  bool inodes;
-  kj::Own<DiskBackend> (*open)(const Config& config, int depot);
-};
-
-kj::Own<DiskBackend> openLoop(const Config&, int depot) {
-  return makeLoopBackend(depot);
-}
-
-kj::Own<DiskBackend> openBtrfs(const Config&, int depot) {
-  auto backend = tryBtrfsBackend(depot);
-  return kj::mv(KJ_ASSERT_NONNULL(backend));
-}
-
-kj::Own<DiskBackend> openProject(const Config& config, int depot) {
-  auto backend = tryProjectBackend(config, depot);
-  return kj::mv(KJ_ASSERT_NONNULL(backend));
-}
-
-constexpr Kind LOOP{"loop", ENOSPC, true, openLoop};
-constexpr Kind BTRFS{"btrfs", EDQUOT, false, openBtrfs};
-constexpr Kind PROJECT{"project", EDQUOT, true, openProject};
-
-class DiskTest : public testing::TestWithParam<Kind> {
- protected:
-  fs::path base;
-  fs::path depot;
-  Config config;
-  kj::Maybe<kj::Own<DiskBackend>> backend;
-  Fd depotFd;
-  bool mounted = false;
-
-  ~DiskTest() noexcept override {}
-
-  void SetUp() override {
-    ASSERT_EQ(geteuid(), 0u) << "needs root";
-    // What is mounted here is nobody else's business.
-    KJ_SYSCALL(unshare(CLONE_NEWNS));
-    KJ_SYSCALL(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr));
-    const char* chosen = getenv("WARDEN_TEST_DIR");
-    std::string pattern =
-        std::string(chosen == nullptr ? "/var/tmp" : chosen) + "/warden-disk-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    base = pattern;
-    fs::permissions(base, fs::perms(0755));
-    depot = base / "depot";
-    fs::create_directory(depot);
-    if (GetParam().open == openBtrfs) prepareBtrfs();
-    if (IsSkipped()) return;
-    depotFd = openDir(depot);
-    config = configOf(depot);
-    if (GetParam().open == openProject && tryProjectBackend(config, depotFd) == nullptr) {
-      GTEST_SKIP() << "no project quotas in the file system of " << base;
-    }
-    backend = GetParam().open(config, depotFd);
-  }
-
-  void TearDown() override {
-    backend = nullptr;
-    depotFd = nullptr;
-    if (mounted) umount2(depot.c_str(), MNT_DETACH);
-    if (!base.empty()) fs::remove_all(base);
-  }
-
-  void prepareBtrfs() {
-    fs::path image = base / "btrfs.img";
-    std::ofstream(image).close();
-    fs::resize_file(image, 512 * MIB);
-    if (run({"mkfs.btrfs", "-q", image}) != 0) GTEST_SKIP() << "no mkfs.btrfs";
-    ASSERT_EQ(run({"mount", "-o", "loop", image, depot}), 0);
-    mounted = true;
-  }
-
-  DiskBackend& disks() { return *KJ_ASSERT_NONNULL(backend); }
-
-  struct Disk {
-    kj::Own<ContainerDisk> disk;
-    Fd layer;
-  };
-
-  kj::Own<ContainerDisk> makeBare(const std::string& id, uint32_t slot = 0) {
-    fs::create_directory(depot / id);
-    Fd directory = openDir(depot / id);
-    return disks().make(slot, directory);
-  }
-
-  Disk make(const std::string& id, uint32_t slot = 0) {
-    auto disk = makeBare(id, slot);
-    KJ_SYSCALL(mkdirat(disk->directory(), "rootfs", 0777));
-    int layer;
-    KJ_SYSCALL(layer = openat(disk->directory(), "rootfs", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    KJ_SYSCALL(fchmod(layer, 0777));
-    return {kj::mv(disk), Fd(layer)};
-  }
-
-  void remove(const std::string& id) {
-    // As the depot does: what the sweeper could not remove first.
-    {
-      Fd directory = openDir(depot / id);
-      EXPECT_TRUE(disks().release(directory));
-    }
-    fs::create_directory(base / "removed");
-    fs::path place = mounted ? depot / ".removed" : base / "removed";
-    fs::create_directory(place);
-    fs::rename(depot / id, place / id);
-    Fd removed = openDir(place);
-    sweep(removed);
-    EXPECT_TRUE(fs::is_empty(place));
-  }
-
-  std::string remains() {
-    // What containers left: devices, mounts, subvolumes, qgroups, files.
-    std::string found;
-    for (const auto& device : fs::directory_iterator("/sys/block")) {
-      std::ifstream file(device.path() / "loop" / "backing_file");
-      std::string backing;
-      std::getline(file, backing);
-      if (backing.find(depot) != std::string::npos) found += "loop device of " + backing + "\n";
-    }
-    std::ifstream mounts("/proc/self/mountinfo");
-    for (std::string line; std::getline(mounts, line);) {
-      if (line.find(depot.string() + "/") != std::string::npos) found += "mount " + line + "\n";
-    }
-    for (const auto& entry : fs::directory_iterator(depot)) {
-      if (entry.path().filename() != ".removed") found += "file " + entry.path().string() + "\n";
-    }
-    return found;
-  }
-};
 
 TEST_P(DiskTest, saysWhichItIsAndWhy) {
   EXPECT_STREQ(disks().name().cStr(), GetParam().name);
@@ -426,6 +182,82 @@ TEST_P(DiskTest, countsEachContainerByItself) {
   EXPECT_GE(b.disk->usage().bytes, 4 * MIB);
 }
 
+TEST_P(DiskTest, holdsInAContainer) {
+  // overlayfs writes with the rights of who mounted it.
+  Disk d = make("a");
+  {
+    Overlay overlay(*d.disk, base);
+    setLimits(*d.disk, {0, 8 * 1024, 0, 0});
+    auto attempt = [&](const char* name) {
+      Written written = writeFile(overlay.fd(), name, 32 * MIB);
+      return written.error == GetParam().pastLimit && written.bytes <= 8 * MIB ? 0 : 1;
+    };
+    EXPECT_EQ(inUserNamespace([&] { return attempt("by-root"); }), 0);
+    EXPECT_EQ(inUserNamespace([&] {
+                if (setresuid(1000, 1000, 1000) < 0) return 2;
+                return attempt("by-vcap");
+              }),
+              0);
+    EXPECT_LE(d.disk->usage().bytes, 8 * MIB);
+  }
+}
+
+TEST_P(DiskTest, letsNobodyInAContainerChangeWhoseFilesCount) {
+  Disk d = make("a");
+  setLimits(*d.disk, {0, 8 * 1024, 0, 0});
+  {
+    Overlay overlay(*d.disk, base);
+    int answer = inUserNamespace([&] {
+      Fd file(openat(overlay.fd(), "f", O_RDWR | O_CREAT, 0644));
+      if (file == nullptr) return 10;
+      fsxattr attributes{};
+      if (ioctl(file, FS_IOC_FSGETXATTR, &attributes) < 0) return errno == ENOTTY ? 0 : 11;
+      attributes.fsx_projid = 0;
+      if (GetParam().open == openProject && ioctl(file, FS_IOC_FSSETXATTR, &attributes) == 0) {
+        return 12;
+      }
+      // Nor stop new files from inheriting it.
+      if (mkdirat(overlay.fd(), "directory", 0755) < 0) return 13;
+      Fd directory(openat(overlay.fd(), "directory", O_RDONLY | O_DIRECTORY));
+      if (directory == nullptr) return 13;
+      int flags = 0;
+      if (ioctl(directory, FS_IOC_GETFLAGS, &flags) == 0) {
+        flags &= ~FS_PROJINHERIT_FL;
+        ioctl(directory, FS_IOC_SETFLAGS, &flags);
+      }
+      if (ioctl(directory, FS_IOC_FSGETXATTR, &attributes) == 0) {
+        attributes.fsx_xflags &= ~FS_XFLAG_PROJINHERIT;
+        ioctl(directory, FS_IOC_FSSETXATTR, &attributes);
+      }
+      Written written = writeFile(directory, "g", 32 * MIB);
+      return written.error == GetParam().pastLimit && written.bytes <= 8 * MIB ? 0 : 14;
+    });
+    EXPECT_EQ(answer, 0);
+    EXPECT_GE(d.disk->usage().bytes, 6 * MIB);
+  }
+}
+
+TEST_P(DiskTest, takesNoMoreFromTheDepotThanTheLimitHoweverMuchIsWrittenInAll) {
+  if (GetParam().open != openLoop) GTEST_SKIP() << "of images";
+  Disk d = make("a");
+  setLimits(*d.disk, {0, 8 * 1024, 0, 0});
+  for (int i = 0; i < 20; ++i) {
+    std::string name = "f" + std::to_string(i);
+    ASSERT_EQ(writeFile(d.layer, name, 7 * MIB).error, 0);
+    ASSERT_EQ(unlinkat(d.layer, name.c_str(), 0), 0);
+    KJ_SYSCALL(syncfs(d.layer));
+  }
+  uint64_t taken = 0;
+  for (int i = 0; i < 100; ++i) {
+    struct stat status;
+    KJ_SYSCALL(stat((depot / "a" / "disk.img").c_str(), &status));
+    taken = uint64_t(status.st_blocks) * 512;
+    if (taken < 16 * MIB) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_LT(taken, 16 * MIB);
+}
+
 TEST_P(DiskTest, readsUsageQuickly) {
   Disk d = make("a");
   using Clock = std::chrono::steady_clock;
@@ -453,7 +285,6 @@ TEST_P(DiskTest, startsAnewInASlotThatWasUsedBefore) {
 }
 
 TEST_P(DiskTest, leavesNothingBehind) {
-  // More with GTEST_REPEAT-like patience: each is a mount or a subvolume.
   const char* chosen = getenv("WARDEN_TEST_CYCLES");
   int cycles = chosen == nullptr ? 100 : atoi(chosen);
   for (int i = 0; i < cycles; ++i) {

@@ -6,3 +6,10 @@ warden_unit_test(privhelper-disk-test privhelper-disk-test.c++ LIBS warden_helpe
 set_tests_properties(unit-privhelper-disk-test PROPERTIES TIMEOUT 300)
 warden_unit_test(privhelper-network-test privhelper-network-test.c++ privhelper-network-harness.c++
                  LIBS warden_helper)
+find_program(QEMU qemu-system-x86_64)
+if(QEMU)
+  add_test(NAME vm-disk COMMAND ${CMAKE_SOURCE_DIR}/tests/vm/disk.sh ${CMAKE_BINARY_DIR})
+  set_tests_properties(vm-disk PROPERTIES LABELS vm TIMEOUT 900)
+endif()
+warden_unit_test(privhelper-cgroups-test privhelper-cgroups-test.c++ privhelper-cgroups-limits-test.c++
+  LIBS warden_helper)

@@ -54,6 +54,15 @@ TEST_F(WshdJobTest, reportsTheSignalThatEndedTheShell) {
   EXPECT_EQ(wshd->run({.script = "kill -KILL $$"}).signal, SIGKILL);
 }
 
+TEST_F(WshdJobTest, isKilledBeforeWshdWhenMemoryRunsOut) {
+  for (bool privileged : {false, true}) {
+    JobSpec job{.script = "sleep 0.05; cat /proc/self/oom_score_adj"};
+    job.privileged = privileged;
+    EXPECT_EQ(output(job), "500\n") << privileged;
+  }
+  EXPECT_EQ(output({.script = "cat /proc/1/oom_score_adj"}), "0\n");
+}
+
 TEST_F(WshdJobTest, letsCatReadTheRestOfTheScript) {
   EXPECT_EQ(output({.script = "cat\nthe rest\nof it\n"}), "the rest\nof it\n");
 }

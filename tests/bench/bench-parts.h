@@ -1,0 +1,41 @@
+#pragma once
+// The parts of warden-bench.
+
+#include <stdexcept>
+#include <string>
+
+#include "tests/bench/bench-client.h"
+#include "tests/bench/statistics.h"
+
+namespace warden::bench {
+
+constexpr unsigned WARM_UP = 5;
+
+inline void expect(bool condition, const std::string& what) {
+  if (!condition) throw std::runtime_error(what);
+}
+
+template <typename Operation>
+Series measure(unsigned iterations, Operation operation) {
+  for (unsigned i = 0; i < WARM_UP; ++i)
+    operation();
+  Series series;
+  for (unsigned i = 0; i < iterations; ++i) {
+    double start = nowUs();
+    operation();
+    series.add(nowUs() - start);
+  }
+  return series;
+}
+
+// bench-limits.c++
+void measureLimits(Client& client, unsigned iterations, Results& results);
+// info and limit_memory.
+
+void measureForkBomb(Client& client, unsigned iterations, Results& results);
+// How much longer another container's `run true` takes (p95) beside a fork bomb.
+
+void measureRules(Client& client, unsigned iterations, unsigned many, Results& results);
+// net_in and net_out with no other container, and with `many`, each with a mapping and a rule.
+
+}  // namespace warden::bench

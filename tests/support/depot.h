@@ -1,0 +1,38 @@
+#pragma once
+// File systems for depots: what limits the disk use of containers depends on what holds them.
+
+#include <stdint.h>
+
+#include <string>
+
+namespace warden::test {
+
+class DepotFileSystem {
+  // Mounted from an image file, in a mount namespace that the test's process enters for the rest of
+  // its life; as long as this lives, test servers have their directories, and so their depots, on
+  // it. The destructor unmounts and removes it.
+
+ public:
+  explicit DepotFileSystem(const std::string& type);
+  // "btrfs" or "ext4", made by mkfs.TYPE.
+  ~DepotFileSystem() noexcept(false);
+  DepotFileSystem(const DepotFileSystem&) = delete;
+
+ private:
+  std::string directory;
+};
+
+struct DepotFacts {
+  // What may be expected of limits, by docs/OPERATING.md, on the file system that holds
+  // testDirectory().
+
+  std::string backend;  // project, btrfs, loop
+  bool limitsInodes;
+  bool hasSoftLimits;
+  uint64_t unit;        // of what limits of blocks are rounded up to, in blocks
+  std::string refusal;  // what a program says that writes past the limit
+};
+
+DepotFacts depotFacts();
+
+}  // namespace warden::test

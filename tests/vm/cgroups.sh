@@ -1,0 +1,53 @@
+#!/bin/bash
+# cgroups.sh BUILD_DIR: the unit tests of cgroups, and the device policy of a real container, in a virtual machine with
+# cgroup v2, which the machine that runs the other tests may not have. Needs root and what vm-run.sh needs; ends with
+# status 0 when all was as expected and nothing was left.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+bin=$(cd "${1:?usage: cgroups.sh BUILD_DIR}/bin" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp "$bin"/warden "$bin"/warden-privhelper "$bin"/warden-frontend "$bin"/warden-wshd "$bin"/privhelper-cgroups-test \
+  "$here"/../../rootfs-tools/warden-rootfs "$work"
+strip --strip-debug "$work"/privhelper-cgroups-test
+
+cat >"$work/inside.sh" <<'INSIDE'
+set -euo pipefail
+expect() { [[ $2 == "$3" ]] || { echo "$1: got '$2', wanted '$3'"; exit 1; }; echo "ok: $1"; }
+expect 'cgroup v2' "$(stat -fc %T /sys/fs/cgroup)" cgroup2fs
+./privhelper-cgroups-test --gtest_brief=1
+
+useradd --system warden
+mkdir /opt/warden && cp warden* /opt/warden && chown -R root:root /opt/warden && cd /opt/warden
+./warden-rootfs busybox /opt/image 2>/dev/null
+printf '%s\n' 'server:' '  unix_domain_path: /run/warden.sock' '  container_rootfs_path: /opt/image' \
+  '  container_depot_path: /opt/depot' >/opt/warden.yml
+./warden-privhelper --config /opt/warden.yml & server=$!
+for _ in $(seq 100); do [[ -S /run/warden.sock ]] && break; sleep 0.1; done
+export WARDEN_SOCKET=/run/warden.sock
+handle=$(./warden create)
+dev=/proc/$(cat "/opt/depot/$handle/run/wshd.pid")/root/dev
+mknod -m 666 "$dev/zero2" c 1 5
+mknod -m 666 "$dev/loop" c 10 237
+mknod -m 666 "$dev/disk" b 254 0
+for how in run 'run --privileged'; do
+  expect "$how: an allowed node opens" "$(./warden $how "$handle" 'head -c 4 /dev/zero2 | wc -c')" 4
+  for node in loop disk; do
+    expect "$how: $node does not" "$(./warden $how "$handle" "(: </dev/$node) 2>&1 | grep -c 'Operation not permitted'")" 1
+  done
+  expect "$how: jobs are killed before wshd" "$(./warden $how "$handle" 'sleep 0.2; cat /proc/self/oom_score_adj')" 500
+done
+for signal in KILL TERM; do
+  # What a server that was killed leaves is ended and removed by the next.
+  kill -$signal $server; wait $server || true
+  [[ $signal == TERM ]] && break
+  ./warden-privhelper --config /opt/warden.yml & server=$!
+  for _ in $(seq 100); do ./warden ping 2>/dev/null && break; sleep 0.1; done
+  expect 'nothing is left of the killed server' "$(find /sys/fs/cgroup/warden -mindepth 1 -type d)" ''
+  expect 'the next serves' "$(./warden run "$(./warden create)" 'echo yes')" yes
+done
+expect 'no cgroup is left' "$(find /sys/fs/cgroup -maxdepth 1 -name 'warden*')" ''
+INSIDE
+
+export VM_PKGS=systemd-sysv,systemd,udev,dbus,iproute2,nftables,iptables,kmod,quota,e2fsprogs,procps,iputils-ping,apparmor,libcapnp-0.9.2,libnftables1,libcap2-bin,libmnl0,busybox-static,libprotobuf-lite32,libyaml-cpp0.7,libspdlog1.10,libfmt9,libseccomp2
+"$here"/vm-run.sh -t 300 -d "$work" -- bash inside.sh
