@@ -143,7 +143,7 @@ void Broker::waitForEvents() {
   for (auto& [id, entry] : dying)
     if (entry.endedUs == 0) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
-  if (poll(fds.begin(), fds.size(), timeout) < 0) {
+  if (poll(fds.begin(), fds.size(), timeoutMs()) < 0) {
     if (errno == EINTR) return;
     KJ_FAIL_SYSCALL("poll", errno);
   }

@@ -157,8 +157,8 @@ Fd openAuditLog(const Config& config) {
 }
 
 void raiseDescriptorLimit(const Policy& policy) {
-  // Of each container: wshd's pidfd, its directory and its disk; of its cgroups none is kept open. And
-  // some while one is made: of each hierarchy, and of its statistics.
+  // Of each container: wshd's pidfd, its directory and its disk; of its cgroups none is kept open.
+  // And some while one is made: of each hierarchy, and of its statistics.
   const rlim_t needed = 4 * rlim_t(policy.slotCount) + 128;
   rlimit limit;
   KJ_SYSCALL(getrlimit(RLIMIT_NOFILE, &limit));

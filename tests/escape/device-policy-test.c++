@@ -19,6 +19,11 @@ class DevicePolicyTest : public ServerTest {
     devices = "/proc/" + std::to_string(server().wshdPid(idOf(handle))) + "/root/dev/";
   }
 
+  void TearDown() override {
+    client.reset();
+    ServerTest::TearDown();
+  }
+
   void place(const std::string& name, mode_t type, unsigned major, unsigned minor) {
     auto path = devices + name;
     ASSERT_EQ(mknod(path.c_str(), type, makedev(major, minor)), 0) << strerror(errno);

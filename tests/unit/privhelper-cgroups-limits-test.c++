@@ -77,6 +77,12 @@ TEST_F(CgroupsTest, memoryLimitBelowTheUsageFailsAndChangesNothing) {
     EXPECT_EQ(contentOf(Controller::MEMORY, "memory.memsw.limit_in_bytes"),
               std::to_string(64 * MIB));
   }
+  container->limitMemory(UNLIMITED_MEMORY);
+  EXPECT_EQ(errorOf([&] { container->limitMemory(MIB); }), EBUSY);
+  EXPECT_EQ(container->limitMemory(nullptr), UNLIMITED_MEMORY);
+  if (isVersion2(Controller::MEMORY)) {
+    EXPECT_EQ(contentOf(Controller::MEMORY, "memory.swap.max"), "max");
+  }
   EXPECT_EQ(container->limitMemory(40 * MIB), 40 * MIB);
   end(pid);
 }
