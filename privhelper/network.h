@@ -122,6 +122,7 @@ class ContainerNetwork {
   kj::Own<ContainerFirewall> firewall;
   uint32_t hostIndex = 0;    // 0: no interface
   uint32_t shaperIndex = 0;  // 0: no shaper
+  uint32_t shapes = 0;       // that were set so far
   bool running = false;
   bool hadTraffic = true;
   uint64_t removeAtUs = 0;  // 0: not asked yet
