@@ -376,9 +376,9 @@ SeccompFilter argumentFilter() {
     filter.denyIf(EAFNOSUPPORT, "socket", {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32_BITS, family)});
   }
   // Of netlink, what tells addresses and routes; no protocol of firewalls, audit or devices.
-  filter.denyIf(EPROTONOSUPPORT, "socket",
-                {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32_BITS, AF_NETLINK),
-                 SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE)});
+  filter.denyIf(
+      EPROTONOSUPPORT, "socket",
+      {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32_BITS, AF_NETLINK), SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE)});
   // Families of later kernels.
   for (const char* name : {"socket", "socketpair"}) {
     filter.denyIf(EAFNOSUPPORT, name, {SCMP_A0(SCMP_CMP_GE, AF_MAX)});

@@ -197,8 +197,8 @@ void ContainerFirewall::allowOut(const OutRule& rule) {
   ++rules;
 }
 
-// A rule for networks, and for some ports or all: the common kind, which needs no chain. A chain makes
-// the kernel look at those of all containers again whenever there is a new rule.
+// A rule for networks, and for some ports or all: the common kind, which needs no chain. A chain
+// makes the kernel look at those of all containers again whenever there is a new rule.
 bool ContainerFirewall::allowByElements(const OutRule& rule) {
   if (rule.log || rule.icmpType >= 0 || rule.icmpCode >= 0) return false;
   // As an element, port 0 is any.

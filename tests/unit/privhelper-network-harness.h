@@ -3,11 +3,13 @@
 // it, and others as containers. All of them end with the test.
 
 #include <gtest/gtest.h>
+#include <kj/debug.h>
 #include <netinet/in.h>
 
 #include <string>
 
 #include "privhelper/network.h"
+#include "privhelper/step.h"
 
 namespace warden::privhelper {
 
@@ -84,5 +86,25 @@ class NetworkTest : public ::testing::Test {
   kj::Own<Network> network;
   std::vector<std::unique_ptr<TestContainer>> containers;
 };
+
+inline OutRule tcpTo(const char* range) {
+  return OutRule{.destination = KJ_ASSERT_NONNULL(parseIpv4Range(range)),
+                 .protocol = schema::Protocol::TCP,
+                 .firstPort = 0,
+                 .lastPort = 65535,
+                 .icmpType = -1,
+                 .icmpCode = -1,
+                 .log = false};
+}
+
+template <typename Call>
+int errorOf(Call&& call) {
+  try {
+    call();
+  } catch (const StepError& e) {
+    return e.error();
+  }
+  return 0;
+}
 
 }  // namespace warden::privhelper
