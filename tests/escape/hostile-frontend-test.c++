@@ -303,7 +303,7 @@ TEST_F(HostileFrontendTest, containersEndWithTheFrontendThatMadeThem) {
 
 TEST_F(HostileFrontendTest, stateDirectoryIsNoWayOut) {
   auto reply = helper->create("0123456789b", 2);
-  ASSERT_TRUE(reply && reply->fds.size() == 3);
+  ASSERT_TRUE(reply && reply->fds.size() >= 3);
   int state = reply->fds[2].get();
   // The frontend owns what is in it, and may put there what it likes: the sweeper must not be led
   // by it.

@@ -119,7 +119,7 @@ TEST_F(NetInTest, opensNothingButItsPort) {
   EXPECT_FALSE(fromOutside(HOST_PORT + 1, NO_ANSWER).has_value());
   EXPECT_FALSE(fromOutside(INSIDE_PORT, NO_ANSWER).has_value());
   // A machine on the wire that knows the container's address, and routes to it.
-  outside().network().output({"/usr/sbin/ip", "route", "add", POOL, "via", EXTERNAL});
+  outside().network().output({"/usr/sbin/ip", "route", "replace", POOL, "via", EXTERNAL});
   EXPECT_FALSE(tryConnect(outside().network(), container.ip, INSIDE_PORT + 1, NO_ANSWER));
   EXPECT_FALSE(ping(outside().network(), container.ip, NO_ANSWER));
   EXPECT_EQ(trap.ipv4(), std::vector<std::string>());

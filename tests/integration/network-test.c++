@@ -52,14 +52,61 @@ std::set<std::string> texts(const std::vector<Attempt>& attempts) {
   return result;
 }
 
+struct NetworkTest::World {
+  std::string description;
+  std::shared_ptr<NetworkNamespace> space;
+  std::unique_ptr<Host> machine;
+  std::unique_ptr<Running> running;
+};
+
+std::unique_ptr<NetworkTest::World> NetworkTest::parked;
+
+// The last one stops after the last test.
+class ParkedServer : public ::testing::Environment {
+ public:
+  void TearDown() override { NetworkTest::stopParked(); }
+};
+
+namespace {
+
+[[maybe_unused]] auto* const environment = ::testing::AddGlobalTestEnvironment(new ParkedServer);
+
+}  // namespace
+
+bool NetworkTest::takeParked() {
+  if (parked == nullptr) return false;
+  if (ownServer || parked->description != description) {
+    stopParked();
+    return false;
+  }
+  space = kj::mv(parked->space);
+  machine = kj::mv(parked->machine);
+  takeOver(kj::mv(parked->running));
+  parked.reset();
+  return true;
+}
+
+void NetworkTest::stopParked() {
+  if (parked != nullptr) expectCleanStop(parked->running->server);
+  parked.reset();
+}
+
 void NetworkTest::startNetwork(std::map<std::string, std::string> config, uint32_t slots) {
+  description = std::to_string(slots) + hostResolvConf;
+  for (const auto& [key, value] : config)
+    description += "\n" + key + "=" + value;
+  if (!takeParked()) startFresh(config, slots);
+  connection.emplace(connect());
+}
+
+void NetworkTest::startFresh(const std::map<std::string, std::string>& config, uint32_t slots) {
   static const ToolImage image;
   space = std::make_shared<NetworkNamespace>(NetworkNamespace::make());
   HostOptions host;
   host.serverAddress = EXTERNAL;
   host.address = OUTSIDE;
   host.moreAddresses = {OUTSIDE_NEXT, OUTSIDE_LAST, FAR_AWAY, METADATA};
-  machine.emplace(*space, host);
+  machine = std::make_unique<Host>(*space, host);
   space->output(
       {"/usr/sbin/ip", "address", "add", SECOND_OF_SERVER + std::string("/32"), "dev", "lo"});
   machine->network().output({"/usr/sbin/ip", "route", "add", SECOND_OF_SERVER, "via", EXTERNAL});
@@ -73,13 +120,18 @@ void NetworkTest::startNetwork(std::map<std::string, std::string> config, uint32
   for (auto& [key, value] : config)
     options.config[key] = value;
   start(kj::mv(options));
-  connection.emplace(connect());
 }
 
 void NetworkTest::TearDown() {
   pending.clear();
   connection.reset();
-  ServerTest::TearDown();
+  if (ownServer || HasFailure() || server().brokerPid() < 0) {
+    ServerTest::TearDown();
+  } else {
+    auto running = park();
+    parked = std::make_unique<World>(World{description, space, kj::mv(machine), kj::mv(running)});
+    if (HasFailure()) stopParked();
+  }
   machine.reset();
   space.reset();
 }

@@ -2,6 +2,7 @@
 // The fixture of tests of the network: a server, another machine on the wire beside it, containers.
 
 #include <filesystem>
+#include <memory>
 #include <set>
 
 #include "tests/support/network-host.h"
@@ -17,7 +18,7 @@ constexpr char OUTSIDE_LAST[] = "198.51.100.4";
 constexpr char FAR_AWAY[] = "203.0.113.5";         // by the default route
 constexpr char METADATA[] = "169.254.169.254";     // likewise: what clouds keep secrets behind
 constexpr char SECOND_OF_SERVER[] = "192.0.2.99";  // another address of the server itself
-constexpr char POOL[] = "10.254.0.0/24";
+constexpr char POOL[] = "10.254.0.0/22";
 
 struct Container {
   std::string handle;
@@ -50,7 +51,12 @@ class NetworkTest : public ServerTest {
   void TearDown() override;
 
   void startNetwork(std::map<std::string, std::string> config = {}, uint32_t slots = 16);
-  // The pool of networks is POOL, unless `config` says otherwise.
+  // The pool of networks is POOL, unless `config` says otherwise. It may be the server, and the
+  // machine beside it, of the test before, if that had asked for the same.
+
+  void useNoServerTwice() { ownServer = true; }
+  // For tests that change what the next would find, or need what none has used: to be called before
+  // startNetwork().
 
   TestClient& client() { return *connection; }
   const NetworkNamespace& network() { return server().network(); }  // the server's
@@ -82,10 +88,20 @@ class NetworkTest : public ServerTest {
   // Runs network-tool.c in a job. "": it worked; else what it printed.
 
  private:
+  struct World;
+  static std::unique_ptr<World> parked;
+  friend class ParkedServer;
+
+  bool ownServer = false;
+  std::string description;  // of what startNetwork() was asked for
   std::shared_ptr<NetworkNamespace> space;
-  std::optional<Host> machine;
+  std::unique_ptr<Host> machine;
   std::optional<TestClient> connection;
   std::vector<Fd> pending;  // connections that attempt() has begun
+
+  bool takeParked();
+  static void stopParked();
+  void startFresh(const std::map<std::string, std::string>& config, uint32_t slots);
 };
 
 std::set<std::string> texts(const std::vector<Attempt>& attempts);

@@ -27,9 +27,9 @@ class SecondClientTest : public ServerTest {
     options.image = bashImage();
     options.config = {{"server.job_output_limit", LIMIT}};
     options.network = std::make_shared<NetworkNamespace>(NetworkNamespace::make());
-    Host outside(*options.network);
+    outside.emplace(*options.network);
     start(options);
-    TcpListener listener(outside.network(), 7);
+    TcpListener listener(outside->network(), 7);
     std::atomic<bool> done{false};
     std::thread greeter([&]() {
       while (!done) {
@@ -42,14 +42,17 @@ class SecondClientTest : public ServerTest {
     });
     std::vector<std::string> command = {"/usr/bin/env", "WARDEN_SOCKET=" + server().socketPath(),
                                         std::string("WARDEN_JOB_OUTPUT_LIMIT=") + LIMIT,
-                                        "WARDEN_OUTSIDE=" + outside.address(),
-                                        "WARDEN_EXTERNAL=" + outside.serverAddress()};
+                                        "WARDEN_OUTSIDE=" + outside->address(),
+                                        "WARDEN_EXTERNAL=" + outside->serverAddress()};
     command.push_back(interpreter);
     command.push_back(WARDEN_SOURCE_DIR "/tests/second-client/" + name);
     auto result =
         server().inNetwork([&]() { return runProgram(command, std::chrono::seconds(90)); });
     EXPECT_EQ(result.exitStatus, 0) << result.out << result.err;
   }
+
+ private:
+  std::optional<Host> outside;
 };
 
 TEST_F(SecondClientTest, rubyWithBeefcakeIsServed) {

@@ -39,10 +39,10 @@ void expectCleanStop(TestServer& server, int signal) {
 }
 
 void ServerTest::start(ServerOptions options) {
-  running.emplace(std::move(options));
-  running->start();
-  warmUp(*running);
-  check.emplace(*running);
+  running = std::make_unique<Running>(kj::mv(options));
+  server().start();
+  warmUp(server());
+  takeNewBaseline();
 }
 
 void ServerTest::startWith(std::map<std::string, std::string> config) {
@@ -55,14 +55,19 @@ std::string ServerTest::idOf(const std::string& handle) {
   return std::filesystem::path(connect().info(handle).container_path()).filename();
 }
 
+std::unique_ptr<ServerTest::Running> ServerTest::park() {
+  destroyAll(server());
+  running->check->expectNothingLeaked();
+  return kj::mv(running);
+}
+
 void ServerTest::TearDown() {
-  if (running && running->brokerPid() > 0) {
-    destroyAll(*running);
-    if (check) check->expectNothingLeaked();
-    expectCleanStop(*running);
-    if (HasFailure()) std::cerr << running->logs();
+  if (running != nullptr && server().brokerPid() > 0) {
+    destroyAll(server());
+    if (running->check) running->check->expectNothingLeaked();
+    expectCleanStop(server());
+    if (HasFailure()) std::cerr << server().logs();
   }
-  check.reset();
   running.reset();
 }
 

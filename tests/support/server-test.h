@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <optional>
 
 #include "tests/support/leak-check.h"
@@ -19,13 +20,13 @@ class ServerTest : public ::testing::Test {
 
   void startWith(std::map<std::string, std::string> config);
 
-  TestServer& server() { return *running; }
-  TestClient connect() { return running->connect(); }
+  TestServer& server() { return running->server; }
+  TestClient connect() { return server().connect(); }
 
   std::string idOf(const std::string& handle);
   // The container's id, from Info's container_path.
 
-  void takeNewBaseline() { check.emplace(*running); }
+  void takeNewBaseline() { running->check.emplace(running->server); }
   // After a restart of the server or of its frontend.
 
   void TearDown() override;
@@ -33,9 +34,20 @@ class ServerTest : public ::testing::Test {
   // status and again that nothing is left. A server that the test has stopped is not looked at
   // again.
 
+  struct Running {
+    TestServer server;
+    std::optional<LeakCheck> check;
+    explicit Running(ServerOptions options) : server(kj::mv(options)) {}
+  };
+
+  std::unique_ptr<Running> park();
+  // For tests that hand one server on to the next: destroys all containers, expects that nothing is
+  // left, and gives the server up. TearDown() then finds none.
+
+  void takeOver(std::unique_ptr<Running> parked) { running = kj::mv(parked); }
+
  private:
-  std::optional<TestServer> running;
-  std::optional<LeakCheck> check;
+  std::unique_ptr<Running> running;
 };
 
 void warmUp(const TestServer& server);
