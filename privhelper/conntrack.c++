@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <kj/vector.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 
@@ -13,6 +14,12 @@ namespace {
 
 // The kernel's flag for "compare the source address of the tuple" (nf_conntrack_netlink.c).
 constexpr uint32_t COMPARE_SOURCE = 1 << 0;
+
+// Up to so many addresses, the kernel looks for each; for more, it lists all connections once.
+constexpr size_t FEW = 2;
+
+// Sent at once.
+constexpr size_t REMOVAL_BYTES = 256 * 1024;
 
 nlmsghdr* start(NetlinkRequest& request, uint16_t type, uint16_t flags) {
   nlmsghdr* message = request.start(NFNL_SUBSYS_CTNETLINK << 8 | type, flags);
@@ -36,14 +43,28 @@ uint32_t sourceOf(const nlattr* tuple) {
 
 }  // namespace
 
-void Conntrack::forget(uint32_t address) {
-  // The source of a connection, or of what answers to it: behind a port mapping, the address is
-  // only in the answers.
-  forget(address, CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS);
-  forget(address, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
+void Conntrack::forget(const std::set<uint32_t>& addresses) {
+  if (addresses.size() <= FEW) {
+    // The source of a connection, or of what answers to it: behind a port mapping, the address is
+    // only in the answers.
+    for (uint32_t address : addresses) {
+      forgetBySource(address, CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS);
+      forgetBySource(address, CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS);
+    }
+    return;
+  }
+  NetlinkRequest question;
+  start(question, IPCTNL_MSG_CT_GET, NLM_F_DUMP);
+  forgetFound(question, [&](uint32_t address) { return addresses.count(address) > 0; });
 }
 
-void Conntrack::forget(uint32_t address, uint16_t tuple, uint16_t flags) {
+void Conntrack::forget(const Ipv4Range& range) {
+  NetlinkRequest question;
+  start(question, IPCTNL_MSG_CT_GET, NLM_F_DUMP);
+  forgetFound(question, [&](uint32_t address) { return range.contains(address); });
+}
+
+void Conntrack::forgetBySource(uint32_t address, uint16_t tuple, uint16_t flags) {
   NetlinkRequest question;
   nlmsghdr* message = start(question, IPCTNL_MSG_CT_GET, NLM_F_DUMP);
   nlattr* nest = mnl_attr_nest_start(message, tuple);
@@ -54,9 +75,11 @@ void Conntrack::forget(uint32_t address, uint16_t tuple, uint16_t flags) {
   nest = mnl_attr_nest_start(message, CTA_FILTER);
   mnl_attr_put_u32(message, flags, COMPARE_SOURCE);
   mnl_attr_nest_end(message, nest);
+  forgetFound(question, [=](uint32_t source) { return source == address; });
+}
 
-  NetlinkRequest removals;
-  bool any = false;
+void Conntrack::forgetFound(NetlinkRequest& question, Predicate concerns) {
+  kj::Vector<kj::Own<NetlinkRequest>> removals;
   socket.query("list connections", question, [&](const nlmsghdr* connection) {
     const nlattr* original = nullptr;
     const nlattr* number = nullptr;
@@ -64,21 +87,26 @@ void Conntrack::forget(uint32_t address, uint16_t tuple, uint16_t flags) {
     visitAttributes(connection, sizeof(nfgenmsg), [&](uint16_t type, const nlattr* attribute) {
       if (type == CTA_TUPLE_ORIG) original = attribute;
       if (type == CTA_ID) number = attribute;
-      if (type == tuple) matches = sourceOf(attribute) == htonl(address);
+      if (type == CTA_TUPLE_ORIG || type == CTA_TUPLE_REPLY) {
+        matches = matches || concerns(ntohl(sourceOf(attribute)));
+      }
     });
     if (!matches || original == nullptr || number == nullptr) return;
-    nlmsghdr* removal = start(removals, IPCTNL_MSG_CT_DELETE, 0);
+    if (removals.empty() || removals.back()->size() > REMOVAL_BYTES) {
+      removals.add(kj::heap<NetlinkRequest>());
+    }
+    nlmsghdr* removal = start(*removals.back(), IPCTNL_MSG_CT_DELETE, 0);
     mnl_attr_put(removal, mnl_attr_get_type(original) | NLA_F_NESTED,
                  mnl_attr_get_payload_len(original), mnl_attr_get_payload(original));
     mnl_attr_put_u32(removal, CTA_ID, mnl_attr_get_u32(number));
-    any = true;
   });
-  if (!any) return;
-  try {
-    socket.transact("forget connections", removals);
-  } catch (const StepError& e) {
-    // Others have ended meanwhile.
-    if (e.error() != ENOENT) throw;
+  for (auto& request : removals) {
+    try {
+      socket.transact("forget connections", *request);
+    } catch (const StepError& e) {
+      // Some have ended meanwhile; the others are forgotten.
+      if (e.error() != ENOENT) throw;
+    }
   }
 }
 

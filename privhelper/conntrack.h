@@ -1,25 +1,34 @@
 #pragma once
 // Connections that the kernel knows of (conntrack), by ctnetlink.
 
+#include <kj/function.h>
 #include <stdint.h>
 
+#include <set>
+
+#include "base/ipv4.h"
 #include "privhelper/netlink-socket.h"
 
 namespace warden::privhelper {
 
 class Conntrack {
+  // Forgetting: ends what the kernel remembers of the connections from and to addresses, so that no
+  // packet that comes later passes as part of one. The kernel looks through its whole table, which
+  // takes some 10 ms for 262144 buckets, and more where there are many connections. Throw
+  // StepError.
+
  public:
   explicit Conntrack(NetlinkSocket& socket) : socket(socket) {}
 
-  void forget(uint32_t address);
-  // Ends what the kernel remembers of connections from and to an IPv4 address (host byte order), so
-  // that no packet that comes later passes as part of one. Looks through the kernel's whole table.
-  // Throws StepError.
+  void forget(const std::set<uint32_t>& addresses);
+  void forget(const Ipv4Range& range);
 
  private:
+  using Predicate = kj::Function<bool(uint32_t address)>;
   NetlinkSocket& socket;
 
-  void forget(uint32_t address, uint16_t tuple, uint16_t flags);
+  void forgetBySource(uint32_t address, uint16_t tuple, uint16_t flags);
+  void forgetFound(NetlinkRequest& question, Predicate concerns);
 };
 
 }  // namespace warden::privhelper

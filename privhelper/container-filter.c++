@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <linux/netlink.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -374,6 +375,10 @@ SeccompFilter argumentFilter() {
     if (family == AF_INET || family == AF_INET6 || family == AF_NETLINK) continue;
     filter.denyIf(EAFNOSUPPORT, "socket", {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32_BITS, family)});
   }
+  // Of netlink, what tells addresses and routes; no protocol of firewalls, audit or devices.
+  filter.denyIf(EPROTONOSUPPORT, "socket",
+                {SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_32_BITS, AF_NETLINK),
+                 SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE)});
   // Families of later kernels.
   for (const char* name : {"socket", "socketpair"}) {
     filter.denyIf(EAFNOSUPPORT, name, {SCMP_A0(SCMP_CMP_GE, AF_MAX)});

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <kj/debug.h>
+#include <poll.h>
 
 #include "privhelper/frontend-process.h"
 #include "privhelper/network.h"
@@ -12,6 +13,8 @@ namespace {
 // The namespace of a container ends 11 to 50 ms after its last process; that of one with open
 // connections lives as long as the kernel tries to end them, which may be minutes.
 constexpr uint64_t DRAIN_US = 250'000;
+
+constexpr uint64_t START_US = 1'000'000;
 
 }  // namespace
 
@@ -44,8 +47,10 @@ ContainerNetwork::~ContainerNetwork() noexcept(false) {
   if (firewall.get() == nullptr) return;
   firewall = nullptr;
   // Whoever gets the address next must not get this container's connections.
-  kj::runCatchingExceptions(
-      [this] { network.conntrack.forget(network.policy.containerAddress(number)); });
+  if (hadTraffic) {
+    kj::runCatchingExceptions(
+        [this] { network.forgetLater(network.policy.containerAddress(number)); });
+  }
 }
 
 void ContainerNetwork::forgetInterface() {
@@ -61,10 +66,11 @@ ContainerFirewall& ContainerNetwork::rules() {
 }
 
 void ContainerNetwork::attach(int netNamespace) {
+  uint32_t address = network.policy.containerAddress(number);
+  if (network.toForget.count(address) > 0) network.forgetConnections();
   // Rules first: there is no moment at which the interface has none.
   KJ_ON_SCOPE_FAILURE(firewall = nullptr);
-  firewall = kj::heap<ContainerFirewall>(*network.firewall, id, name,
-                                         network.policy.containerAddress(number));
+  firewall = kj::heap<ContainerFirewall>(*network.firewall, id, name, address);
   addInterfaces(netNamespace);
 }
 
@@ -86,11 +92,22 @@ void ContainerNetwork::addInterfaces(int netNamespace) {
   network.attached[hostIndex] = this;
 }
 
+void ContainerNetwork::awaitRunning() {
+  uint64_t deadline = monotonicUs() + START_US;
+  network.handleEvents();
+  for (uint64_t now = monotonicUs(); !running && hostIndex != 0 && now < deadline;
+       now = monotonicUs()) {
+    pollfd p{network.events, POLLIN, 0};
+    poll(&p, 1, (deadline - now) / 1000 + 1);
+    network.handleEvents();
+  }
+}
+
 bool ContainerNetwork::isGone() {
   if (hostIndex == 0) return true;
   if (removeAtUs == 0) {
     removeAtUs = monotonicUs() + DRAIN_US;
-    network.endOverdue();
+    network.doWhatIsDue();
   }
   return false;
 }

@@ -243,6 +243,7 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   directory.disk().show(process.pidfd().pid());
   process.awaitExec();
   awaitWshd(pair.right);
+  networkPart.awaitRunning();
 
   connection = kj::mv(pair.right);
 }

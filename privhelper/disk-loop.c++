@@ -74,11 +74,13 @@ class LoopDevices {
   Device attach(int image) const {
     // The device lets go of the file by itself when nobody has it open or mounted any more, so that
     // none outlives this process and its containers, however they end.
+    // No direct I/O: the kernel would write the file to the disk first, and the broker would wait
+    // for it.
     faultPoint("attach loop device");
     loop_config config{};
     config.fd = static_cast<uint32_t>(image);
     config.block_size = IMAGE_BLOCK;
-    config.info.lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
+    config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
     for (int i = 0; i < ATTEMPTS; ++i) {
       int number = step("find loop device", [&] { return ioctl(control, LOOP_CTL_GET_FREE); });
       char name[16];

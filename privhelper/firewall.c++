@@ -197,25 +197,28 @@ void ContainerFirewall::allowOut(const OutRule& rule) {
   ++rules;
 }
 
-// A rule for networks, and for one port or all: the common kind, which needs no chain. A chain
-// makes the kernel look at those of all containers again whenever there is a new rule.
+// A rule for networks, and for some ports or all: the common kind, which needs no chain. A chain makes
+// the kernel look at those of all containers again whenever there is a new rule.
 bool ContainerFirewall::allowByElements(const OutRule& rule) {
-  bool onePort = rule.firstPort == rule.lastPort && rule.firstPort != 0;
   if (rule.log || rule.icmpType >= 0 || rule.icmpCode >= 0) return false;
-  if (hasPorts(rule) && !onePort) return false;
+  // As an element, port 0 is any.
+  uint16_t firstPort = hasPorts(rule) ? rule.firstPort : 0;
+  uint16_t lastPort = hasPorts(rule) ? rule.lastPort : 0;
+  if (hasPorts(rule) && firstPort == 0) return false;
+  size_t portCount = lastPort - firstPort + 1;
   KJ_IF_MAYBE (blocks, blocksOf(rule.destination)) {
-    if (allowed.size() + blocks->size() > MAX_ELEMENTS) return false;
+    size_t count = blocks->size() * portCount;
+    if (count > MAX_ELEMENTS_OF_RULE || allowed.size() + count > MAX_ELEMENTS) return false;
     NftBatch batch(firewall.table);
     decltype(allowed) added;
     for (const Block& block : *blocks) {
-      NftKey key;
-      key.name(interface)
-          .address(block.network)
-          .number(numberOf(rule.protocol))
-          .port(onePort ? rule.firstPort : 0);
-      if (allowed.count({block.set->name, key}) > 0) continue;
-      batch.addElement(block.set->name, key);
-      added.emplace(block.set->name, key);
+      for (uint32_t port = firstPort; port <= lastPort; ++port) {
+        NftKey key;
+        key.name(interface).address(block.network).number(numberOf(rule.protocol)).port(port);
+        if (allowed.count({block.set->name, key}) > 0) continue;
+        batch.addElement(block.set->name, key);
+        added.emplace(block.set->name, key);
+      }
     }
     if (!added.empty()) batch.commit("allow outgoing connections", firewall.socket);
     allowed.merge(added);

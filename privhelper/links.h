@@ -52,8 +52,10 @@ class Links {
   void addShaper(kj::StringPtr name, uint32_t index, kj::StringPtr alias);
   // An ifb device, up.
 
-  void shape(kj::ArrayPtr<const uint32_t> indexes, const Shape& shape);
-  // What leaves by these interfaces. Replaces, while packets flow, what a call before has set.
+  void shape(kj::ArrayPtr<const uint32_t> indexes, const Shape& shape, uint32_t generation);
+  // What leaves by these interfaces. Replaces, while packets flow, what a call before has set with
+  // another `generation`: by a new queue. One that is changed keeps the packets in it, and one of
+  // them that is larger than the new bucket would stop it for ever (net/sched/sch_tbf.c).
 
   void redirectIncoming(uint32_t index, uint32_t shaper);
   // What comes in by interface `index` passes through the ifb device `shaper` first.

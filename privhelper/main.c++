@@ -28,7 +28,7 @@ namespace {
 // Of the broker, with what each is for. docs/SECURITY.md says what an attacker would have with
 // them.
 constexpr int BROKER_CAPABILITIES[] = {
-    CAP_SYS_ADMIN,     // mounts, id-mapped mounts
+    CAP_SYS_ADMIN,     // mounts, id-mapped mounts, disk quotas
     CAP_SETUID,        // id maps of more than one extent
     CAP_SETGID,        // likewise
     CAP_CHOWN,         // a container's own layer belongs to its root
@@ -36,7 +36,7 @@ constexpr int BROKER_CAPABILITIES[] = {
     CAP_FOWNER,        // likewise
     CAP_FSETID,        // likewise: setgid bits survive a copy-up
     CAP_SETFCAP,       // likewise: file capabilities survive a copy-up
-    CAP_MKNOD,         // nodes in /dev
+    CAP_MKNOD,         // nodes in /dev, loop devices
     CAP_KILL,          // tells the frontend, another user's process, to end
     CAP_NET_ADMIN,     // interfaces, rules and shaping of containers' networks
 };

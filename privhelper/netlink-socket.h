@@ -30,6 +30,9 @@ class NetlinkRequest {
   nlmsghdr* startWith(kj::FunctionParam<nlmsghdr*(char* place, uint32_t sequence)> build);
   // For libraries that write headers of their own.
 
+  size_t size() { return finish(); }
+  // Bytes.
+
   void acknowledgeLast();
   // The success of the message that was started last is that of the whole; without this, of the
   // last.

@@ -3,7 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
+#include <linux/if.h>
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
@@ -24,6 +27,10 @@ constexpr int INDEX_TRIES = 64;
 
 // An IPv6 link needs this much (RFC 8200, section 5).
 constexpr uint32_t LOWEST_IPV6_MTU = 1280;
+
+// How long addresses wait, so that their connections are forgotten together; or until one is used
+// again.
+constexpr uint64_t FORGET_US = 2'000'000;
 
 constexpr char FORWARDING[] = "/proc/sys/net/ipv4/ip_forward";
 
@@ -78,7 +85,9 @@ Network::Network(const NetworkPolicy& policy, AuditLog& log)
   firewall->setExternal(links.externalAddresses());
 }
 
-Network::~Network() noexcept(false) {}
+Network::~Network() noexcept(false) {
+  kj::runCatchingExceptions([this] { forgetConnections(); });
+}
 
 uint32_t Network::withNewIndex(kj::FunctionParam<void(uint32_t index)> add) {
   for (int i = 0;; ++i) {
@@ -99,6 +108,7 @@ void Network::removeStale() {
     if (link.alias == alias) stale.add(link.index);
   if (stale.empty()) return;
   links.removeAll(stale);
+  conntrack.forget(policy.pool());
   log.note(kj::str(stale.size(), " network interfaces of a server that died were removed"));
 }
 
@@ -132,20 +142,38 @@ bool Network::concernsHost(const nlmsghdr* message) {
   }
 }
 
+void Network::noteLink(const nlmsghdr* message) {
+  if (message->nlmsg_type != RTM_NEWLINK && message->nlmsg_type != RTM_DELLINK) return;
+  auto link = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
+  auto found = attached.find(link->ifi_index);
+  if (found == attached.end()) return;
+  ContainerNetwork& container = *found->second;
+  // Its state, not IFF_RUNNING, which an interface of unknown state has, too.
+  visitAttributes(message, sizeof(ifinfomsg), [&](uint16_t type, const nlattr* attribute) {
+    if (type == IFLA_OPERSTATE && mnl_attr_get_u8(attribute) == IF_OPER_UP) {
+      container.running = true;
+    } else if (type == IFLA_STATS64 && message->nlmsg_type == RTM_DELLINK) {
+      // As far as the numbers go that every kernel has.
+      rtnl_link_stats64 statistics{};
+      memcpy(&statistics, mnl_attr_get_payload(attribute),
+             kj::min(sizeof(statistics), size_t(mnl_attr_get_payload_len(attribute))));
+      container.hadTraffic = statistics.rx_packets + statistics.tx_packets > 0;
+    }
+  });
+  if (message->nlmsg_type == RTM_DELLINK) container.forgetInterface();
+}
+
 void Network::handleEvents() {
   try {
     bool hostChanged = false;
     bool complete = notifications.receiveNotifications([&](const nlmsghdr* message) {
       hostChanged = hostChanged || concernsHost(message);
-      if (message->nlmsg_type != RTM_DELLINK) return;
-      auto link = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
-      auto found = attached.find(link->ifi_index);
-      if (found != attached.end()) found->second->forgetInterface();
+      noteLink(message);
     });
     if (!complete) checkInterfaces();
     if (hostChanged || !complete) firewall->setExternal(links.externalAddresses());
     uint64_t expirations;
-    if (read(timer, &expirations, sizeof(expirations)) > 0) endOverdue();
+    if (read(timer, &expirations, sizeof(expirations)) > 0) doWhatIsDue();
   } catch (const StepError& e) {
     log.note(kj::str("the network could not be looked after: ", e.detail()));
   } catch (const kj::Exception& e) {
@@ -161,29 +189,44 @@ void Network::checkInterfaces() {
     container->forgetInterface();
 }
 
-void Network::armTimer(uint64_t atUs) {
-  itimerspec time{};
-  time.it_value.tv_sec = atUs / 1'000'000;
-  time.it_value.tv_nsec = atUs % 1'000'000 * 1000;
-  timerfd_settime(timer, TFD_TIMER_ABSTIME, &time, nullptr);
+void Network::forgetLater(uint32_t address) {
+  // Several at once: each look through the kernel's table takes its time, in which nothing else is
+  // served.
+  toForget.insert(address);
+  if (forgetAtUs == 0) forgetAtUs = monotonicUs() + FORGET_US;
+  doWhatIsDue();
+}
+
+void Network::forgetConnections() {
+  forgetAtUs = 0;
+  std::set<uint32_t> addresses;
+  addresses.swap(toForget);
+  if (!addresses.empty()) conntrack.forget(addresses);
 }
 
 void Network::endOverdue() {
-  uint64_t now = monotonicUs(), next = 0;
+  uint64_t now = monotonicUs();
   kj::Vector<uint32_t> overdue;
-  for (auto& [index, container] : attached) {
-    uint64_t at = container->removeAtUs;
-    if (at == 0) continue;
-    if (at <= now) {
-      overdue.add(index);
-    } else if (next == 0 || at < next) {
-      next = at;
-    }
-  }
-  if (next != 0) armTimer(next);
-  if (!overdue.empty()) links.removeAll(overdue);
+  for (auto& [index, container] : attached)
+    if (container->removeAtUs != 0 && container->removeAtUs <= now) overdue.add(index);
+  if (overdue.empty()) return;
+  links.removeAll(overdue);
   for (uint32_t index : overdue)
     attached[index]->forgetInterface();
+}
+
+void Network::doWhatIsDue() {
+  endOverdue();
+  if (forgetAtUs != 0 && forgetAtUs <= monotonicUs()) forgetConnections();
+  uint64_t next = forgetAtUs;
+  for (auto& [index, container] : attached) {
+    uint64_t at = container->removeAtUs;
+    if (at != 0 && (next == 0 || at < next)) next = at;
+  }
+  itimerspec time{};  // 0: never
+  time.it_value.tv_sec = next / 1'000'000;
+  time.it_value.tv_nsec = next % 1'000'000 * 1000;
+  timerfd_settime(timer, TFD_TIMER_ABSTIME, &time, nullptr);
 }
 
 }  // namespace warden::privhelper

@@ -3,6 +3,7 @@
 // container has.
 
 #include <map>
+#include <set>
 
 #include "privhelper/audit-log.h"
 #include "privhelper/conntrack.h"
@@ -30,6 +31,8 @@ class Network {
   int fd() const { return events; }
   // Readable: handleEvents() has something to do.
 
+  Firewall& rules() { return *firewall; }
+
   void handleEvents();
   // Notes which interfaces are gone, and follows the host's addresses. Does not throw.
 
@@ -49,14 +52,19 @@ class Network {
   kj::String alias;
   kj::Own<Firewall> firewall;
   std::map<uint32_t, ContainerNetwork*> attached;  // by the index of the host's interface
+  std::set<uint32_t> toForget;  // addresses whose connections the kernel may still know
+  uint64_t forgetAtUs = 0;
 
   uint32_t withNewIndex(kj::FunctionParam<void(uint32_t index)> add);
   void removeStale();
   void turnOnForwarding();
   void followHostAddresses();
   void checkInterfaces();
+  void forgetLater(uint32_t address);
+  void forgetConnections();
   void endOverdue();
-  void armTimer(uint64_t atUs);
+  void doWhatIsDue();
+  void noteLink(const nlmsghdr* message);
   bool concernsHost(const nlmsghdr* message);
 };
 
@@ -82,6 +90,11 @@ class ContainerNetwork {
   void attach(int netNamespace);
   // Makes the interfaces, one of them in the container's network namespace, and the rules. Throws
   // StepError; then nothing is left.
+
+  void awaitRunning();
+  // When the container's end is up: until the host's end passes packets, which the kernel brings
+  // about a little later. What is sent before that is lost, and sent again after a second. Gives up
+  // silently after as long.
 
   void mapPort(uint16_t hostPort, uint16_t containerPort) {
     rules().mapPort(hostPort, containerPort);
@@ -109,7 +122,10 @@ class ContainerNetwork {
   kj::Own<ContainerFirewall> firewall;
   uint32_t hostIndex = 0;    // 0: no interface
   uint32_t shaperIndex = 0;  // 0: no shaper
-  uint64_t removeAtUs = 0;   // 0: not asked yet
+  uint32_t shapes = 0;       // that were set so far
+  bool running = false;
+  bool hadTraffic = true;
+  uint64_t removeAtUs = 0;  // 0: not asked yet
   bool left = false;
 
   ContainerFirewall& rules();

@@ -16,7 +16,7 @@ namespace warden::privhelper {
 
 namespace {
 
-constexpr uint32_t BUCKET_HANDLE = 1 << 16;  // 1:
+constexpr uint32_t BUCKET_HANDLES[] = {1 << 16, 2 << 16};  // 1: and 2:
 constexpr uint32_t INGRESS_HANDLE = 0xffff0000;
 
 // More than any interface here can do. Above it, the kernel's own sums would lose their precision.
@@ -37,9 +37,9 @@ tcmsg* putTraffic(nlmsghdr* message, uint32_t index, uint32_t handle, uint32_t p
   return traffic;
 }
 
-void putBucket(NetlinkRequest& request, uint32_t index, const Shape& shape) {
+void putBucket(NetlinkRequest& request, uint32_t index, uint32_t handle, const Shape& shape) {
   nlmsghdr* message = request.start(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
-  putTraffic(message, index, BUCKET_HANDLE, TC_H_ROOT);
+  putTraffic(message, index, handle, TC_H_ROOT);
   mnl_attr_put_strz(message, TCA_KIND, "tbf");
   tc_tbf_qopt options{};
   options.rate.rate = kj::min(shape.rate, uint64_t(UINT32_MAX));
@@ -89,10 +89,10 @@ Shape shapeFor(uint64_t rate, uint64_t burst, uint32_t mtu) {
   return Shape{rate, static_cast<uint32_t>(bucket), static_cast<uint32_t>(queue)};
 }
 
-void Links::shape(kj::ArrayPtr<const uint32_t> indexes, const Shape& shape) {
+void Links::shape(kj::ArrayPtr<const uint32_t> indexes, const Shape& shape, uint32_t generation) {
   NetlinkRequest request;
   for (uint32_t index : indexes)
-    putBucket(request, index, shape);
+    putBucket(request, index, BUCKET_HANDLES[generation % 2], shape);
   socket.transact("limit bandwidth", request);
 }
 
@@ -121,7 +121,7 @@ void ContainerNetwork::limitBandwidth(uint64_t rate, uint64_t burst) {
     throw StepError("limit bandwidth", ENODEV, "the container's interface is gone");
   if (shaperIndex == 0) addShaper();
   uint32_t indexes[] = {hostIndex, shaperIndex};
-  network.links.shape(indexes, shapeFor(rate, burst, network.policy.mtu));
+  network.links.shape(indexes, shapeFor(rate, burst, network.policy.mtu), ++shapes);
 }
 
 void ContainerNetwork::addShaper() {

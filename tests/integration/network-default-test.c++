@@ -85,8 +85,8 @@ TEST_F(NetworkDefaultTest, reachesNothingOfTheHost) {
 TEST_F(NetworkDefaultTest, reachesNoOtherContainer) {
   auto container = create();
   auto other = create();
-  TcpListener listener(other.network, PORT);
-  WireTrap trap(other.network, other.interface());
+  TcpListener listener(other.network(), PORT);
+  WireTrap trap(other.network(), other.interface());
   for (const auto& each : attemptsAt({other.ip, other.hostIp}))
     attempt(container, each);
   for (bool privileged : {false, true}) {
@@ -109,10 +109,10 @@ TEST_F(NetworkDefaultTest, staysClosedToTheHostAndOtherContainersWhenAllOutsideI
 
 TEST_F(NetworkDefaultTest, answersTheHost) {
   auto container = create();
-  TcpListener listener(container.network, PORT);
+  TcpListener listener(container.network(), PORT);
   expectConversation(tryConnect(network(), container.ip, PORT), listener);
   EXPECT_TRUE(ping(network(), container.ip));
-  UdpSocket receiver(container.network, PORT);
+  UdpSocket receiver(container.network(), PORT);
   UdpSocket sender(network());
   ASSERT_TRUE(sender.send(container.ip, PORT, "question"));
   auto question = receiver.receive();
@@ -131,9 +131,9 @@ TEST_F(NetworkDefaultTest, answersTheHost) {
 
 TEST_F(NetworkDefaultTest, reachesItself) {
   auto container = create();
-  TcpListener listener(container.network, PORT);
-  expectConversation(tryConnect(container.network, "127.0.0.1", PORT), listener);
-  expectConversation(tryConnect(container.network, container.ip, PORT), listener);
+  TcpListener listener(container.network(), PORT);
+  expectConversation(tryConnect(container.network(), "127.0.0.1", PORT), listener);
+  expectConversation(tryConnect(container.network(), container.ip, PORT), listener);
 }
 
 TEST_F(ConfiguredNetworkTest, reachesAllowedNetworksByEveryProtocol) {
@@ -142,7 +142,7 @@ TEST_F(ConfiguredNetworkTest, reachesAllowedNetworksByEveryProtocol) {
   auto attempts = attemptsAt({OUTSIDE, FAR_AWAY});
   EXPECT_EQ(arrivals(container, attempts), texts(attempts));
   EXPECT_TRUE(arrivals(container, attemptsAt({OUTSIDE_NEXT, METADATA})).empty());
-  EXPECT_TRUE(ping(container.network, FAR_AWAY));
+  EXPECT_TRUE(ping(container.network(), FAR_AWAY));
   // Another one, too: it is for all.
   auto second = create();
   EXPECT_EQ(arrivals(second, attempts), texts(attempts));
@@ -164,13 +164,13 @@ TEST_F(ConfiguredNetworkTest, reachesTheHostAndNothingElseWithHostAccess) {
   startNetwork({{"network.allow_host_access", "true"}});
   auto container = create();
   TcpListener listener(network(), PORT);
-  expectConversation(tryConnect(container.network, container.hostIp, PORT), listener);
-  expectConversation(tryConnect(container.network, EXTERNAL, PORT), listener);
-  EXPECT_TRUE(ping(container.network, container.hostIp));
+  expectConversation(tryConnect(container.network(), container.hostIp, PORT), listener);
+  expectConversation(tryConnect(container.network(), EXTERNAL, PORT), listener);
+  EXPECT_TRUE(ping(container.network(), container.hostIp));
   EXPECT_EQ(tool(container, "ping " + container.hostIp), "");
   EXPECT_TRUE(arrivals(container, attemptsAt({OUTSIDE, METADATA})).empty());
   auto other = create();
-  WireTrap trap(other.network, other.interface());
+  WireTrap trap(other.network(), other.interface());
   attempt(container, {"tcp", other.ip, PORT});
   EXPECT_EQ(trap.frames(), NONE);
 }

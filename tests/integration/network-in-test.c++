@@ -32,14 +32,14 @@ TEST_F(NetInTest, mapsAChosenPortToAChosenPort) {
   auto response = mapPort(container, HOST_PORT, INSIDE_PORT);
   EXPECT_EQ(response.host_port(), HOST_PORT);
   EXPECT_EQ(response.container_port(), INSIDE_PORT);
-  TcpListener listener(container.network, INSIDE_PORT);
+  TcpListener listener(container.network(), INSIDE_PORT);
   expectConversation(fromOutside(HOST_PORT), listener);
 }
 
 TEST_F(NetInTest, showsTheContainerWhoConnects) {
   auto container = create();
   mapPort(container, HOST_PORT, INSIDE_PORT);
-  TcpListener listener(container.network, INSIDE_PORT);
+  TcpListener listener(container.network(), INSIDE_PORT);
   auto connection = fromOutside(HOST_PORT);
   ASSERT_TRUE(connection.has_value());
   auto accepted = listener.accept();
@@ -56,7 +56,7 @@ TEST_F(NetInTest, takesTheNextPortOfThePoolForBothSides) {
     EXPECT_GE(response.host_port(), POOL_START);
     EXPECT_LT(response.host_port(), POOL_START + POOL_SIZE);
     EXPECT_TRUE(ports.insert(response.host_port()).second);
-    TcpListener listener(container.network, response.host_port());
+    TcpListener listener(container.network(), response.host_port());
     expectConversation(fromOutside(response.host_port()), listener);
   }
   EXPECT_NE(refusal(container), "");
@@ -67,7 +67,7 @@ TEST_F(NetInTest, takesAPortOfThePoolForAChosenPortOfTheContainer) {
   auto response = mapPort(container, std::nullopt, INSIDE_PORT);
   EXPECT_GE(response.host_port(), POOL_START);
   EXPECT_EQ(response.container_port(), INSIDE_PORT);
-  TcpListener listener(container.network, INSIDE_PORT);
+  TcpListener listener(container.network(), INSIDE_PORT);
   expectConversation(fromOutside(response.host_port()), listener);
 }
 
@@ -75,7 +75,7 @@ TEST_F(NetInTest, mapsToTheSamePortWhenOnlyTheHostsIsChosen) {
   auto container = create();
   auto response = mapPort(container, HOST_PORT);
   EXPECT_EQ(response.container_port(), HOST_PORT);
-  TcpListener listener(container.network, HOST_PORT);
+  TcpListener listener(container.network(), HOST_PORT);
   expectConversation(fromOutside(HOST_PORT), listener);
 }
 
@@ -83,7 +83,7 @@ TEST_F(NetInTest, mapsSeveralPortsToOne) {
   auto container = create();
   mapPort(container, HOST_PORT, INSIDE_PORT);
   mapPort(container, HOST_PORT + 1, INSIDE_PORT);
-  TcpListener listener(container.network, INSIDE_PORT);
+  TcpListener listener(container.network(), INSIDE_PORT);
   expectConversation(fromOutside(HOST_PORT), listener);
   expectConversation(fromOutside(HOST_PORT + 1), listener);
 }
@@ -91,7 +91,7 @@ TEST_F(NetInTest, mapsSeveralPortsToOne) {
 TEST_F(NetInTest, holdsFromTheHostByItsExternalAddressAndNotOnLoopback) {
   auto container = create();
   mapPort(container, HOST_PORT, INSIDE_PORT);
-  TcpListener listener(container.network, INSIDE_PORT);
+  TcpListener listener(container.network(), INSIDE_PORT);
   expectConversation(tryConnect(network(), EXTERNAL, HOST_PORT), listener);
   EXPECT_FALSE(tryConnect(network(), "127.0.0.1", HOST_PORT, NO_ANSWER).has_value());
 }
@@ -99,7 +99,7 @@ TEST_F(NetInTest, holdsFromTheHostByItsExternalAddressAndNotOnLoopback) {
 TEST_F(NetInTest, holdsForNoOtherAddressOfTheHost) {
   auto container = create();
   mapPort(container, HOST_PORT, INSIDE_PORT);
-  TcpListener listener(container.network, INSIDE_PORT);
+  TcpListener listener(container.network(), INSIDE_PORT);
   EXPECT_FALSE(tryConnect(outside().network(), SECOND_OF_SERVER, HOST_PORT, NO_ANSWER).has_value());
   EXPECT_FALSE(tryConnect(network(), SECOND_OF_SERVER, HOST_PORT, NO_ANSWER).has_value());
 }
@@ -107,7 +107,7 @@ TEST_F(NetInTest, holdsForNoOtherAddressOfTheHost) {
 TEST_F(NetInTest, isOfTcpOnly) {
   auto container = create();
   mapPort(container, HOST_PORT, INSIDE_PORT);
-  WireTrap trap(container.network, container.interface());
+  WireTrap trap(container.network(), container.interface());
   UdpSocket(outside().network()).send(EXTERNAL, HOST_PORT, "text");
   EXPECT_TRUE(trap.ipv4().empty());
 }
@@ -115,7 +115,7 @@ TEST_F(NetInTest, isOfTcpOnly) {
 TEST_F(NetInTest, opensNothingButItsPort) {
   auto container = create();
   mapPort(container, HOST_PORT, INSIDE_PORT);
-  WireTrap trap(container.network, container.interface());
+  WireTrap trap(container.network(), container.interface());
   EXPECT_FALSE(fromOutside(HOST_PORT + 1, NO_ANSWER).has_value());
   EXPECT_FALSE(fromOutside(INSIDE_PORT, NO_ANSWER).has_value());
   // A machine on the wire that knows the container's address, and routes to it.
@@ -129,14 +129,14 @@ TEST_F(NetInTest, holdsFromAnotherContainerOnlyWithARuleForIt) {
   auto container = create();
   auto other = create();
   mapPort(container, HOST_PORT, INSIDE_PORT);
-  TcpListener listener(container.network, INSIDE_PORT);
-  EXPECT_FALSE(tryConnect(other.network, EXTERNAL, HOST_PORT, NO_ANSWER).has_value());
-  EXPECT_FALSE(tryConnect(other.network, container.ip, INSIDE_PORT, NO_ANSWER).has_value());
+  TcpListener listener(container.network(), INSIDE_PORT);
+  EXPECT_FALSE(tryConnect(other.network(), EXTERNAL, HOST_PORT, NO_ANSWER).has_value());
+  EXPECT_FALSE(tryConnect(other.network(), container.ip, INSIDE_PORT, NO_ANSWER).has_value());
   auto request = rule(other, container.ip);
   request.set_port(INSIDE_PORT);
   allow(request);
-  expectConversation(tryConnect(other.network, EXTERNAL, HOST_PORT), listener);
-  EXPECT_FALSE(tryConnect(other.network, container.ip, INSIDE_PORT + 1, NO_ANSWER).has_value());
+  expectConversation(tryConnect(other.network(), EXTERNAL, HOST_PORT), listener);
+  EXPECT_FALSE(tryConnect(other.network(), container.ip, INSIDE_PORT + 1, NO_ANSWER).has_value());
 }
 
 TEST_F(NetInTest, isRefusedForAPortThatIsTakenAndLeavesTheFirstMapping) {
@@ -147,7 +147,7 @@ TEST_F(NetInTest, isRefusedForAPortThatIsTakenAndLeavesTheFirstMapping) {
   EXPECT_NE(refusal(other, HOST_PORT), "");
   EXPECT_NE(refusal(container, HOST_PORT), "");
   EXPECT_EQ(networkObjects(network()), before);
-  TcpListener listener(container.network, INSIDE_PORT);
+  TcpListener listener(container.network(), INSIDE_PORT);
   expectConversation(fromOutside(HOST_PORT), listener);
 }
 
@@ -164,7 +164,7 @@ TEST_F(NetInTest, freesItsPortsAtDestroy) {
   for (int i = 0; i < POOL_SIZE; ++i)
     EXPECT_EQ(ports.count(mapPort(next).host_port()), 1u);
   mapPort(next, HOST_PORT, INSIDE_PORT);
-  TcpListener listener(next.network, INSIDE_PORT);
+  TcpListener listener(next.network(), INSIDE_PORT);
   expectConversation(fromOutside(HOST_PORT), listener);
 }
 
@@ -187,7 +187,7 @@ TEST_F(NetInTest, lastsWhileTheContainerIsStopped) {
   auto container = create();
   mapPort(container, HOST_PORT, INSIDE_PORT);
   client().stop(container.handle, false, true);
-  TcpListener listener(container.network, INSIDE_PORT);
+  TcpListener listener(container.network(), INSIDE_PORT);
   expectConversation(fromOutside(HOST_PORT), listener);
 }
 

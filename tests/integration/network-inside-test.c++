@@ -39,15 +39,15 @@ class NetworkInsideTest : public NetworkTest {
 TEST_F(NetworkInsideTest, hasTwoInterfacesThatAreUpWithTheConfiguredMtu) {
   startNetwork({{"network.mtu", "1380"}});
   auto container = create();
-  EXPECT_EQ(interfaceNames(container.network),
+  EXPECT_EQ(interfaceNames(container.network()),
             (std::vector<std::string>{"lo", container.interface()}));
-  auto inside = link(container.network, container.interface());
+  auto inside = link(container.network(), container.interface());
   auto host = link(network(), container.hostInterface());
   for (const auto& each : {inside, host}) {
     EXPECT_EQ(each["mtu"], 1380) << each.dump();
     EXPECT_EQ(each["operstate"], "UP") << each.dump();
   }
-  auto loopback = link(container.network, "lo");
+  auto loopback = link(container.network(), "lo");
   EXPECT_NE(loopback["flags"].dump().find("\"UP\""), std::string::npos);
   EXPECT_EQ(addresses(inside), std::vector<std::string>{container.ip + "/30"});
   EXPECT_EQ(addresses(host), std::vector<std::string>{container.hostIp + "/30"});
@@ -64,7 +64,7 @@ TEST_F(NetworkInsideTest, hasTheAddressesOfInfoInANetworkOfFour) {
   EXPECT_EQ(container.hostIp.compare(0, 8, "10.77.0."), 0) << container.hostIp;
   EXPECT_EQ(numberOf(container.hostIp) % 4, 1);
   EXPECT_EQ(numberOf(container.ip), numberOf(container.hostIp) + 1);
-  auto routes = container.network.output({IP, "route"});
+  auto routes = container.network().output({IP, "route"});
   EXPECT_NE(routes.find("default via " + container.hostIp), std::string::npos) << routes;
   EXPECT_NE(client().output(container.handle, "cat /etc/hosts").find(container.ip),
             std::string::npos);
@@ -74,7 +74,7 @@ TEST_F(NetworkInsideTest, hasNoIpv6) {
   startNetwork();
   auto container = create();
   auto found =
-      container.network.output({IP, "-6", "address", "show", "dev", container.interface()});
+      container.network().output({IP, "-6", "address", "show", "dev", container.interface()});
   EXPECT_EQ(found, "");
   EXPECT_EQ(network().output({IP, "-6", "address", "show", "dev", container.hostInterface()}), "");
 }
@@ -83,7 +83,7 @@ TEST_F(NetworkInsideTest, cannotBeChangedByAnyoneInside) {
   startNetwork();
   auto container = create();
   auto objects = networkObjects(network());
-  auto before = state(container.network);
+  auto before = state(container.network());
   for (bool privileged : {false, true}) {
     std::string name = container.interface();
     for (const std::string& command :
@@ -112,7 +112,7 @@ TEST_F(NetworkInsideTest, cannotBeChangedByAnyoneInside) {
       EXPECT_NE(client().run(container.handle, command, privileged).exit_status(), 0u) << command;
     }
   }
-  EXPECT_EQ(state(container.network), before);
+  EXPECT_EQ(state(container.network()), before);
   EXPECT_EQ(networkObjects(network()), objects);
 }
 

@@ -109,8 +109,8 @@ TEST_F(NetworkLifecycleTest, comesBackWithAFreshTableWhenTheOldOneWasChanged) {
 TEST_F(NetworkLifecycleTest, leavesTablesOfOthersAlone) {
   startNetwork();
   network().output({"/usr/sbin/nft", "add", "table", "ip", "others"});
-  network().output({"/usr/sbin/nft", "add", "chain", "ip", "others", "chain"});
-  network().output({"/usr/sbin/nft", "add", "rule", "ip", "others", "chain", "accept"});
+  network().output({"/usr/sbin/nft", "add", "chain", "ip", "others", "c"});
+  network().output({"/usr/sbin/nft", "add", "rule", "ip", "others", "c", "accept"});
   auto container = create();
   useEverything(container, 5000);
   EXPECT_EQ(server().stop(), 0);
@@ -190,7 +190,7 @@ TEST_F(NetworkLifecycleTest, aNewContainerInheritsNothingFromTheOneThatHadItsNet
   EXPECT_TRUE(arrivals(container,
                        {{"tcp", OUTSIDE, 80}, {"udp", OUTSIDE, 1500}, {"icmp", OUTSIDE, 8 * 256}})
                   .empty());
-  TcpListener listener(container.network, 80);
+  TcpListener listener(container.network(), 80);
   EXPECT_FALSE(tryConnect(outside().network(), EXTERNAL, 5000, NO_ANSWER).has_value());
   EXPECT_EQ(client().info(container.handle).bandwidth_stat().in_rate(), 0xffffffffu);
 }
@@ -214,7 +214,7 @@ TEST_F(NetworkLifecycleTest, keepsTheRulesOfManyContainersApart) {
       attempts.push_back({"udp", OUTSIDE, uint16_t(FIRST_PORT + port)});
     EXPECT_EQ(arrivals(containers[i], attempts),
               texts({{"udp", OUTSIDE, uint16_t(FIRST_PORT + i)}}));
-    TcpListener listener(containers[i].network, 80);
+    TcpListener listener(containers[i].network(), 80);
     expectConversation(tryConnect(outside().network(), EXTERNAL, FIRST_PORT + i), listener);
   };
   for (uint16_t i = 0; i < COUNT; i += 3)

@@ -118,7 +118,7 @@ TEST_F(NetOutTest, takesAnyIcmp) {
   request.set_protocol(NetOutRequest::ICMP);
   allow(request);
   expectArrivals(to("icmp", {OUTSIDE}, ALL_MESSAGES));
-  EXPECT_TRUE(ping(container->network, OUTSIDE));
+  EXPECT_TRUE(ping(container->network(), OUTSIDE));
 }
 
 TEST_F(NetOutTest, takesMinusOneForAnyIcmp) {
@@ -209,20 +209,20 @@ TEST_F(NetOutTest, reachesAnotherContainerThatARuleNames) {
   auto request = rule(other.ip);
   request.set_port(80);
   allow(request);
-  TcpListener listener(other.network, 80);
-  TcpListener thirds(third.network, 80);
-  expectConversation(tryConnect(container->network, other.ip, 80), listener);
-  EXPECT_FALSE(tryConnect(container->network, other.ip, 81, NO_ANSWER).has_value());
-  EXPECT_FALSE(tryConnect(container->network, third.ip, 80, NO_ANSWER).has_value());
+  TcpListener listener(other.network(), 80);
+  TcpListener thirds(third.network(), 80);
+  expectConversation(tryConnect(container->network(), other.ip, 80), listener);
+  EXPECT_FALSE(tryConnect(container->network(), other.ip, 81, NO_ANSWER).has_value());
+  EXPECT_FALSE(tryConnect(container->network(), third.ip, 80, NO_ANSWER).has_value());
   // It is no way back.
-  TcpListener own(container->network, 80);
-  EXPECT_FALSE(tryConnect(other.network, container->ip, 80, NO_ANSWER).has_value());
+  TcpListener own(container->network(), 80);
+  EXPECT_FALSE(tryConnect(other.network(), container->ip, 80, NO_ANSWER).has_value());
 }
 
 TEST_F(NetOutTest, letsConversationsPassAsTheServersOwn) {
   allowAll(*container);
   TcpListener listener(outside().network(), 80);
-  auto connection = tryConnect(container->network, OUTSIDE, 80);
+  auto connection = tryConnect(container->network(), OUTSIDE, 80);
   ASSERT_TRUE(connection.has_value());
   auto accepted = listener.accept();
   ASSERT_TRUE(accepted.has_value());
@@ -231,14 +231,14 @@ TEST_F(NetOutTest, letsConversationsPassAsTheServersOwn) {
   EXPECT_EQ(connection->receive(6), "answer");
 
   UdpSocket far(outside().network(), 53, FAR_AWAY);
-  UdpSocket near(container->network);
+  UdpSocket near(container->network());
   ASSERT_TRUE(near.send(FAR_AWAY, 53, "question"));
   auto question = far.receive();
   ASSERT_TRUE(question.has_value());
   EXPECT_EQ(question->sender, EXTERNAL);
   ASSERT_TRUE(far.send(question->sender, question->port, "answer"));
   EXPECT_TRUE(near.receive().has_value());
-  EXPECT_TRUE(ping(container->network, FAR_AWAY));
+  EXPECT_TRUE(ping(container->network(), FAR_AWAY));
 }
 
 TEST_F(NetOutTest, logsWithTheContainersIdAsPrefix) {

@@ -25,10 +25,10 @@ class SpoofTest : public NetworkTest {
   void setUpContainers() {
     container.emplace(create());
     other.emplace(create());
-    sender.emplace(container->network, container->interface());
+    sender.emplace(container->network(), container->interface());
     hostMac = macOf(network(), container->hostInterface());
     outsideTrap.emplace(outside().network(), outside().wire());
-    otherTrap.emplace(other->network, other->interface());
+    otherTrap.emplace(other->network(), other->interface());
     hostTrap.emplace(network());
     own = container->ip;
   }
@@ -65,6 +65,13 @@ class SpoofTest : public NetworkTest {
     EXPECT_EQ(otherTrap->ipv4().size(), 1u);
     EXPECT_TRUE(ping(outside().network(), EXTERNAL));
     EXPECT_NE(hostTrap->packets(), NONE);
+    emptyTheTraps();
+  }
+
+  void emptyTheTraps() {
+    outsideTrap->frames();
+    otherTrap->frames();
+    hostTrap->packets();
   }
 
   std::vector<std::string> targets() {
@@ -186,6 +193,7 @@ TEST_F(SpoofTest, noRedirectChangesTheHostsRoutes) {
 TEST_F(SpoofTest, noArpTakesAnothersAddress) {
   Mac mine = sender->mac();
   ASSERT_TRUE(ping(network(), OUTSIDE));
+  emptyTheTraps();
   for (const std::string& claimed :
        std::vector<std::string>{OUTSIDE, EXTERNAL, other->ip, container->hostIp, METADATA}) {
     send(arpPacket(ARPOP_REPLY, mine, claimed, hostMac, container->hostIp), ETHERTYPE_ARP);
@@ -195,7 +203,7 @@ TEST_F(SpoofTest, noArpTakesAnothersAddress) {
   }
   EXPECT_EQ(outsideTrap->frames(), NONE);
   EXPECT_EQ(otherTrap->frames(), NONE);
-  WireTrap back(container->network, container->interface());
+  WireTrap back(container->network(), container->interface());
   EXPECT_TRUE(ping(network(), OUTSIDE));
   EXPECT_TRUE(ping(network(), other->ip));
   EXPECT_EQ(back.ipv4(), NONE);
@@ -217,7 +225,7 @@ TEST_F(SpoofTest, aFloodOfArpDoesNotFillTheHostsTable) {
 
 TEST_F(SpoofTest, noUnknownEthernetTypeLeaves) {
   hostTrap.reset();
-  otherTrap.emplace(other->network, other->interface());
+  otherTrap.emplace(other->network(), other->interface());
   for (uint16_t type :
        {0x8035, 0x8100, 0x88a8, 0x8847, 0x8863, 0x8864, 0x88cc, 0x88f7, 0x0004, 0x22f0}) {
     send(std::string(60, 'x'), type);
@@ -286,7 +294,7 @@ TEST_F(SpoofIpv6Test, noIpv6Leaves) {
   ASSERT_GE(raw, 0);
   Fd listener(raw);
   Mac mine = sender->mac();
-  WireTrap back(container->network, container->interface());
+  WireTrap back(container->network(), container->interface());
   back.frames();
   char buffer[2048];
   while (recv(listener, buffer, sizeof(buffer), 0) > 0) {
@@ -316,10 +324,15 @@ TEST_F(SpoofIpv6Test, noIpv6Leaves) {
   std::vector<std::string> arrived;
   for (auto* trap : {&*outsideTrap, &*otherTrap, &back}) {
     for (const auto& frame : trap->frames()) {
-      if (frame.compare(12, 2, "\x86\xdd", 2) == 0) arrived.push_back(frame);
+      if (frame.compare(12, 2, "\x86\xdd", 2) != 0) continue;
+      // The machines on the wire may say something of their own.
+      std::string source = frame.substr(14 + 8, 16);
+      bool ours =
+          source == linkLocal || source == prefixed || source == bytes({0x20, 0x01, 0x0d, 0xb8}, 2);
+      if (ours || trap != &*outsideTrap) arrived.push_back(frame);
     }
   }
-  EXPECT_EQ(arrived.size(), 0u);
+  EXPECT_EQ(arrived, NONE);
   EXPECT_LT(recv(listener, buffer, sizeof(buffer), 0), 0) << "an ICMPv6 message reached the host";
   // The host's own IPv6 is as it was.
   EXPECT_EQ(

@@ -88,17 +88,17 @@ Container NetworkTest::create(CreateRequest request) {
   std::string handle = client().call(request).handle();
   auto info = client().info(handle);
   std::string id = fs::path(info.container_path()).filename();
-  return {handle, id, info.host_ip(), info.container_ip(), server().networkOf(id)};
+  return {handle, id, info.host_ip(), info.container_ip(), server().wshdPid(id)};
 }
 
 void NetworkTest::attempt(const Container& from, const Attempt& attempt) {
   if (strcmp(attempt.protocol, "udp") == 0) {
-    UdpSocket(from.network).send(attempt.address, attempt.port, "attempt");
+    UdpSocket(from.network()).send(attempt.address, attempt.port, "attempt");
   } else if (strcmp(attempt.protocol, "icmp") == 0) {
-    ping(from.network, attempt.address, Milliseconds(0), attempt.port / 256, attempt.port % 256);
+    ping(from.network(), attempt.address, Milliseconds(0), attempt.port / 256, attempt.port % 256);
   } else {
     int raw;
-    from.network.in([&]() {
+    from.network().in([&]() {
       KJ_SYSCALL(raw = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     });
     Fd fd(raw);

@@ -24,7 +24,12 @@ struct Container {
   std::string id;
   std::string hostIp;  // as Info says
   std::string ip;
-  NetworkNamespace network;
+  pid_t wshd;
+
+  NetworkNamespace network() const { return NetworkNamespace::of(wshd); }
+  // Who enters it has all rights there: as if the container had broken out of what holds its root.
+  // To be held for a moment only: whoever holds it keeps the interface from going with the
+  // container.
 
   std::string hostInterface() const { return "w-" + id + "-0"; }
   std::string interface() const { return "w-" + id + "-1"; }

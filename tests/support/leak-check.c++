@@ -47,7 +47,8 @@ void addHostMounts(Snapshot& snapshot, const TestServer& server) {
   for (const auto& line : splitLines(readFile("/proc/self/mountinfo"))) {
     std::string text = mountText(line);
     bool foreign = false;
-    for (const char* workplace : {" on /var/cache/", " on /var/tmp/", " on /tmp/", " on /mnt/"}) {
+    for (const char* workplace :
+         {" on /var/cache/", " on /var/tmp/", " on /tmp/", " on /mnt/", " on /run/netns"}) {
       if (text.find(workplace) != std::string::npos) foreign = true;
     }
     bool ours = text.find(server.directory()) != std::string::npos ||

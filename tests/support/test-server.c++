@@ -21,6 +21,7 @@
 #include <iostream>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "tests/support/process.h"
 #include "tests/support/test-image.h"
@@ -87,11 +88,25 @@ std::vector<std::string> cgroupHierarchies() {
   return result;
 }
 
-// In a child between fork and exec. What is mounted over the file no other process sees.
-bool replaceResolvConf(const char* file) {
-  return unshare(CLONE_NEWNS) == 0 &&
-         mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-         mount(file, "/etc/resolv.conf", nullptr, MS_BIND, nullptr) == 0;
+// A mount namespace in which `file` is /etc/resolv.conf. Made by a thread of its own, which alone
+// is in it; it lives as long as its descriptor.
+Fd makeMountNamespace(const std::string& file) {
+  Fd space;
+  kj::Maybe<kj::Exception> failure;
+  std::thread([&]() {
+    failure = kj::runCatchingExceptions([&]() {
+      KJ_SYSCALL(unshare(CLONE_FS | CLONE_NEWNS));
+      KJ_SYSCALL(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr));
+      KJ_SYSCALL(mount(file.c_str(), "/etc/resolv.conf", nullptr, MS_BIND, nullptr));
+      int raw;
+      KJ_SYSCALL(raw = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC));
+      space = Fd(raw);
+    });
+  }).join();
+  KJ_IF_MAYBE (exception, failure) {
+    kj::throwFatalException(kj::mv(*exception));
+  }
+  return space;
 }
 
 int exitStatusOf(int status) {
@@ -189,9 +204,11 @@ pid_t TestServer::launch() {
 
   pid_t test = getpid();
   int space = options.network->fd();
-  std::string resolvConf = path + "/resolv.conf";
-  bool replaced = !options.resolvConf.empty();
-  if (replaced) writeFile(resolvConf, options.resolvConf);
+  if (!options.resolvConf.empty()) {
+    writeFile(path + "/resolv.conf", options.resolvConf);
+    mountNamespace = makeMountNamespace(path + "/resolv.conf");
+  }
+  int mounts = mountNamespace.get();  // -1: none
   KJ_SYSCALL(broker = fork());
   if (broker == 0) {
     // A session of its own, so that signals to the group reach the server as a whole and nothing
@@ -200,7 +217,7 @@ pid_t TestServer::launch() {
     prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
     if (getppid() != test) _exit(126);
     if (setns(space, CLONE_NEWNET) != 0) _exit(126);
-    if (replaced && !replaceResolvConf(resolvConf.c_str())) _exit(126);
+    if (mounts >= 0 && setns(mounts, CLONE_NEWNS) != 0) _exit(126);
     int null = open("/dev/null", O_RDONLY);
     int out = open((path + "/stderr").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
     if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) _exit(126);

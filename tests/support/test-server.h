@@ -90,12 +90,6 @@ class TestServer {
     return options.network->in(kj::fwd<Function>(function));
   }
 
-  NetworkNamespace networkOf(const std::string& id) const {
-    return NetworkNamespace::of(wshdPid(id));
-  }
-  // A container's. Whoever enters it has all rights there: as if the container had broken out of
-  // what holds its root.
-
   // --- facts
   std::string directory() const { return path; }
   std::string socketPath() const { return path + "/warden.sock"; }
@@ -128,6 +122,7 @@ class TestServer {
   uint32_t uidPool;
   Fd rangeHolder;  // as long as this is open, no other test server has these ids
   pid_t broker = -1;
+  Fd mountNamespace;  // that the server starts in; none: the test's own
 
   void writeConfig();
   bool belongsToUs(pid_t pid) const;

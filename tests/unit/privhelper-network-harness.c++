@@ -115,6 +115,11 @@ NetworkTest::NetworkTest()
            std::to_string(world.fd()));
   world.run("ip link set lo up && ip addr add 192.0.2.2/24 dev up1 && ip link set up1 up");
   host.run("ip route add default via 192.0.2.2");
+  for (const Namespace* space : {&host, &world}) {
+    space->run(
+        "for i in $(seq 100); do ip -o link show | grep -q 'up[01].*state UP' && exit; sleep 0.01; "
+        "done; exit 1");
+  }
   listener = listenAt(world, WORLD, 80);
 }
 
@@ -140,6 +145,7 @@ NetworkTest::TestContainer& NetworkTest::addContainer(uint32_t index) {
     addContainerEnd(request, PEER_INDEX, policy.containerAddress(index), policy.hostAddress(index));
     socket.transact("configure the container's end", request);
   });
+  made->network->awaitRunning();
   containers.push_back(std::move(made));
   return *containers.back();
 }
