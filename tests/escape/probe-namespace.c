@@ -278,6 +278,12 @@ static int odd_sockets(const char* unused) {
       return worked("socketpair");
     refused(KINDS[i].name);
   }
+  // Of netlink, routes are left, which programs ask for addresses.
+  for (int protocol = 1; protocol <= 40; ++protocol) {
+    if (socket(AF_NETLINK, SOCK_RAW, protocol) >= 0 || errno != EPROTONOSUPPORT)
+      return worked("netlink");
+  }
+  refused("netlink");
   return REFUSED;
 }
 

@@ -169,10 +169,6 @@ TEST_F(UnsupportedTest, requestsAreAnsweredWithAClearError) {
   start();
   TestClient client = connect();
   client.create("here");
-  expectUnsupported(NetInRequest(), "net_in");
-  NetOutRequest netOut;
-  netOut.set_network("10.0.0.0/8");
-  expectUnsupported(netOut, "net_out");
   CopyInRequest copyIn;
   copyIn.set_src_path("/etc/hosts");
   copyIn.set_dst_path("/tmp/");
@@ -181,21 +177,11 @@ TEST_F(UnsupportedTest, requestsAreAnsweredWithAClearError) {
   copyOut.set_src_path("/etc/hosts");
   copyOut.set_dst_path("/tmp/");
   expectUnsupported(copyOut, "copy_out");
-  expectUnsupported(LimitMemoryRequest(), "limit_memory");
-  expectUnsupported(LimitDiskRequest(), "limit_disk");
-  expectUnsupported(LimitCpuRequest(), "limit_cpu");
-  LimitBandwidthRequest bandwidth;
-  bandwidth.set_rate(1000);
-  bandwidth.set_burst(1000);
-  expectUnsupported(bandwidth, "limit_bandwidth");
 }
 
 TEST_F(UnsupportedTest, fieldsOfCreateAreAnsweredWithAClearErrorAndCreateNothing) {
   start();
   TestClient client = connect();
-  CreateRequest network;
-  network.set_network("10.254.0.4");
-  EXPECT_NE(client.expectError(network).find("not supported"), std::string::npos);
   CreateRequest rootfs;
   rootfs.set_rootfs(server().imagePath());
   EXPECT_NE(client.expectError(rootfs).find("not supported"), std::string::npos);

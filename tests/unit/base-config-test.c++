@@ -98,7 +98,12 @@ TEST(ConfigTest, readsAnOldServersFile) {
   EXPECT_EQ(config.logging.syslog.value(), "warden");
   EXPECT_EQ(config.network.poolStart, 0x0a000004u);
   EXPECT_EQ(config.network.poolSize, 64u);
-  EXPECT_EQ(config.network.allowNetworks.size(), 3u);
+  ASSERT_EQ(config.network.allowNetworks.size(), 3u);
+  EXPECT_EQ(config.network.allowNetworks[0].first, 0x0a010000u);
+  EXPECT_EQ(config.network.allowNetworks[0].last, 0x0a01ffffu);
+  EXPECT_EQ(config.network.allowNetworks[2].last, 0x01020309u);
+  EXPECT_FALSE(config.network.allowIpv6);
+  EXPECT_EQ(config.privhelper.lowestHostPort, 1024);
   EXPECT_EQ(config.network.dnsServers[1], "::1");
   EXPECT_EQ(config.user.poolStartUid, 20000u);
 }
@@ -117,13 +122,17 @@ TEST(ConfigTest, readsTheSectionsOfThisServer) {
                                   "  id_range_start: 1000000\n"
                                   "  pids_limit: 10\n"
                                   "  cgroup_parent: test-1\n"
+                                  "  lowest_host_port: 80\n"
                                   "  wshd_path: /x/wshd\n"
                                   "  frontend_path: /x/frontend\n"
-                                  "frontend: {max_connections: 7, max_request_bytes: 2048}\n",
+                                  "frontend: {max_connections: 7, max_request_bytes: 2048}\n"
+                                  "network: {allow_ipv6: true}\n",
                               "w.yml");
   EXPECT_EQ(config.privhelper.user, "w");
   EXPECT_EQ(config.privhelper.idRangeStart, 1000000u);
   EXPECT_EQ(config.privhelper.pidsLimit, 10u);
+  EXPECT_EQ(config.privhelper.lowestHostPort, 80u);
+  EXPECT_TRUE(config.network.allowIpv6);
   EXPECT_EQ(config.privhelper.cgroupParent, "test-1");
   EXPECT_EQ(config.privhelper.wshdPath.value(), "/x/wshd");
   EXPECT_EQ(config.privhelper.frontendPath.value(), "/x/frontend");
@@ -216,6 +225,25 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"allowedHostName",
                 "network:\n  allow_networks:\n    - 1.2.3.4\n    - example.org\n",
                 "w.yml:6: network.allow_networks: 'example.org' is no network"},
+        Refusal{"poolNetworkWithoutBits", "network:\n  pool_network: 10.0.0.0\n",
+                "w.yml:5: network.pool_network: is no usable"},
+        Refusal{"poolNetworkThatIsARange", "network:\n  pool_network: 10.0.0.0-10.0.0.255\n",
+                "w.yml:5: network.pool_network: is no usable"},
+        Refusal{"poolNetworkTooLarge", "network:\n  pool_network: 10.0.0.0/7\n",
+                "w.yml:5: network.pool_network: is no usable"},
+        Refusal{"poolOfLoopback", "network:\n  pool_network: 127.1.0.0/16\n",
+                "w.yml:5: network.pool_network: includes addresses of 127.0.0.0/8"},
+        Refusal{"poolThatReachesIntoMulticast",
+                "network:\n  pool_start_address: 223.255.255.252\n  pool_size: 2\n",
+                "w.yml:5: network.pool_start_address: includes addresses of 224.0.0.0"},
+        Refusal{"poolOfLinkLocalAddresses", "network:\n  pool_network: 169.254.0.0/24\n",
+                "w.yml:5: network.pool_network: includes addresses of 169.254.0.0/16"},
+        Refusal{"allowedIpv6", "network:\n  allow_networks: ['2000::/3']\n",
+                "w.yml:5: network.allow_networks: '2000::/3' is no network"},
+        Refusal{"allowedMaskTooLong", "network:\n  allow_networks: [1.2.3.4/33]\n",
+                "w.yml:5: network.allow_networks: '1.2.3.4/33' is no network"},
+        Refusal{"lowestHostPort", "privhelper:\n  lowest_host_port: 0\n",
+                "w.yml:5: privhelper.lowest_host_port: "},
         Refusal{"allowedRangeBackwards", "network:\n  allow_networks: [1.2.3.4-1.2.3.3]\n",
                 "w.yml:5: network.allow_networks: '1.2.3.4-1.2.3.3' is no"},
         Refusal{"listThatIsText", "network:\n  allow_networks: 1.2.3.4\n",

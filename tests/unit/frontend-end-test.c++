@@ -97,7 +97,8 @@ TEST_F(CoreTest, saysThatAJobCouldNotStartWhenTheFirstProcessDiesBefore) {
   helper->killFirstProcesses();
   run.wait(scope);
   EXPECT_EQ(client->errorText(),
-            "the container's first process has ended: the container can only be destroyed");
+            "the connection to the container's first process is lost: the container can only be "
+            "destroyed");
 }
 
 TEST_F(CoreTest, aSecondDestroyWaitsForTheFirst) {
