@@ -5,10 +5,13 @@
 #include <kj/debug.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,6 +51,26 @@ std::string makeDirectory() {
   fs::permissions(pattern, fs::perms(0755));
   fs::create_directory(pattern + "/depot");
   return pattern;
+}
+
+// Holds a range of host ids that no other test server has, also of another test program: what has
+// an id of the range is taken for this server's, and killed. A name is held by a socket, which is
+// gone with its process.
+Fd holdRange(uint32_t& range, uint32_t first) {
+  for (uint32_t i = 0; i < RANGES; ++i) {
+    range = (first + i) % RANGES;
+    int raw;
+    KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    Fd fd(raw);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::string name = "warden-test-range-" + std::to_string(range);
+    memcpy(address.sun_path + 1, name.data(), name.size());
+    socklen_t length = offsetof(sockaddr_un, sun_path) + 1 + name.size();
+    if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0) return fd;
+    KJ_REQUIRE(errno == EADDRINUSE, strerror(errno));
+  }
+  KJ_FAIL_REQUIRE("too many test servers at a time");
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -109,8 +132,10 @@ TestServer::TestServer(ServerOptions optionsParam) : options(kj::mv(optionsParam
   path = makeDirectory();
   uint32_t instance = nextInstance();
   cgroup = CGROUP_PREFIX + std::to_string(getpid()) + "-" + std::to_string(instance % 16);
-  idRange = 0x10000000 + instance % RANGES * MOST_SLOTS * IDS_PER_SLOT;
-  uidPool = 20000 + instance % RANGES * MOST_SLOTS;
+  uint32_t range;
+  rangeHolder = holdRange(range, instance);
+  idRange = 0x10000000 + range * MOST_SLOTS * IDS_PER_SLOT;
+  uidPool = 20000 + range * MOST_SLOTS;
   writeConfig();
 }
 

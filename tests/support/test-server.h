@@ -120,6 +120,7 @@ class TestServer {
   std::string cgroup;
   uint32_t idRange;
   uint32_t uidPool;
+  Fd rangeHolder;  // as long as this is open, no other test server has these ids
   pid_t broker = -1;
   Fd mountNamespace;  // that the server starts in; none: the test's own
 

@@ -4,22 +4,22 @@
 # status 0 when all was as expected and nothing was left.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-bin=$(cd "${1:?usage: cgroups.sh BUILD_DIR}/bin" && pwd)
+# shellcheck source=tests/vm/pack.sh
+source "$here/pack.sh"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp "$bin"/warden "$bin"/warden-privhelper "$bin"/warden-frontend "$bin"/warden-wshd "$bin"/privhelper-cgroups-test \
-  "$here"/../../rootfs-tools/warden-rootfs "$work"
-strip --strip-debug "$work"/privhelper-cgroups-test
+pack "$work" "${1:?usage: cgroups.sh BUILD_DIR}" warden warden-privhelper warden-frontend warden-wshd \
+  privhelper-cgroups-test
 
 cat >"$work/inside.sh" <<'INSIDE'
 set -euo pipefail
 expect() { [[ $2 == "$3" ]] || { echo "$1: got '$2', wanted '$3'"; exit 1; }; echo "ok: $1"; }
+source install.sh
+cd "$bin"
 expect 'cgroup v2' "$(stat -fc %T /sys/fs/cgroup)" cgroup2fs
 ./privhelper-cgroups-test --gtest_brief=1
 
-useradd --system warden
-mkdir /opt/warden && cp warden* /opt/warden && chown -R root:root /opt/warden && cd /opt/warden
-./warden-rootfs busybox /opt/image 2>/dev/null
+"$source/rootfs-tools/warden-rootfs" busybox /opt/image 2>/dev/null
 printf '%s\n' 'server:' '  unix_domain_path: /run/warden.sock' '  container_rootfs_path: /opt/image' \
   '  container_depot_path: /opt/depot' >/opt/warden.yml
 ./warden-privhelper --config /opt/warden.yml & server=$!
@@ -49,5 +49,4 @@ done
 expect 'no cgroup is left' "$(find /sys/fs/cgroup -maxdepth 1 -name 'warden*')" ''
 INSIDE
 
-export VM_PKGS=systemd-sysv,systemd,udev,dbus,iproute2,nftables,iptables,kmod,quota,e2fsprogs,procps,iputils-ping,apparmor,libcapnp-0.9.2,libnftables1,libcap2-bin,libmnl0,busybox-static,libprotobuf-lite32,libyaml-cpp0.7,libspdlog1.10,libfmt9,libseccomp2
 "$here"/vm-run.sh -t 300 -d "$work" -- bash inside.sh

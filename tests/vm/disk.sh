@@ -5,16 +5,16 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp "${1:?usage: disk.sh BUILD_DIR}/bin/privhelper-disk-test" "$work"
-strip "$work/privhelper-disk-test"
+# shellcheck source=tests/vm/pack.sh
+source "$here/pack.sh"
+pack "$work" "${1:?usage: disk.sh BUILD_DIR}" privhelper-disk-test
 if program=$(command -v mkfs.btrfs); then
   cp "$program" "$work"
   ldd "$program" | awk '$3 ~ /liblzo2|libudev|libzstd|libblkid|libuuid/ {print $3}' | xargs -rI{} cp -L {} "$work"
 fi
-VM_PKGS=$(sed -n 's/^export VM_PKGS=//p' "$here/smoke.sh")
-export VM_PKGS
 "$here"/vm-run.sh -t 400 -d "$work" -- bash -c '
+  source install.sh
   mkdir /opt/disk; modprobe loop; modprobe btrfs
   export WARDEN_TEST_DIR=/opt/disk PATH=$PWD:$PATH LD_LIBRARY_PATH=$PWD
-  capsh --drop=cap_sys_resource -- -c ./privhelper-disk-test | tee result
+  capsh --drop=cap_sys_resource -- -c "$bin/privhelper-disk-test" | tee result
   ! grep -q "SKIPPED.*/project" <(grep -v HoweverMuch result)'

@@ -16,10 +16,13 @@ constexpr int LOGGED_PORT = 4001;
 constexpr int SILENT_PORT = 4002;
 constexpr int REFUSED_PORT = 4003;
 
-std::vector<std::string> kernelLog(const std::string& part) {
+// Of packets of this container; other lines, of its interface, have the id in them too.
+std::vector<std::string> packetsOf(const std::string& id) {
   std::vector<std::string> found;
   for (const auto& line : splitLines(runProgram({"/bin/dmesg"}).out)) {
-    if (line.find(part) != std::string::npos) found.push_back(line);
+    if (line.find(id) != std::string::npos && line.find(" PROTO=") != std::string::npos) {
+      found.push_back(line);
+    }
   }
   return found;
 }
@@ -67,7 +70,7 @@ TEST_F(KernelLogTest, namesTheContainerOfEachNewConnection) {
   knock(LOGGED_PORT);
   std::vector<std::string> lines;
   ASSERT_TRUE(waitUntil([&]() {
-    lines = kernelLog(id);
+    lines = packetsOf(id);
     return !lines.empty();
   }));
   EXPECT_EQ(lines.size(), 1u);
@@ -77,8 +80,8 @@ TEST_F(KernelLogTest, namesTheContainerOfEachNewConnection) {
   EXPECT_NE(lines[0].find("DST=" + other->address()), std::string::npos) << lines[0];
   EXPECT_NE(lines[0].find("SRC=" + client->info("c").container_ip()), std::string::npos)
       << lines[0];
-  // The id begins the prefix, behind the time that dmesg writes.
-  EXPECT_NE(lines[0].find("] " + id), std::string::npos) << lines[0];
+  // The prefix begins the line, behind the time that dmesg writes.
+  EXPECT_NE(lines[0].find("] warden " + id + ": "), std::string::npos) << lines[0];
 }
 
 TEST_F(KernelLogTest, hasNothingOfOtherConnections) {
@@ -86,8 +89,8 @@ TEST_F(KernelLogTest, hasNothingOfOtherConnections) {
   knock(SILENT_PORT);
   knock(REFUSED_PORT);
   knock(LOGGED_PORT);
-  ASSERT_TRUE(waitUntil([&]() { return !kernelLog(id).empty(); }));
-  for (const auto& line : kernelLog(id)) {
+  ASSERT_TRUE(waitUntil([&]() { return !packetsOf(id).empty(); }));
+  for (const auto& line : packetsOf(id)) {
     EXPECT_NE(line.find("DPT=4001"), std::string::npos) << line;
   }
 }

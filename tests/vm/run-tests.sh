@@ -28,7 +28,8 @@ shift
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-pack "$work" "$build" warden warden-privhelper warden-frontend warden-wshd warden-probe leaks-at-end "${@%%=*}"
+pack "$work" "$build" warden warden-privhelper warden-frontend warden-wshd warden-probe \
+  warden-network-tool leaks-at-end "${@%%=*}"
 printf '%s\n' "$@" >"$work/tests"
 echo "export WARDEN_TEST_PATIENCE=$patience" >"$work/environment"
 
