@@ -211,6 +211,7 @@ Container::~Container() noexcept(false) {
 void Container::leave() {
   directory.leave();
   process.leave();
+  networkPart.leave();
   cgroupsPart.leave();
 }
 
