@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -86,6 +87,28 @@ Fd makeMountNamespace(const std::string& file) {
   return space;
 }
 
+// Ranges of host ids that no other server of any test on this machine has while the lock is held:
+// what belongs to a server is told by them.
+constexpr char RANGE_LOCKS[] = "/run/warden-test-ranges";
+
+struct RangeLease {
+  uint32_t range;
+  Fd lock;
+};
+
+RangeLease leaseRange(uint32_t first) {
+  fs::create_directories(RANGE_LOCKS);
+  for (uint32_t i = 0; i < RANGES; ++i) {
+    uint32_t range = (first + i) % RANGES;
+    std::string path = std::string(RANGE_LOCKS) + "/" + std::to_string(range);
+    int raw;
+    KJ_SYSCALL(raw = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600), path.c_str());
+    Fd lock(raw);
+    if (flock(lock, LOCK_EX | LOCK_NB) == 0) return {range, kj::mv(lock)};
+  }
+  KJ_FAIL_REQUIRE("too many servers of tests at a time");
+}
+
 int exitStatusOf(int status) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
@@ -109,8 +132,10 @@ TestServer::TestServer(ServerOptions optionsParam) : options(kj::mv(optionsParam
   path = makeDirectory();
   uint32_t instance = nextInstance();
   cgroup = CGROUP_PREFIX + std::to_string(getpid()) + "-" + std::to_string(instance % 16);
-  idRange = 0x10000000 + instance % RANGES * MOST_SLOTS * IDS_PER_SLOT;
-  uidPool = 20000 + instance % RANGES * MOST_SLOTS;
+  RangeLease lease = leaseRange(instance % RANGES);
+  rangeLock = kj::mv(lease.lock);
+  idRange = 0x10000000 + lease.range * MOST_SLOTS * IDS_PER_SLOT;
+  uidPool = 20000 + lease.range * MOST_SLOTS;
   writeConfig();
 }
 

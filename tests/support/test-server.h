@@ -121,6 +121,7 @@ class TestServer {
   uint32_t idRange;
   uint32_t uidPool;
   pid_t broker = -1;
+  Fd rangeLock;
   Fd mountNamespace;  // that the server starts in; none: the test's own
 
   void writeConfig();
