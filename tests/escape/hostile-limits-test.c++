@@ -149,27 +149,5 @@ TEST_F(HostileLimitsTest, aBandwidthOfNothingIsRefused) {
   }
 }
 
-TEST_F(HostileLimitsTest, aLimitWithoutAKindIsRefused) {
-  // The discriminant of the inner union is past what there is.
-  for (Fill fill : {FILLS[0], FILLS[2], FILLS[3]}) {
-    auto bytes = encode([&](auto request) {
-      request.setSequence(77);
-      fill(request, ID);
-    });
-    bool found = false;
-    // It is the only data of these structs, in front of their pointer to the id.
-    for (size_t at = 8 * 5; at + 8 <= bytes.size() && !found; at += 8) {
-      if (bytes[at] != 0 || bytes[at + 1] != 0) continue;
-      bytes[at] = bytes[at + 1] = 0xee;
-      bytes[at + 2] = 0xee;
-      bytes[at + 8] = bytes[at + 8];
-      found = true;
-    }
-    helper->sendBytes(bytes);
-    auto reply = helper->receive(std::chrono::seconds(5));
-    EXPECT_TRUE(!reply || reply->which != schema::HelperReply::DONE);
-  }
-}
-
 }  // namespace
 }  // namespace warden::test

@@ -98,6 +98,8 @@ static int add_route(const char* unused) {
 // Sends one request and judges the kernel's acknowledgment.
 static int ask_netlink(int protocol, void* request, size_t size, const char* what) {
   int fd = socket(AF_NETLINK, SOCK_RAW, protocol);
+  // What the filter answers for all protocols but the one that tells addresses.
+  if (fd < 0 && protocol != NETLINK_ROUTE && errno == EPROTONOSUPPORT) return refused(what);
   if (fd < 0) return denied(fd, what);
   struct nlmsghdr* header = request;
   header->nlmsg_len = size;

@@ -198,7 +198,9 @@ TEST_F(DescriptorTest, frontendSharesTheListenerWithTheBrokerAndNothingElse) {
   EXPECT_EQ(shared["broker"].size(), 1u);
   EXPECT_EQ(shared["launcher"].size(), 0u);
   EXPECT_EQ(shared["sweeper"].size(), 0u);
-  // The files that it has: those that it was started with, spools of jobs, and statistics.
+  // The files that it has: those that it was started with, spools of jobs, and the container's
+  // statistics.
+  std::string group = "/" + server().cgroupParent() + "/instance-" + id + "/";
   std::set<std::string> files;
   for (const auto& [number, target] : descriptorTable(server().frontendPid())) {
     if (target[0] == '/') files.insert(target);
@@ -209,8 +211,7 @@ TEST_F(DescriptorTest, frontendSharesTheListenerWithTheBrokerAndNothingElse) {
                     file == server().depotPath() ||
                     file.find(server().depotPath() + "/" + id + "/state") == 0 ||
                     file.find("/state") != std::string::npos || file.find("/memfd:") == 0 ||
-                    (file.find("/sys/fs/cgroup/") == 0 &&
-                     file.find("/instance-" + id + "/") != std::string::npos);
+                    (file.find("/sys/fs/cgroup/") == 0 && file.find(group) != std::string::npos);
     EXPECT_TRUE(expected) << file;
   }
 }

@@ -209,7 +209,10 @@ std::map<int, std::string> descriptorTable(pid_t pid) {
   std::map<int, std::string> result;
   std::string directory = "/proc/" + std::to_string(pid) + "/fd";
   for (const auto& name : directoryEntries(directory)) {
-    if (name[0] != '.') result[atoi(name.c_str())] = readLink(directory + "/" + name);
+    if (name[0] == '.') continue;
+    std::string target = readLink(directory + "/" + name);
+    // Empty: closed since the directory was read.
+    if (!target.empty()) result[atoi(name.c_str())] = target;
   }
   return result;
 }
