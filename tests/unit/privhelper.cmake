@@ -4,11 +4,6 @@ warden_unit_test(privhelper-sweeper-test privhelper-sweeper-test.c++ LIBS warden
 warden_unit_test(privhelper-startup-test privhelper-startup-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-disk-test privhelper-disk-test.c++ LIBS warden_helper)
 set_tests_properties(unit-privhelper-disk-test PROPERTIES TIMEOUT 300)
-find_program(QEMU qemu-system-x86_64)
-if(QEMU)
-  add_test(NAME vm-disk COMMAND ${CMAKE_SOURCE_DIR}/tests/vm/disk.sh ${CMAKE_BINARY_DIR})
-  set_tests_properties(vm-disk PROPERTIES LABELS vm TIMEOUT 900)
-endif()
 warden_unit_test(privhelper-cgroups-test privhelper-cgroups-test.c++ privhelper-cgroups-limits-test.c++
   LIBS warden_helper)
 warden_unit_test(privhelper-network-test privhelper-network-test.c++
