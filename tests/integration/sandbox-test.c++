@@ -149,7 +149,14 @@ TEST_F(DescriptorTest, wshdHasItsOwnAndNoneOfTheHelpers) {
 TEST_F(DescriptorTest, aJobHasItsThreeStreamsAndNoOthers) {
   TestClient client = connect();
   std::string id = client.create();
-  client.spawn(id, "sleep 1000", true);  // an earlier job's are not in a later one
+  client.spawn(id, "sleep 1000; true", true);  // an earlier job's are not in a later one
+  // All of it, before what starts later is told from it: wshd's child, and the shell's.
+  ASSERT_TRUE(waitUntil([&]() {
+    auto all = descendants(server().wshdPid(id));
+    return all.size() == 2 && std::all_of(all.begin(), all.end(), [](pid_t pid) {
+             return statusField(pid, "Name") != "wshd";
+           });
+  })) << descendants(server().wshdPid(id)).size();
   for (bool privileged : {false, true}) {
     std::set<pid_t> before;
     for (pid_t pid : descendants(server().wshdPid(id)))
