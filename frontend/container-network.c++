@@ -57,7 +57,8 @@ kj::Promise<PortMapping> Container::mapNextPort(kj::Maybe<uint16_t> containerPor
                                                 kj::Vector<Port> unusable) {
   requireActive();
   KJ_IF_MAYBE (port, services.ports.next()) {
-    PortMapping mapping{port->number(), containerPort.orDefault(port->number())};
+    auto hostPort = static_cast<uint16_t>(port->number());
+    PortMapping mapping{hostPort, containerPort.orDefault(hostPort)};
     return services.helper.mapPort(containerId, mapping.hostPort, mapping.containerPort)
         .then([this, containerPort, mapping, port = kj::mv(*port),
                unusable = kj::mv(unusable)](bool mapped) mutable -> kj::Promise<PortMapping> {

@@ -41,9 +41,8 @@ void Container::moveTo(Slot slot, kj::Maybe<Network> network) {
   auto& own = KJ_ASSERT_NONNULL(resources);
   own.slot = kj::mv(slot);
   KJ_IF_MAYBE (other, network) {
-    ContainerResources moved{kj::mv(own.slot), kj::mv(*other), kj::mv(own.ports)};
-    resources = kj::mv(moved);
-    ipAddresses = KJ_ASSERT_NONNULL(resources).network.addresses();
+    own.network = kj::mv(*other);
+    ipAddresses = own.network.addresses();
   }
 }
 
@@ -56,7 +55,7 @@ void Container::requireActiveOrStopped() const {
 }
 
 kj::Promise<void> Container::create(ContainerSetup setup) {
-  auto network = KJ_ASSERT_NONNULL(resources).network.index();
+  auto network = KJ_ASSERT_NONNULL(resources).network.number();
   auto answer =
       services.helper.create(containerId, slotIndex(), network, setup.imageVcap, setup.files);
   return answer.then([this, setup = kj::mv(setup)](

@@ -56,7 +56,7 @@ class Container final : public kj::Refcounted,
   void moveTo(Slot slot, kj::Maybe<Network> network);
   // Before create() or after its failure. None: the network stays.
 
-  uint32_t slotIndex() const { return KJ_ASSERT_NONNULL(resources).slot.index(); }
+  uint32_t slotIndex() const { return KJ_ASSERT_NONNULL(resources).slot.number(); }
   const ContainerAddresses& addresses() const { return ipAddresses; }
 
   void requireActive() const;

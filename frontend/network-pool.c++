@@ -8,12 +8,8 @@ constexpr uint32_t ADDRESSES_PER_NETWORK = 4;
 
 }  // namespace
 
-Network::~Network() {
-  if (pool != nullptr) pool->release(number);
-}
-
 ContainerAddresses Network::addresses() const {
-  return pool->addressesOf(number);
+  return pool->addressesOf(number());
 }
 
 NetworkPool::NetworkPool(const Config::Network& config, const kj::Timer& timer)

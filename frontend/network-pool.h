@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "base/config.h"
+#include "frontend/pools.h"
 
 namespace warden::frontend {
 
@@ -21,23 +22,13 @@ struct ContainerAddresses {
 
 class NetworkPool;
 
-class Network {
-  // One network of the pool, given back by its destructor.
-
+class Network : public Lease<NetworkPool> {
  public:
-  Network(Network&& other) : pool(other.pool), number(other.number) { other.pool = nullptr; }
-  ~Network();
-  KJ_DISALLOW_COPY(Network);
-
-  uint32_t index() const { return number; }
   ContainerAddresses addresses() const;
 
  private:
   friend class NetworkPool;
-  Network(NetworkPool& pool, uint32_t number) : pool(&pool), number(number) {}
-
-  NetworkPool* pool;
-  uint32_t number;
+  Network(NetworkPool& pool, uint32_t index) : Lease(pool, index) {}
 };
 
 class NetworkPool {
@@ -58,7 +49,7 @@ class NetworkPool {
   ContainerAddresses addressesOf(uint32_t index) const;
 
  private:
-  friend class Network;
+  friend Lease<NetworkPool>;
   struct Resting {
     uint32_t index;
     kj::TimePoint since;

@@ -2,19 +2,6 @@
 
 namespace warden::frontend {
 
-Slot& Slot::operator=(Slot&& other) {
-  release();
-  pool = other.pool;
-  number = other.number;
-  other.pool = nullptr;
-  return *this;
-}
-
-void Slot::release() {
-  if (pool != nullptr) pool->released.push_back(number);
-  pool = nullptr;
-}
-
 kj::Maybe<Slot> SlotPool::acquire() {
   if (neverUsed < size) return Slot(*this, neverUsed++);
   if (released.empty()) return nullptr;

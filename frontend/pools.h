@@ -9,28 +9,39 @@
 
 namespace warden::frontend {
 
-class SlotPool;
-
-class Slot {
-  // One index of the pool, given back by its destructor.
+template <typename Pool>
+class Lease {
+  // One number of a pool, given back by its destructor. The pool must outlive it.
 
  public:
-  Slot(Slot&& other) : pool(other.pool), number(other.number) { other.pool = nullptr; }
-  Slot& operator=(Slot&& other);
-  ~Slot() { release(); }
-  KJ_DISALLOW_COPY(Slot);
+  Lease(Lease&& other) : pool(std::exchange(other.pool, nullptr)), value(other.value) {}
+  Lease& operator=(Lease&& other) {
+    release();
+    pool = std::exchange(other.pool, nullptr);
+    value = other.value;
+    return *this;
+  }
+  ~Lease() { release(); }
+  KJ_DISALLOW_COPY(Lease);
 
-  uint32_t index() const { return number; }
+  uint32_t number() const { return value; }
+
+ protected:
+  friend Pool;
+  Lease(Pool& pool, uint32_t value) : pool(&pool), value(value) {}
+
+  Pool* pool;  // null: moved from
 
  private:
-  friend class SlotPool;
-  Slot(SlotPool& pool, uint32_t number) : pool(&pool), number(number) {}
+  uint32_t value;
 
-  SlotPool* pool;
-  uint32_t number;
-
-  void release();
+  void release() {
+    if (pool != nullptr) pool->release(value);
+  }
 };
+
+class SlotPool;
+using Slot = Lease<SlotPool>;
 
 class SlotPool {
   // Indexes 0 .. size-1. The one released longest ago is handed out first, so that ids rest as long
@@ -41,13 +52,15 @@ class SlotPool {
   KJ_DISALLOW_COPY(SlotPool);
 
   kj::Maybe<Slot> acquire();
-  // None when all are in use. The pool must outlive the slot.
+  // None when all are in use.
 
  private:
-  friend class Slot;
+  friend Slot;
   uint32_t size;
   uint32_t neverUsed = 0;  // this one and all above
   std::deque<uint32_t> released;
+
+  void release(uint32_t index) { released.push_back(index); }
 };
 
 class Budget;

@@ -30,19 +30,6 @@ PortRange portPoolRange(const Config& config, kj::StringPtr localPortRange) {
   return {first, end > first ? end - first : 0};
 }
 
-Port& Port::operator=(Port&& other) {
-  release();
-  pool = other.pool;
-  value = other.value;
-  other.pool = nullptr;
-  return *this;
-}
-
-void Port::release() {
-  if (pool != nullptr) pool->release(value);
-  pool = nullptr;
-}
-
 Port PortPool::grant(uint16_t port) {
   used.set(port);
   return Port(*this, port);

@@ -9,6 +9,7 @@
 #include <deque>
 
 #include "base/config.h"
+#include "frontend/pools.h"
 
 namespace warden::frontend {
 
@@ -25,26 +26,8 @@ PortRange portPoolRange(const Config& config, kj::StringPtr localPortRange);
 
 class PortPool;
 
-class Port {
-  // A port that no other container can have, given back by its destructor.
-
- public:
-  Port(Port&& other) : pool(other.pool), value(other.value) { other.pool = nullptr; }
-  Port& operator=(Port&& other);
-  ~Port() { release(); }
-  KJ_DISALLOW_COPY(Port);
-
-  uint16_t number() const { return value; }
-
- private:
-  friend class PortPool;
-  Port(PortPool& pool, uint16_t value) : pool(&pool), value(value) {}
-
-  PortPool* pool;
-  uint16_t value;
-
-  void release();
-};
+using Port = Lease<PortPool>;
+// A port that no other container can have.
 
 class PortPool {
  public:
@@ -61,7 +44,7 @@ class PortPool {
   PortRange covers() const { return range; }
 
  private:
-  friend class Port;
+  friend Port;
   static constexpr size_t PORTS = 65536;
 
   PortRange range;

@@ -29,7 +29,7 @@ class NetworkPoolTest : public ::testing::Test {
   int next() {
     KJ_IF_MAYBE (network, pool->acquire()) {
       held.add(kj::mv(*network));
-      return held.back().index();
+      return held.back().number();
     }
     return -1;
   }
@@ -37,7 +37,7 @@ class NetworkPoolTest : public ::testing::Test {
   int at(uint32_t address) {
     KJ_IF_MAYBE (network, pool->acquire(address)) {
       held.add(kj::mv(*network));
-      return held.back().index();
+      return held.back().number();
     }
     return -1;
   }
@@ -45,7 +45,7 @@ class NetworkPoolTest : public ::testing::Test {
   void release(uint32_t index) {
     kj::Vector<Network> others;
     for (auto& network : held) {
-      if (network.index() != index) others.add(kj::mv(network));
+      if (network.number() != index) others.add(kj::mv(network));
     }
     held = kj::mv(others);
   }

@@ -14,9 +14,9 @@ TEST(SlotPoolTest, handsOutEachIndexOnce) {
   auto a = KJ_ASSERT_NONNULL(pool.acquire());
   auto b = KJ_ASSERT_NONNULL(pool.acquire());
   auto c = KJ_ASSERT_NONNULL(pool.acquire());
-  EXPECT_EQ(a.index(), 0u);
-  EXPECT_EQ(b.index(), 1u);
-  EXPECT_EQ(c.index(), 2u);
+  EXPECT_EQ(a.number(), 0u);
+  EXPECT_EQ(b.number(), 1u);
+  EXPECT_EQ(c.number(), 2u);
   EXPECT_TRUE(pool.acquire() == nullptr);
 }
 
@@ -27,15 +27,15 @@ TEST(SlotPoolTest, handsOutTheIndexReleasedLongestAgo) {
     slots.add(KJ_ASSERT_NONNULL(pool.acquire()));
   { auto first = kj::mv(slots[2]); }
   { auto second = kj::mv(slots[0]); }
-  EXPECT_EQ(KJ_ASSERT_NONNULL(pool.acquire()).index(), 2u);
+  EXPECT_EQ(KJ_ASSERT_NONNULL(pool.acquire()).number(), 2u);
   // That one was given back at once, behind the other.
-  EXPECT_EQ(KJ_ASSERT_NONNULL(pool.acquire()).index(), 0u);
+  EXPECT_EQ(KJ_ASSERT_NONNULL(pool.acquire()).number(), 0u);
 }
 
 TEST(SlotPoolTest, prefersAnIndexThatWasNeverUsed) {
   SlotPool pool(2);
   { auto used = KJ_ASSERT_NONNULL(pool.acquire()); }
-  EXPECT_EQ(KJ_ASSERT_NONNULL(pool.acquire()).index(), 1u);
+  EXPECT_EQ(KJ_ASSERT_NONNULL(pool.acquire()).number(), 1u);
 }
 
 TEST(SlotPoolTest, keepsTheIndexWhenASlotIsMoved) {
