@@ -58,7 +58,6 @@ class Network {
   uint32_t withNewIndex(kj::FunctionParam<void(uint32_t index)> add);
   void removeStale();
   void turnOnForwarding();
-  void followHostAddresses();
   void checkInterfaces();
   void forgetLater(uint32_t address);
   void forgetConnections();
