@@ -49,7 +49,7 @@ Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& fronte
       sweeper(sweeper),
       slotInUse(host.policy.slotCount),
       slotLost(host.policy.slotCount),
-      networkInUse(host.policy.networkCount) {}
+      networkInUse(host.policy.network.poolSize) {}
 
 bool Broker::run() {
   removeStale();

@@ -31,7 +31,6 @@ Policy policyFrom(const Config& config) {
       .vcapUidStart = config.user.poolStartUid,
       .idRangeStart = config.privhelper.idRangeStart,
       .pidsLimit = config.privhelper.pidsLimit,
-      .networkCount = config.network.poolSize,
       .lowestHostPort = config.privhelper.lowestHostPort,
       .frontendUid = user->pw_uid,
       .frontendGid = user->pw_gid,

@@ -34,7 +34,6 @@ struct Policy {
   uint32_t vcapUidStart;    // vcap of slot n is vcapUidStart + n, in the container and on the host
   uint32_t idRangeStart;    // root of slot n is idRangeStart + n * IDS_PER_CONTAINER on the host
   uint32_t pidsLimit;       // 0: none
-  uint32_t networkCount;    // /30 networks in the pool
   uint16_t lowestHostPort;  // that a container may have mapped to it
   uid_t frontendUid;
   gid_t frontendGid;

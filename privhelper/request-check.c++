@@ -74,9 +74,9 @@ kj::OneOf<CreateOrder, Refusal> checkCreate(schema::CreateContainer::Reader requ
   if (slot >= policy.slotCount) {
     return Refusal{kj::str("slot ", slot, " is outside of the pool of ", policy.slotCount)};
   }
-  if (request.getNetwork() >= policy.networkCount) {
+  if (request.getNetwork() >= policy.network.poolSize) {
     return Refusal{kj::str("network ", request.getNetwork(), " is outside of the pool of ",
-                           policy.networkCount)};
+                           policy.network.poolSize)};
   }
   // 0 would hand the image's root-owned files to vcap.
   if (!isImageId(request.getImageVcapUid()) || !isImageId(request.getImageVcapGid())) {

@@ -13,18 +13,18 @@ using namespace warden::privhelper;
 
 namespace {
 
-constexpr Policy POLICY{.slotCount = 256,
-                        .vcapUidStart = 10000,
-                        .idRangeStart = 0x70000000,
-                        .pidsLimit = 0,
-                        .networkCount = 8,
-                        .lowestHostPort = 1024,
-                        .frontendUid = 999,
-                        .frontendGid = 999};
+const Policy POLICY{.slotCount = 256,
+                    .vcapUidStart = 10000,
+                    .idRangeStart = 0x70000000,
+                    .pidsLimit = 0,
+                    .lowestHostPort = 1024,
+                    .frontendUid = 999,
+                    .frontendGid = 999,
+                    .network = {.poolSize = 8}};
 
 void requireWithinPolicy(const CreateOrder& order) {
   KJ_ASSERT(order.slot < POLICY.slotCount);
-  KJ_ASSERT(order.network < POLICY.networkCount);
+  KJ_ASSERT(order.network < POLICY.network.poolSize);
   KJ_ASSERT(ContainerId::fromNumber(order.id.number()) == order.id);
   for (auto id : {order.imageVcapUid, order.imageVcapGid}) {
     KJ_IF_MAYBE (value, id) {

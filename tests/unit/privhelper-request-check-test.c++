@@ -9,14 +9,14 @@
 namespace warden::privhelper {
 namespace {
 
-constexpr Policy POLICY{.slotCount = 4,
-                        .vcapUidStart = 10000,
-                        .idRangeStart = 0x70000000,
-                        .pidsLimit = 0,
-                        .networkCount = 8,
-                        .lowestHostPort = 1024,
-                        .frontendUid = 999,
-                        .frontendGid = 999};
+const Policy POLICY{.slotCount = 4,
+                    .vcapUidStart = 10000,
+                    .idRangeStart = 0x70000000,
+                    .pidsLimit = 0,
+                    .lowestHostPort = 1024,
+                    .frontendUid = 999,
+                    .frontendGid = 999,
+                    .network = {.poolSize = 8}};
 
 class CreateCheckTest : public testing::Test {
  protected:
