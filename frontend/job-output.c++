@@ -54,15 +54,21 @@ JobOutput::JobOutput(const Services& services, OutputSpool& spool, OutputOptions
   }
 }
 
-void JobOutput::start(StartedJob pipes) {
-  startPump(pumps[0], kj::mv(pipes.standardOutput));
-  startPump(pumps[1], kj::mv(pipes.standardError));
+void JobOutput::take(StartedJob pipes) {
+  pumps[0].pipe = kj::mv(pipes.standardOutput);
+  pumps[1].pipe = kj::mv(pipes.standardError);
+  for (auto& pump : pumps) {
+    // splice(2) has a flag of its own for not blocking.
+    if (pump.lines != nullptr) setNonblocking(pump.pipe);
+  }
 }
 
-void JobOutput::startPump(Pump& pump, Fd pipe) {
-  // splice(2) has a flag of its own for not blocking.
-  if (pump.lines != nullptr) setNonblocking(pipe);
-  pump.pipe = kj::mv(pipe);
+void JobOutput::start() {
+  for (auto& pump : pumps)
+    startPump(pump);
+}
+
+void JobOutput::startPump(Pump& pump) {
   pump.task = services.timer.afterDelay(UNWATCHED_TIME)
                   .then([this, &pump]() { return watch(pump); })
                   .eagerlyEvaluate([this, &pump](kj::Exception&& reason) {

@@ -29,7 +29,9 @@ class JobOutput {
   JobOutput(const Services& services, OutputSpool& spool, OutputOptions options, Owner& owner);
   KJ_DISALLOW_COPY(JobOutput);
 
-  void start(StartedJob pipes);
+  void take(StartedJob pipes);
+  void start();
+  // Moves what comes from now on; left out for a shell that has ended.
   void finish();
   // The shell has ended: takes what is in the pipes now, and closes them, though others may still
   // hold their write ends.
@@ -51,7 +53,7 @@ class JobOutput {
   Owner& owner;
   Pump pumps[2];
 
-  void startPump(Pump& pump, Fd pipe);
+  void startPump(Pump& pump);
   kj::Promise<void> watch(Pump& pump);
   kj::Promise<void> run(Pump& pump);
   OutputSpool::Progress move(Pump& pump, size_t maximum);

@@ -14,10 +14,11 @@ Job::Job(const Services& services, kj::Own<StateDirectory> directory, uint32_t i
 
 void Job::started(StartedJob pipes) {
   if (state == State::ENDED) return;
-  pumps.start(kj::mv(pipes));
+  pumps.take(kj::mv(pipes));
   if (state == State::EXITED_EARLY) {
     end();
   } else {
+    pumps.start();
     state = State::RUNNING;
   }
 }

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "frontend/client-error.h"
-#include "schema/wshd.capnp.h"
 
 namespace warden::frontend {
 
@@ -92,13 +91,18 @@ kj::Promise<void> WshdClient::run() {
 
 void WshdClient::dispatch(Packet packet) {
   auto message = packet.getRoot<schema::WshdMessage>();
-  if (message.getSequence() != 0) {
-    auto sequence = message.getSequence();
-    replies.settle(sequence, kj::mv(packet));
+  if (message.getSequence() == 0) {
+    KJ_REQUIRE(message.isExited(), "wshd sent an unknown event");
+    jobEnded(message.getExited());
     return;
   }
-  KJ_REQUIRE(message.isExited(), "wshd sent an unknown event");
-  auto job = message.getExited();
+  // The end comes first, so that the job is found complete once it has been started.
+  if (message.hasEnded()) jobEnded(message.getEnded());
+  auto sequence = message.getSequence();
+  replies.settle(sequence, kj::mv(packet));
+}
+
+void WshdClient::jobEnded(schema::Job::Reader job) {
   KJ_REQUIRE(!job.isRunning(), "wshd reported the end of a job that runs");
   listener.jobExited(job.getJobId(), job.isExitCode() ? job.getExitCode() : ENDED_BY_SIGNAL);
 }
@@ -177,7 +181,7 @@ void WshdClient::sendForgets() {
 void WshdClient::sendForget(uint32_t jobId) {
   auto message = kj::heap<capnp::MallocMessageBuilder>();
   auto root = message->initRoot<schema::WshdRequest>();
-  root.setSequence(replies.nextSequence());
+  // Without a sequence number, and so without an answer that would wake this process for nothing.
   root.setForget(jobId);
   post(kj::mv(message));
 }

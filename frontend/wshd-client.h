@@ -7,6 +7,7 @@
 
 #include "frontend/packet-link.h"
 #include "frontend/reply-table.h"
+#include "schema/wshd.capnp.h"
 
 namespace warden::frontend {
 
@@ -77,6 +78,7 @@ class WshdClient {
   void sendForget(uint32_t jobId);
   void post(kj::Own<capnp::MallocMessageBuilder> message);
   void dispatch(Packet packet);
+  void jobEnded(schema::Job::Reader job);
 };
 
 }  // namespace warden::frontend

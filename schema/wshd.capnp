@@ -13,7 +13,7 @@ struct WshdRequest {
   # Frontend -> wshd. Executed and answered in order.
 
   sequence @0 :UInt64;
-  # Echoed in the reply; not 0.
+  # Echoed in the reply; not 0, but for a `forget` that is not to be answered.
 
   union {
     spawn @1 :SpawnJob;
@@ -22,7 +22,8 @@ struct WshdRequest {
     # there is no process.
     forget @3 :UInt32;
     # The job with this id is done with: wshd closes its duplicates of the job's pipes and drops the
-    # exit status. Answered with `done`, also when there is no such job. A job that still runs goes on.
+    # exit status. Answered with `done`, also when there is no such job; not at all when the sequence
+    # is 0. A job that still runs goes on.
     list @4 :Void;
     # Answered with `jobs`.
     attach @5 :UInt32;
@@ -69,7 +70,8 @@ struct SpawnJob {
 
   replyMayWait @8 :Bool;
   # True: nobody waits for the job's start, so wshd may hold the reply back for a millisecond, or
-  # until the shell has ended or another request comes: reply and event then wake the frontend once.
+  # until the shell has ended or another request comes. The end is then in the reply
+  # (WshdMessage.ended), and the frontend is woken once.
 }
 
 struct ResourceLimit {
@@ -97,6 +99,10 @@ struct WshdMessage {
     exited @5 :Job;
     # Event: a job's shell has ended. Sent once on a connection for each job; state is never running.
   }
+
+  ended @6 :Job;
+  # Only with `spawned`, the reply to a request with `replyMayWait`: the shell has ended already, and
+  # this stands for the event. Otherwise null.
 }
 
 struct Job {

@@ -80,7 +80,7 @@ void Server::serveOnce() {
   pollfd p[] = {{childSignals, POLLIN, 0}, {listener, POLLIN, 0}, {connection, wanted, 0}};
   if (poll(p, 3, held ? MAX_HOLD_MS : -1) < 0) return;
   if (p[0].revents != 0) reapChildren();
-  // After reaping, so that the frontend finds reply and event together.
+  // After reaping, so that the reply says that the job has ended, too.
   if (held) release();
   if (connection != nullptr && unsent == nullptr) sendEvents();
   if (p[1].revents != 0) {
@@ -123,7 +123,16 @@ void Server::serveConnection(short events) {
 
 void Server::release() {
   held = false;
+  KJ_IF_MAYBE (reply, unsent) addEnd(**reply);
   sendUnsent();
+}
+
+void Server::addEnd(Reply& reply) {
+  KJ_IF_MAYBE (job, jobs.find(KJ_ASSERT_NONNULL(reply.mayWaitFor))) {
+    if (job->running || job->announced) return;
+    fill(reply.message.getRoot<schema::WshdMessage>().initEnded(), *job);
+    jobs.announced(*job);
+  }
 }
 
 bool Server::sendUnsent() {
@@ -152,7 +161,10 @@ bool Server::sendEvents() {
 
 void Server::handle(Packet packet) {
   auto request = packet.getRoot<schema::WshdRequest>();
-  KJ_REQUIRE(request.getSequence() != 0, "a request has a sequence number");
+  if (request.getSequence() == 0) {
+    KJ_REQUIRE(request.isForget(), "a request has a sequence number");
+    return jobs.forget(request.getForget());
+  }
   auto out = kj::heap<Reply>();
   auto reply = out->message.initRoot<schema::WshdMessage>();
   reply.setSequence(request.getSequence());
@@ -182,7 +194,7 @@ void Server::handle(Packet packet) {
     default:
       fill(reply, Failure{"read the request: it is unknown to this wshd", ENOSYS});
   }
-  held = out->mayWait;
+  held = out->mayWaitFor != nullptr;
   unsent = kj::mv(out);
   if (!held) sendUnsent();
 }
@@ -201,7 +213,7 @@ void Server::handleSpawn(Packet& packet, schema::SpawnJob::Reader job,
   auto& shell = started.get<Shell>();
   jobs.add(plan.jobId, shell.pid, kj::mv(shell.output), kj::mv(shell.errors));
   handleAttach(plan.jobId, reply, out);
-  out.mayWait = plan.replyMayWait;
+  if (plan.replyMayWait) out.mayWaitFor = plan.jobId;
 }
 
 void Server::handleAttach(uint32_t jobId, schema::WshdMessage::Builder reply, Reply& out) {

@@ -23,7 +23,7 @@ class Server {
     capnp::MallocMessageBuilder message{64};
     int fds[2];  // borrowed from a job, which cannot go away while a reply waits
     size_t fdCount = 0;
-    bool mayWait = false;
+    kj::Maybe<uint32_t> mayWaitFor;  // the end of this job, for a moment
   };
 
   Fd connection;  // null: no frontend
@@ -45,6 +45,7 @@ class Server {
   void dropConnection();
   void serveConnection(short events);
   void release();
+  void addEnd(Reply& reply);
   bool sendUnsent();
   bool sendEvents();
 

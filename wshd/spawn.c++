@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace warden {
@@ -274,6 +275,11 @@ kj::Maybe<Failure> awaitExecution(pid_t pid, int report) {
 
 constexpr size_t STACK_SIZE = 64 * 1024;  // the child needs about 6 KiB
 
+bool hasEnded(pid_t pid) {
+  siginfo_t info{};
+  return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
 void preferAsVictim(pid_t pid, uid_t uid) {
   // A container that is out of memory loses a job, not wshd. To lower wshd's own score instead
   // would take CAP_SYS_RESOURCE, and jobs would inherit the right to go as low. The child cannot do
@@ -340,7 +346,9 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const Ini
     stack.unmap();
     return *failure;
   }
-  preferAsVictim(pid, plan.uid);
+  // A short job has, where it shared a processor with wshd. Its file can no longer be opened, and
+  // to try takes longer than to ask.
+  if (!hasEnded(pid)) preferAsVictim(pid, plan.uid);
   return Shell{pid, kj::mv(output), kj::mv(errors)};
 }
 

@@ -1,8 +1,10 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <kj/async-unix.h>
 #include <kj/debug.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "frontend/client-error.h"
 #include "frontend/helper-client.h"
@@ -263,6 +265,41 @@ TEST_F(ClientsTest, wshdClientReportsExitsAndFailures) {
     port.getTimer().afterDelay(1 * kj::MILLISECONDS).wait(scope);
   EXPECT_EQ(exits[0], std::make_pair(5u, 3u));
   EXPECT_EQ(exits[1], std::make_pair(6u, 255u));
+}
+
+TEST_F(ClientsTest, wshdClientReportsTheExitThatComesWithTheReply) {
+  WshdClient client(port, port.getTimer(), kj::mv(sockets.left), *this);
+  auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
+  auto spawning = client.spawn(start(5));
+  auto packet = receive();
+  int ends[2];
+  KJ_SYSCALL(pipe2(ends, O_CLOEXEC));
+  Fd readEnd(ends[0]), writeEnd(ends[1]);
+  int fds[] = {readEnd, readEnd};
+  wshdSays(packet.getRoot<schema::WshdRequest>().getSequence(), fds, [](auto root) {
+    root.setSpawned(2);
+    auto job = root.initEnded();
+    job.setJobId(5);
+    job.setExitCode(3);
+  });
+  spawning.wait(scope);
+  ASSERT_EQ(exits.size(), 1u);
+  EXPECT_EQ(exits[0], std::make_pair(5u, 3u));
+}
+
+TEST_F(ClientsTest, wshdClientEndsWhenTheReplySaysThatTheEndedJobRuns) {
+  WshdClient client(port, port.getTimer(), kj::mv(sockets.left), *this);
+  auto running = client.run();
+  auto spawning = client.spawn(start(5));
+  auto packet = receive();
+  wshdSays(packet.getRoot<schema::WshdRequest>().getSequence(), nullptr, [](auto root) {
+    root.setSpawned(2);
+    root.initEnded().setRunning();
+  });
+  bool rejected = false;
+  running.then([]() {}, [&](kj::Exception&&) { rejected = true; }).wait(scope);
+  EXPECT_TRUE(rejected);
+  EXPECT_TRUE(exits.empty());
 }
 
 TEST_F(ClientsTest, wshdClientRefusesADescriptorThatIsNoPipe) {

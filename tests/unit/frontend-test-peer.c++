@@ -128,6 +128,7 @@ void WshdPeer::handle(Packet packet) {
     }
     case schema::WshdRequest::FORGET:
       ++forgetCount;
+      if (request.getSequence() == 0) return;
       break;
     default:
       break;

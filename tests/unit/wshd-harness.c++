@@ -138,6 +138,11 @@ Message Frontend::receive() {
       message.pid = reader.getSpawned();
       message.output = packet.takeFd(0);
       message.errors = packet.takeFd(1);
+      if (reader.hasEnded()) {
+        Message& event = events.emplace_back();
+        event.which = schema::WshdMessage::EXITED;
+        event.jobs.push_back(readJob(reader.getEnded()));
+      }
       break;
     case schema::WshdMessage::FAILED:
       readFailure(reader.getFailed(), message);
@@ -235,6 +240,14 @@ void Frontend::sendPing(uint64_t number) {
   auto request = builder.initRoot<schema::WshdRequest>();
   request.setSequence(number);
   request.setPing();
+  sendPacket(connection, builder);
+}
+
+void Frontend::sendForget(uint64_t number, uint32_t jobId) {
+  capnp::MallocMessageBuilder builder;
+  auto request = builder.initRoot<schema::WshdRequest>();
+  request.setSequence(number);
+  request.setForget(jobId);
   sendPacket(connection, builder);
 }
 

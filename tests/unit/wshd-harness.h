@@ -72,6 +72,7 @@ class Frontend {
   JobEnd awaitEnd(uint32_t jobId);
 
   void sendPing(uint64_t sequence);
+  void sendForget(uint64_t sequence, uint32_t jobId);
   Message receive();
   // The next message, events included. Throws when there is none within 20 s, or wshd has closed.
 

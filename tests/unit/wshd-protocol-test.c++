@@ -156,6 +156,26 @@ TEST_F(WshdProtocolTest, dropsTheConnectionForMalformedPackets) {
   }
 }
 
+TEST_F(WshdProtocolTest, forgetsWithoutAnAnswerWhenThereIsNoSequence) {
+  frontend().spawn({.script = "exit 3", .jobId = 10});
+  frontend().awaitEnd(10);
+  frontend().sendForget(0, 10);
+  frontend().sendForget(0, 10);
+  EXPECT_EQ(frontend().list().jobs.size(), 0u);  // the next that comes answers this one
+}
+
+TEST_F(WshdProtocolTest, saysInAReplyThatMayWaitHowTheJobEnded) {
+  for (int i = 0; i < 20; ++i) {
+    Message started = frontend().spawn({.script = "exit 3", .jobId = 10, .replyMayWait = true});
+    ASSERT_EQ(started.which, schema::WshdMessage::SPAWNED);
+    EXPECT_EQ(frontend().awaitEnd(10).value, 3);
+    // Said once: no event comes after it.
+    frontend().sendPing(77);
+    EXPECT_EQ(frontend().receive().sequence, 77u);
+    frontend().forget(10);
+  }
+}
+
 TEST_F(WshdProtocolTest, dropsTheConnectionForARequestWithoutSequence) {
   frontend().sendPing(0);
   EXPECT_TRUE(isClosed(frontend().socket()));
