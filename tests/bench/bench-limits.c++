@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <vector>
 
 #include "tests/bench/bench-parts.h"
@@ -14,6 +13,7 @@ namespace {
 constexpr uint64_t MIB = 1 << 20;
 // A container can have 1,024 mappings.
 constexpr unsigned MOST_RULES = 500;
+constexpr unsigned RULES_PER_TURN = 45;
 // Each process makes others as long as it lives; one that cannot ends and makes room for another.
 constexpr char FORK_BOMB[] = "bomb() { while :; do bomb & done; }; bomb";
 constexpr unsigned FORK_BOMB_GROWTH_US = 3'000'000;
@@ -28,14 +28,17 @@ std::string destination(unsigned number) {
          std::to_string(number % 250 + 1) + "/32";
 }
 
-void measureRulesOfOne(Client& client, unsigned iterations, const std::string& suffix,
-                       Results& results) {
-  std::string handle = client.create();
-  results.add("net_in_" + suffix, measure(iterations, [&] { client.netIn(handle); }));
-  unsigned number = 0;
-  results.add("net_out_" + suffix,
-              measure(iterations, [&] { client.netOut(handle, destination(number++)); }));
-  client.destroy(handle);
+struct Rules {
+  // How long a server takes for each.
+  Series netIn;
+  Series netOut;
+};
+
+// One turn; the container is new at the first.
+void measureRulesOf(Client& client, const std::string& handle, unsigned turn, Rules& rules) {
+  unsigned number = turn * (WARM_UP + RULES_PER_TURN);
+  rules.netIn.add(measure(RULES_PER_TURN, [&] { client.netIn(handle); }));
+  rules.netOut.add(measure(RULES_PER_TURN, [&] { client.netOut(handle, destination(number++)); }));
 }
 
 }  // namespace
@@ -67,19 +70,32 @@ void measureForkBomb(Client& client, unsigned iterations, Results& results) {
   client.destroy(quiet);
 }
 
-void measureRules(Client& client, unsigned iterations, unsigned many, Results& results) {
-  iterations = std::min(iterations, MOST_RULES);
-  measureRulesOfOne(client, iterations, "1", results);
+void measureRules(Client& client, Client& crowded, unsigned iterations, unsigned many,
+                  Results& results) {
   std::vector<std::string> handles;
   for (unsigned i = 1; i < many; ++i) {
-    handles.push_back(client.create());
-    client.netIn(handles.back());
-    client.netOut(handles.back(), destination(i));
+    handles.push_back(crowded.create());
+    crowded.netIn(handles.back());
+    crowded.netOut(handles.back(), destination(i));
   }
-  measureRulesOfOne(client, iterations, "many", results);
+  Rules ofOne, ofMany;
+  while (ofOne.netIn.count() < iterations) {
+    std::string one = client.create();
+    std::string oneOfMany = crowded.create();
+    for (unsigned turn = 0; turn < MOST_RULES / (WARM_UP + RULES_PER_TURN); ++turn) {
+      measureRulesOf(client, one, turn, ofOne);
+      measureRulesOf(crowded, oneOfMany, turn, ofMany);
+    }
+    client.destroy(one);
+    crowded.destroy(oneOfMany);
+  }
+  results.add("net_in_1", ofOne.netIn);
+  results.add("net_out_1", ofOne.netOut);
+  results.add("net_in_many", ofMany.netIn);
+  results.add("net_out_many", ofMany.netOut);
   results.add("containers_of_many", static_cast<double>(many));
   for (auto& handle : handles)
-    client.destroy(handle);
+    crowded.destroy(handle);
 }
 
 }  // namespace warden::bench

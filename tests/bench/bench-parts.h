@@ -35,7 +35,10 @@ void measureLimits(Client& client, unsigned iterations, Results& results);
 void measureForkBomb(Client& client, unsigned iterations, Results& results);
 // How much longer another container's `run true` takes (p95) beside a fork bomb.
 
-void measureRules(Client& client, unsigned iterations, unsigned many, Results& results);
-// net_in and net_out with no other container, and with `many`, each with a mapping and a rule.
+void measureRules(Client& client, Client& crowded, unsigned iterations, unsigned many,
+                  Results& results);
+// net_in and net_out on a server with no other container, and on one with `many`, each with a
+// mapping and a rule. The servers are measured in turns, so that what else the machine does hits
+// both alike.
 
 }  // namespace warden::bench

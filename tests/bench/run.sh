@@ -30,21 +30,28 @@ SOURCE=$(cd "$(dirname "$0")/../.." && pwd)
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/warden-bench-XXXXXX")
 chmod 755 "$WORK"
-SERVER=
+SERVER= CROWDED=
 CGROUP_PARENT=warden-bench-server
 
+# stop_server PID
 stop_server() {
-  [[ -n $SERVER ]] || return 0
-  kill -TERM "$SERVER" 2>/dev/null || true
+  [[ -n $1 ]] || return 0
+  kill -TERM "$1" 2>/dev/null || true
   local status=0
-  wait "$SERVER" || status=$?
+  wait "$1" || status=$?
+  [[ $status == 0 ]] || echo "run.sh: a server ended with status $status" >&2
+}
+
+stop_servers() {
+  stop_server "$SERVER"
   SERVER=
-  [[ $status == 0 ]] || echo "run.sh: the server ended with status $status" >&2
+  stop_server "$CROWDED"
+  CROWDED=
 }
 
 clean_up() {
-  stop_server
-  find /sys/fs/cgroup -maxdepth 2 -type d -name "$CGROUP_PARENT" -exec rmdir {} + 2>/dev/null || true
+  stop_servers
+  find /sys/fs/cgroup -maxdepth 2 -type d -name "$CGROUP_PARENT-*" -exec rmdir {} + 2>/dev/null || true
   rm -rf --one-file-system "$WORK"
 }
 trap clean_up EXIT
@@ -55,14 +62,16 @@ make_image() {
   "$tool" busybox "$WORK/image" >&2
 }
 
+# write_config NAME: of the server whose files are in $WORK/NAME
 write_config() {
-  local user=warden
+  local user=warden directory=$WORK/$1
+  mkdir -m 755 "$directory" "$directory/depot"
   id -u "$user" >/dev/null 2>&1 || user=nobody
-  cat >"$WORK/config.yml" <<EOF
+  cat >"$directory/config.yml" <<EOF
 server:
-  unix_domain_path: $WORK/warden.sock
+  unix_domain_path: $directory/warden.sock
   container_rootfs_path: $WORK/image
-  container_depot_path: $WORK/depot
+  container_depot_path: $directory/depot
   job_output_limit: 209715200
   quota:
     disk_quota_enabled: false
@@ -74,25 +83,27 @@ frontend:
   max_connections: 64
 logging:
   level: warn
-  file: $WORK/server.log
+  file: $directory/server.log
 privhelper:
   user: $user
-  cgroup_parent: $CGROUP_PARENT
+  cgroup_parent: $CGROUP_PARENT-$1
 EOF
-  chmod 644 "$WORK/config.yml"
-  mkdir -m 755 "$WORK/depot"
+  chmod 644 "$directory/config.yml"
 }
 
+# start_server NAME: leaves its process id in STARTED
 start_server() {
+  local directory=$WORK/$1
+  write_config "$1"
   # unshare executes the server, so this is its process id: what it makes of network is made in a namespace of its own.
   # A thousand containers take more descriptors than a shell is given.
   ulimit -n "$(ulimit -Hn)"
-  unshare --net -- "$BIN/warden-privhelper" --config "$WORK/config.yml" >&2 &
-  SERVER=$!
+  unshare --net -- "$BIN/warden-privhelper" --config "$directory/config.yml" >&2 &
+  STARTED=$!
   local i
   for ((i = 0; i < 100; ++i)); do
-    [[ -S $WORK/warden.sock ]] && return
-    kill -0 "$SERVER" 2>/dev/null || fail "the server did not start: $(cat "$WORK/server.log" 2>&1)"
+    [[ -S $directory/warden.sock ]] && return
+    kill -0 "$STARTED" 2>/dev/null || fail "the server did not start: $(cat "$directory/server.log" 2>&1)"
     sleep 0.1
   done
   fail "the server made no socket within 10 s"
@@ -118,13 +129,16 @@ server_pids() {
 }
 
 bench_server() {
-  write_config
-  start_server
+  start_server quiet
+  SERVER=$STARTED
+  start_server crowded
+  CROWDED=$STARTED
   local pids
   pids=$(server_pids)
-  "$BIN/warden-bench" --socket "$WORK/warden.sock" --iterations "$ITERATIONS" --pids "$pids" \
+  "$BIN/warden-bench" --socket "$WORK/quiet/warden.sock" --iterations "$ITERATIONS" --pids "$pids" \
+    --crowded-socket "$WORK/crowded/warden.sock" \
     --host-shell "$(realpath "$WORK/image/bin/busybox")" --json >"$WORK/server.json"
-  stop_server
+  stop_servers
 }
 
 bench_runc() {
