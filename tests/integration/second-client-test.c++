@@ -40,7 +40,9 @@ class SecondClientTest : public ServerTest {
       done = true;
       greeter.join();
     });
-    std::vector<std::string> command = {"/usr/bin/env", "WARDEN_SOCKET=" + server().socketPath(),
+    std::vector<std::string> command = {"/usr/bin/env",
+                                        "WARDEN_DISK_QUOTA=1",
+                                        "WARDEN_SOCKET=" + server().socketPath(),
                                         std::string("WARDEN_JOB_OUTPUT_LIMIT=") + LIMIT,
                                         "WARDEN_OUTSIDE=" + outside->address(),
                                         "WARDEN_EXTERNAL=" + outside->serverAddress()};
