@@ -160,4 +160,12 @@ void Client::netOut(const NetOutRequest& rule) {
   request<NetOutResponse>(Message::NetOut, rule);
 }
 
+void Client::copyIn(const CopyInRequest& request) {
+  this->request<CopyInResponse>(Message::CopyIn, request);
+}
+
+void Client::copyOut(const CopyOutRequest& request) {
+  this->request<CopyOutResponse>(Message::CopyOut, request);
+}
+
 }  // namespace warden::client

@@ -70,6 +70,9 @@ class Client {
   // What is in force then. The first three change nothing where the request names no limit.
   NetInResponse netIn(const NetInRequest& request);
   void netOut(const NetOutRequest& request);
+  void copyIn(const CopyInRequest& request);
+  void copyOut(const CopyOutRequest& request);
+  // Absolute paths on the host. Take as long as the copy does.
 
   std::string call(Message::Type type, const std::string& request);
   // Any request that has one response, both in encoded form.

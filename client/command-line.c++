@@ -9,6 +9,7 @@
 #include <charconv>
 
 #include "client/commands.h"
+#include "client/copy-options.h"
 #include "client/limit-options.h"
 #include "client/output.h"
 
@@ -114,6 +115,7 @@ class Parser {
     addContainerCommands();
     addJobCommands();
     limitOptions.emplace(app, commands, action);
+    copyOptions.emplace(app, commands, action);
   }
 
   void parse(int argc, const char* const* argv) {
@@ -149,6 +151,7 @@ class Parser {
   SpawnRequest spawnRequest;
   StopRequest stopRequest;
   std::optional<LimitOptions> limitOptions;
+  std::optional<CopyOptions> copyOptions;
 
   CLI::App* add(const char* name, const char* description, std::function<int()> what) {
     auto* command = app.add_subcommand(name, description);
@@ -200,6 +203,23 @@ void Parser::addContainerCommands() {
           "--network", [this](const std::string& value) { createRequest.set_network(value); },
           "the container's network: any address of a /30 of the server's pool (default: the next)")
       ->type_name("ADDRESS");
+  create
+      ->add_option_function<std::string>(
+          "--rootfs",
+          [this](const std::string& value) { createRequest.set_rootfs(absolutePath(value)); },
+          "the root file system, a directory of the host that the server's configuration grants")
+      ->type_name("DIRECTORY");
+  create
+      ->add_option_function<std::vector<std::string>>(
+          "--bind-mount",
+          [this](const std::vector<std::string>& values) {
+            for (auto& value : values)
+              *createRequest.add_bind_mounts() = parseBindMount(value);
+          },
+          "let the container see a directory or file of the host that the server's configuration "
+          "grants; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("SOURCE:TARGET[:ro|:rw]");
   create->footer(
       "\nThe command's own connection closes at once: with a grace time the container lives that\n"
       "long, unless another connection names it. Without --grace-time the server's configuration "

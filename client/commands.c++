@@ -155,4 +155,14 @@ int Commands::destroy(const std::string& handle) {
   return done();
 }
 
+int Commands::copyIn(const CopyInRequest& request) {
+  connect().copyIn(request);
+  return done();
+}
+
+int Commands::copyOut(const CopyOutRequest& request) {
+  connect().copyOut(request);
+  return done();
+}
+
 }  // namespace warden::client

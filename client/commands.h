@@ -39,6 +39,8 @@ class Commands {
   int limitBandwidth(const LimitBandwidthRequest& request);
   int netIn(const NetInRequest& request);
   int netOut(const NetOutRequest& request);
+  int copyIn(const CopyInRequest& request);
+  int copyOut(const CopyOutRequest& request);
 
  private:
   const Settings& settings;

@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "client-test-server.h"
@@ -442,6 +443,51 @@ TEST(WardenCommandTest, netOutPassesItsOptionsOn) {
                                       },
                                       NetOutResponse(), {"--json", "net-out", "h", "--port", "53"});
   EXPECT_EQ(one.out, "{\"ok\":true}\n");
+}
+
+TEST(WardenCommandTest, copiesWithAbsolutePathsOfTheHost) {
+  auto here = std::filesystem::current_path().string();
+  auto in = runAsking<CopyInRequest>(Message::CopyIn,
+                                     [&](const auto& request) {
+                                       EXPECT_EQ(request.src_path(), here + "/a/");
+                                       EXPECT_EQ(request.dst_path(), "b");
+                                     },
+                                     CopyInResponse(), {"copy-in", "h", "a/", "b"});
+  EXPECT_EQ(in.status, 0) << in.err;
+  EXPECT_EQ(in.out, "");
+  auto out = runAsking<CopyOutRequest>(
+      Message::CopyOut,
+      [&](const auto& request) {
+        EXPECT_EQ(request.src_path(), "a/");
+        EXPECT_EQ(request.dst_path(), "/srv/b");
+        EXPECT_EQ(request.owner(), "me:us");
+      },
+      CopyOutResponse(), {"--json", "copy-out", "h", "a/", "/srv/b", "--owner", "me:us"});
+  EXPECT_EQ(out.out, "{\"ok\":true}\n");
+}
+
+TEST(WardenCommandTest, createPassesPathsOfTheHostOn) {
+  auto here = std::filesystem::current_path().string();
+  CreateResponse response;
+  response.set_handle("h");
+  auto result = runAsking<CreateRequest>(
+      Message::Create,
+      [&](const auto& request) {
+        EXPECT_EQ(request.rootfs(), "/images/x");
+        ASSERT_EQ(request.bind_mounts_size(), 3);
+        EXPECT_EQ(request.bind_mounts(0).src_path(), here + "/data");
+        EXPECT_EQ(request.bind_mounts(0).dst_path(), "/data");
+        EXPECT_EQ(request.bind_mounts(0).mode(), CreateRequest::BindMount::RO);
+        EXPECT_EQ(request.bind_mounts(1).mode(), CreateRequest::BindMount::RW);
+        EXPECT_EQ(request.bind_mounts(2).dst_path(), "/c:d");
+      },
+      response,
+      {"create", "--handle", "h", "--rootfs", "/images/x", "--bind-mount", "data:/data",
+       "--bind-mount", "/a:/b:rw", "--bind-mount", "/a:/c:d:ro"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  for (auto wrong : {"", "/a", "/a:", ":/b", "/a::ro"}) {
+    EXPECT_EQ(runCommand({"create", "--bind-mount", wrong}).status, 2) << wrong;
+  }
 }
 
 TEST(WardenCommandTest, listsAndEchoes) {
