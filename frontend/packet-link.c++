@@ -26,29 +26,32 @@ PacketLink::PacketLink(kj::UnixEventPort& port, kj::Timer& timer, Fd socketParam
   allowLargestPacket(socket);
 }
 
-bool PacketLink::trySend(Queued& packet) {
-  KJ_IF_MAYBE (fd, packet.attachment) {
-    int raw = fd->get();
-    return sendPacket(socket, packet.words, kj::arrayPtr(&raw, 1));
-  }
-  return sendPacket(socket, packet.words);
-}
-
-void PacketLink::send(kj::Own<capnp::MallocMessageBuilder> message, kj::Maybe<Fd> attachment) {
-  Queued packet{capnp::messageToFlatArray(*message), kj::mv(attachment)};
+void PacketLink::send(kj::Own<capnp::MallocMessageBuilder> message, kj::ArrayPtr<const int> fds) {
+  auto words = capnp::messageToFlatArray(*message);
   // Also of what is to wait: whoever sends it is to know, not those whose packets come after it.
-  KJ_REQUIRE(packet.words.asBytes().size() <= MAX_PACKET_BYTES, "message is too large for a packet",
-             packet.words.asBytes().size());
-  if (queue.empty() && trySend(packet)) return;
+  KJ_REQUIRE(words.asBytes().size() <= MAX_PACKET_BYTES, "message is too large for a packet",
+             words.asBytes().size());
+  if (queue.empty() && sendPacket(socket, words, fds)) return;
   if (queue.size() >= MAX_QUEUED_PACKETS) {
     kj::throwFatalException(KJ_EXCEPTION(OVERLOADED, "peer does not read what it is sent"));
   }
   if (writeWatch == nullptr) writeWatch = kj::heap<WriteWatch>(port, socket);
+  Queued packet{kj::mv(words), {}};
+  for (int fd : fds)
+    packet.fds.add(duplicate(fd));
   queue.push_back(kj::mv(packet));
   if (queue.size() == 1) {
     flushing =
         flush().eagerlyEvaluate([this](kj::Exception&& reason) { flushFailed(kj::mv(reason)); });
   }
+}
+
+bool PacketLink::sendFirst() {
+  Queued& packet = queue.front();
+  kj::Vector<int> fds;
+  for (auto& fd : packet.fds)
+    fds.add(fd.get());
+  return sendPacket(socket, packet.words, fds);
 }
 
 void PacketLink::flushFailed(kj::Exception&& reason) {
@@ -64,7 +67,7 @@ kj::Promise<void> PacketLink::flush() {
   auto writable = KJ_ASSERT_NONNULL(writeWatch)->observer.whenBecomesWritable();
   return writable.then([this]() -> kj::Promise<void> {
     while (!queue.empty()) {
-      if (!trySend(queue.front())) return flush();
+      if (!sendFirst()) return flush();
       queue.pop_front();
     }
     writeWatch = nullptr;

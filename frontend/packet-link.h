@@ -22,10 +22,10 @@ class PacketLink {
 
   KJ_DISALLOW_COPY(PacketLink);
 
-  void send(kj::Own<capnp::MallocMessageBuilder> message, kj::Maybe<Fd> attachment = nullptr);
-  // Sends at once, or after what waits already when the socket is full. Throws OVERLOADED when
-  // MAX_QUEUED_PACKETS wait, DISCONNECTED when the peer is gone, FAILED for a message that is
-  // larger than MAX_PACKET_BYTES.
+  void send(kj::Own<capnp::MallocMessageBuilder> message, kj::ArrayPtr<const int> fds = nullptr);
+  // Sends at once, or after what waits already when the socket is full. `fds` are borrowed for the
+  // call: duplicates of them wait. Throws OVERLOADED when MAX_QUEUED_PACKETS wait, DISCONNECTED
+  // when the peer is gone, FAILED for a message that is larger than MAX_PACKET_BYTES.
 
   kj::Promise<void> receive(kj::Function<void(Packet)> handler);
   // Calls `handler` for each packet, in order. Never resolves; rejects when the peer is gone, when
@@ -37,7 +37,7 @@ class PacketLink {
  private:
   struct Queued {
     kj::Array<capnp::word> words;
-    kj::Maybe<Fd> attachment;
+    kj::Vector<Fd> fds;
   };
 
   struct WriteWatch {
@@ -58,7 +58,7 @@ class PacketLink {
   std::deque<Queued> queue;
   kj::Promise<void> flushing = nullptr;
 
-  bool trySend(Queued& packet);
+  bool sendFirst();
   kj::Promise<void> flush();
   void flushFailed(kj::Exception&& reason);
   kj::Promise<void> receiveLoop(kj::Function<void(Packet)>& handler);

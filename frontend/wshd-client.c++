@@ -108,12 +108,12 @@ void WshdClient::jobEnded(schema::Job::Reader job) {
 }
 
 kj::Promise<Packet> WshdClient::request(kj::Own<capnp::MallocMessageBuilder> message,
-                                        uint64_t sequence, kj::Maybe<Fd> attachment) {
+                                        uint64_t sequence, kj::ArrayPtr<const int> fds) {
   KJ_IF_MAYBE (error, lost) {
     return kj::cp(*error);
   }
   return kj::evalNow([&]() {
-    link.send(kj::mv(message), kj::mv(attachment));
+    link.send(kj::mv(message), fds);
     return replies.await(sequence);
   });
 }
@@ -130,7 +130,8 @@ kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
   fill(root.initSpawn(), start);
-  return request(kj::mv(message), sequence, kj::mv(start.script)).then([](Packet packet) {
+  int script = start.script;
+  return request(kj::mv(message), sequence, kj::arrayPtr(&script, 1)).then([](Packet packet) {
     return readStarted(kj::mv(packet));
   });
 }

@@ -73,7 +73,7 @@ class WshdClient {
   kj::Promise<void> forgetting = nullptr;
 
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
-                              kj::Maybe<Fd> attachment = nullptr);
+                              kj::ArrayPtr<const int> fds = nullptr);
   void sendForgets();
   void sendForget(uint32_t jobId);
   void post(kj::Own<capnp::MallocMessageBuilder> message);

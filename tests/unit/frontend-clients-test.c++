@@ -213,8 +213,10 @@ TEST_F(FullLinkTest, isLostWhenAPacketThatWaitedCannotBeSent) {
   auto receiving = link.receive([](Packet) {});
   fill();
   Fd script = makeSealedMemfd("script", nullptr);
-  int number = script;
-  link.send(message(8), kj::mv(script));
+  // What waits has the lowest number that is free.
+  int number = duplicate(script).get();
+  int borrowed = script;
+  link.send(message(8), kj::arrayPtr(&borrowed, 1));
   link.send(message(8));
   // sendmsg(2) fails with EBADF, as it does with ETOOMANYREFS when too many descriptors are on the
   // way: an error that is not of the peer.
