@@ -7,8 +7,11 @@
 
 namespace warden::frontend {
 
-CoreSession::CoreSession(const Services& services, Registry& registry)
-    : services(services), registry(registry), connection(registry.connectionOpened()) {}
+CoreSession::CoreSession(const Services& services, Registry& registry, int client)
+    : services(services),
+      registry(registry),
+      client(client),
+      connection(registry.connectionOpened()) {}
 
 CoreSession::~CoreSession() noexcept(false) {
   registry.connectionClosed(connection);
@@ -59,9 +62,9 @@ kj::Promise<Continuation> CoreSession::dispatch(Message::Type type,
     case Message::NetOut:
       return decodeAndCall(request, out, &CoreSession::netOut);
     case Message::CopyIn:
-      return decodeAndRefuse<CopyInRequest>(request, "copy_in");
+      return decodeAndCall(request, out, &CoreSession::copyIn);
     case Message::CopyOut:
-      return decodeAndRefuse<CopyOutRequest>(request, "copy_out");
+      return decodeAndCall(request, out, &CoreSession::copyOut);
     case Message::LimitMemory:
       return decodeAndCall(request, out, &CoreSession::limitMemory);
     case Message::LimitDisk:
@@ -94,13 +97,6 @@ kj::Promise<Continuation> CoreSession::decodeAndCall(kj::ArrayPtr<const kj::byte
   return (this->*handler)(*request, out).attach(kj::mv(request)).then([]() {
     return Continuation::KEEP_OPEN;
   });
-}
-
-template <typename Request>
-Continuation CoreSession::decodeAndRefuse(kj::ArrayPtr<const kj::byte> bytes, kj::StringPtr name) {
-  Request request;
-  if (!decode(request, bytes)) return Continuation::CLOSE;
-  kj::throwFatalException(clientErrorOf(name, " is not supported by this server version"));
 }
 
 kj::Promise<void> CoreSession::ping(const PingRequest&, ResponseWriter& out) {

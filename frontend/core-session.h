@@ -8,7 +8,8 @@ namespace warden::frontend {
 
 class CoreSession final : public Session {
  public:
-  CoreSession(const Services& services, Registry& registry);
+  CoreSession(const Services& services, Registry& registry, int client);
+  // `client`: its socket, borrowed.
   ~CoreSession() noexcept(false) override;
   KJ_DISALLOW_COPY(CoreSession);
 
@@ -18,6 +19,7 @@ class CoreSession final : public Session {
  private:
   const Services& services;
   Registry& registry;
+  int client;
   ConnectionNumber connection;
 
   template <typename Request>
@@ -28,8 +30,6 @@ class CoreSession final : public Session {
   template <typename Request>
   kj::Promise<Continuation> decodeAndCall(kj::ArrayPtr<const kj::byte> bytes, ResponseWriter& out,
                                           Handler<Request> handler);
-  template <typename Request>
-  Continuation decodeAndRefuse(kj::ArrayPtr<const kj::byte> bytes, kj::StringPtr name);
 
   kj::Own<Container> find(const std::string& handle) { return registry.find(connection, handle); }
 
@@ -49,6 +49,8 @@ class CoreSession final : public Session {
   kj::Promise<void> limitDisk(const LimitDiskRequest& request, ResponseWriter& out);
   kj::Promise<void> limitBandwidth(const LimitBandwidthRequest& request, ResponseWriter& out);
   kj::Promise<void> netIn(const NetInRequest& request, ResponseWriter& out);
+  kj::Promise<void> copyIn(const CopyInRequest& request, ResponseWriter& out);
+  kj::Promise<void> copyOut(const CopyOutRequest& request, ResponseWriter& out);
   kj::Promise<void> netOut(const NetOutRequest& request, ResponseWriter& out);
 };
 

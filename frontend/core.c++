@@ -60,8 +60,8 @@ kj::Promise<void> Core::shutdown() {
   return impl->registry.shutdown();
 }
 
-kj::Own<Session> Core::open(int) {
-  return kj::heap<CoreSession>(impl->services, impl->registry);
+kj::Own<Session> Core::open(int clientSocket) {
+  return kj::heap<CoreSession>(impl->services, impl->registry, clientSocket);
 }
 
 }  // namespace warden::frontend

@@ -67,12 +67,12 @@ kj::Promise<void> HelperClient::run() {
 }
 
 kj::Promise<Packet> HelperClient::request(kj::Own<capnp::MallocMessageBuilder> message,
-                                          uint64_t sequence) {
+                                          uint64_t sequence, kj::ArrayPtr<const int> fds) {
   KJ_IF_MAYBE (error, lost) {
     return kj::cp(*error);
   }
   return kj::evalNow([&]() {
-    link.send(kj::mv(message));
+    link.send(kj::mv(message), fds);
     return replies.await(sequence);
   });
 }

@@ -50,6 +50,15 @@ struct DiskState {
   uint64_t inodesUsed;
 };
 
+struct CopyRequest {
+  // Paths as the client wrote them; a slash at their end has a meaning.
+  enum { IN, OUT } direction;
+  int client;  // its socket, borrowed
+  kj::Array<kj::byte> hostPath;
+  kj::Array<kj::byte> containerPath;
+  kj::String owner;  // USER:GROUP, only of OUT; empty: the client
+};
+
 class HelperClient {
  public:
   HelperClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket);
@@ -82,6 +91,10 @@ class HelperClient {
 
   kj::Promise<void> allowOut(const ContainerId& id, const OutRule& rule);
 
+  kj::Promise<void> copy(const ContainerId& id, const CopyRequest& request, Fd stream);
+  // The host's side of a copy. Resolves when it has ended. Of type DISCONNECTED when it is the
+  // other end of the stream that has ended it.
+
  private:
   PacketLink link;
   ReplyTable replies;
@@ -90,21 +103,23 @@ class HelperClient {
 
   kj::Promise<Packet> greet();
   template <typename Fill>
-  kj::Promise<Packet> ask(Fill&& fill);
-  // Sends the request that fill(schema::HelperRequest::Builder) makes; resolves to the reply.
+  kj::Promise<Packet> ask(Fill&& fill, kj::ArrayPtr<const int> fds = nullptr);
+  // Sends the request that fill(schema::HelperRequest::Builder) makes; resolves to the reply. `fds`
+  // are borrowed for the call.
 
-  kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence);
+  kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
+                              kj::ArrayPtr<const int> fds);
   void dispatch(Packet packet);
 };
 
 template <typename Fill>
-kj::Promise<Packet> HelperClient::ask(Fill&& fill) {
+kj::Promise<Packet> HelperClient::ask(Fill&& fill, kj::ArrayPtr<const int> fds) {
   auto message = kj::heap<capnp::MallocMessageBuilder>();
   auto root = message->initRoot<schema::HelperRequest>();
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
   fill(root);
-  return request(kj::mv(message), sequence);
+  return request(kj::mv(message), sequence, fds);
 }
 
 }  // namespace warden::frontend

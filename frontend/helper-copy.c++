@@ -1,0 +1,30 @@
+// The part of the connection to the helper that concerns files of the host.
+
+#include "frontend/copy-failure.h"
+#include "frontend/helper-client.h"
+#include "frontend/helper-failure.h"
+
+namespace warden::frontend {
+
+kj::Promise<void> HelperClient::copy(const ContainerId& id, const CopyRequest& request, Fd stream) {
+  int fds[] = {request.client, stream};
+  auto copied = ask(
+      [&](auto root) {
+        root.setHasClient(true);
+        auto copy = request.direction == CopyRequest::IN ? root.initCopyIn() : root.initCopyOut();
+        copy.setId(id.text());
+        copy.setPath(request.hostPath);
+        copy.setOwner(request.owner);
+      },
+      fds);
+  return copied.then([](Packet packet) {
+    auto reply = packet.getRoot<schema::HelperReply>();
+    if (reply.isFailed()) {
+      auto failure = reply.getFailed();
+      kj::throwFatalException(copyFailure("on the host", failure.getStep(), failure.getErrno()));
+    }
+    if (!reply.isDone()) kj::throwFatalException(failureOf("copy", reply));
+  });
+}
+
+}  // namespace warden::frontend
