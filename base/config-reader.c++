@@ -199,6 +199,28 @@ ConfigSection ConfigSection::section(const std::string& key) {
   return ConfigSection(file, prefix + key + ".", entry == nullptr ? YAML::Node() : entry->value);
 }
 
+std::vector<ConfigSection> ConfigSection::sections(const std::string& key) {
+  std::vector<ConfigSection> result;
+  Entry* entry = take(key);
+  if (entry == nullptr) return result;
+  if (!entry->value.IsSequence()) fail(key, "has another type; a list of mappings is accepted");
+  for (const auto& item : entry->value) {
+    std::string name = prefix + key + "[" + std::to_string(result.size()) + "].";
+    if (!item.IsMap()) {
+      failConfig(file, item.Mark(),
+                 name.substr(0, name.size() - 1) +
+                     ": has another type; a mapping of keys to values is accepted");
+    }
+    result.emplace_back(file, name, item);
+  }
+  return result;
+}
+
+int ConfigSection::line(const std::string& key) const {
+  auto found = entries.find(key);
+  return found == entries.end() ? 0 : found->second.value.Mark().line + 1;
+}
+
 void ConfigSection::finish() const {
   const Entry* first = nullptr;
   std::string name;

@@ -43,6 +43,11 @@ class ConfigSection {
   ConfigSection section(const std::string& key);
   // Empty where absent.
 
+  std::vector<ConfigSection> sections(const std::string& key);
+  // Of a list of mappings; empty where absent.
+  int line(const std::string& key) const;
+  // Where the key's value stands, from 1; 0 where it is absent.
+
   bool has(const std::string& key) const;
   // True when the key is there and not null.
 

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/config-access.h"
 #include "base/config-reader.h"
 
 namespace warden {
@@ -344,6 +345,7 @@ Config parseConfig(const std::string& text, const std::string& fileName) {
     config.port = readPort(root.section("port"));
     config.user = readUser(root.section("user"));
     config.privhelper = readPrivHelper(root.section("privhelper"), config.user);
+    config.access = readAccess(root.section("access"));
     config.frontend = readFrontend(root.section("frontend"));
     root.finish();
     return config;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <bitset>
 #include <map>
 #include <optional>
 #include <stdexcept>
@@ -20,6 +21,38 @@ class ConfigError : public std::runtime_error {
   // what(): "FILE:LINE: KEY: what is wrong, and what is accepted".
  public:
   using std::runtime_error::runtime_error;
+};
+
+enum class AccessRequest {
+  // What the rules of access can grant; ping, echo, list and whoami are everybody's.
+  CREATE,
+  STOP,
+  DESTROY,
+  INFO,
+  SPAWN,
+  RUN,
+  LINK,
+  STREAM,
+  NET_IN,
+  NET_OUT,
+  COPY_IN,
+  COPY_OUT,
+  LIMIT_MEMORY,
+  LIMIT_CPU,
+  LIMIT_DISK,
+  LIMIT_BANDWIDTH,
+  COUNT
+};
+using AccessRequests = std::bitset<static_cast<size_t>(AccessRequest::COUNT)>;
+inline const AccessRequests ALL_ACCESS_REQUESTS = AccessRequests().set();
+
+const char* nameOf(AccessRequest request);
+// "net_in", as in the configuration.
+
+struct NamedAt {
+  // A name of a user or group, and where it stands.
+  std::string text;
+  int line;
 };
 
 struct Config {
@@ -78,6 +111,23 @@ struct Config {
     std::optional<std::string> wshdPath;      // absent: warden-wshd beside the helper
     std::optional<std::string> frontendPath;  // absent: warden-frontend beside the helper
   } privhelper;
+
+  struct AccessRule {
+    std::optional<NamedAt> user;  // one of the two
+    std::optional<NamedAt> group;
+    AccessRequests requests = ALL_ACCESS_REQUESTS;
+    std::vector<std::string> copyIn = {"/"};  // prefixes of host paths, without a slash at the end
+    std::vector<std::string> copyOut = {"/"};
+    bool privileged = true;
+    std::optional<uint32_t> containers;  // quotas; none: no quota
+    std::optional<uint32_t> ports;
+  };
+
+  struct Access {                           // section `access`
+    std::optional<NamedAt> administrators;  // a group
+    bool otherwiseAllowed = true;           // to users that no rule names
+    std::vector<AccessRule> rules;          // the first that matches holds
+  } access;
 
   struct Frontend {  // section `frontend`
     uint32_t maxConnections = 16384;

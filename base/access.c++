@@ -1,0 +1,123 @@
+#include "base/access.h"
+
+#include <grp.h>
+#include <kj/debug.h>
+#include <pwd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace warden {
+
+namespace {
+
+// More than a process can be in by setgroups(2): NGROUPS_MAX.
+constexpr size_t MAX_GROUPS = 65536;
+
+std::optional<uint32_t> parseId(const std::string& text) {
+  uint32_t id;
+  auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error != std::errc() || stop != text.data() + text.size()) return std::nullopt;
+  return id;
+}
+
+[[noreturn]] void fail(const std::string& file, const NamedAt& name, const std::string& key,
+                       const char* what) {
+  throw ConfigError(file + ":" + std::to_string(name.line) + ": " + key + ": there is no " + what +
+                    " '" + name.text + "' on this host; a name or a number is accepted");
+}
+
+uid_t findUser(const std::string& file, const NamedAt& name, const std::string& key) {
+  if (auto id = parseId(name.text)) return *id;
+  const passwd* entry = getpwnam(name.text.c_str());
+  if (entry == nullptr) fail(file, name, key, "user");
+  return entry->pw_uid;
+}
+
+gid_t findGroup(const std::string& file, const NamedAt& name, const std::string& key) {
+  if (auto id = parseId(name.text)) return *id;
+  const group* entry = getgrnam(name.text.c_str());
+  if (entry == nullptr) fail(file, name, key, "group");
+  return entry->gr_gid;
+}
+
+Grant grantEverything(std::string source) {
+  return {std::move(source), ALL_ACCESS_REQUESTS, {"/"}, {"/"}, true, {}, {}};
+}
+
+Grant grantNothing(std::string source) {
+  return {std::move(source), AccessRequests(), {}, {}, false, 0, 0};
+}
+
+}  // namespace
+
+bool PeerCredentials::isMember(gid_t group) const {
+  return gid == group || std::find(groups.begin(), groups.end(), group) != groups.end();
+}
+
+PeerCredentials readPeerCredentials(int socket) {
+  ucred peer;
+  socklen_t size = sizeof(peer);
+  KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size));
+  KJ_REQUIRE(size == sizeof(peer) && peer.uid != uid_t(-1) && peer.gid != gid_t(-1),
+             "the socket has no peer with an identity");
+  // The kernel says how much room it takes (ERANGE) when there is too little.
+  auto groups = kj::heapArray<gid_t>(64);
+  for (;;) {
+    size = groups.size() * sizeof(gid_t);
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.begin(), &size) == 0) break;
+    if (errno != ERANGE) KJ_FAIL_SYSCALL("getsockopt(SO_PEERGROUPS)", errno);
+    KJ_REQUIRE(groups.size() < MAX_GROUPS, "the socket's peer is in too many groups");
+    groups = kj::heapArray<gid_t>(size / sizeof(gid_t));
+  }
+  auto actual = kj::heapArray<gid_t>(groups.slice(0, size / sizeof(gid_t)));
+  return {peer.pid, peer.uid, peer.gid, kj::mv(actual)};
+}
+
+const std::string* Grant::prefixOf(const std::vector<std::string>& prefixes,
+                                   const std::string& path) const {
+  const std::string* longest = nullptr;
+  for (auto& prefix : prefixes) {
+    bool covers = prefix == "/" || (path.starts_with(prefix) &&
+                                    (path.size() == prefix.size() || path[prefix.size()] == '/'));
+    if (covers && (longest == nullptr || prefix.size() > longest->size())) longest = &prefix;
+  }
+  return longest;
+}
+
+AccessPolicy::AccessPolicy(const Config::Access& access, const std::string& fileName)
+    : everything(grantEverything("root")),
+      otherwise(access.otherwiseAllowed ? grantEverything("access.otherwise")
+                                        : grantNothing("access.otherwise")) {
+  if (access.administrators) {
+    administrators = findGroup(fileName, *access.administrators, "access.administrators");
+  }
+  for (size_t i = 0; i < access.rules.size(); ++i) {
+    auto& rule = access.rules[i];
+    std::string name = "access.rules[" + std::to_string(i) + "]";
+    Rule resolved;
+    if (rule.user) resolved.user = findUser(fileName, *rule.user, name + ".user");
+    if (rule.group) resolved.group = findGroup(fileName, *rule.group, name + ".group");
+    resolved.grant = {name,         rule.requests,   rule.copyIn,
+                      rule.copyOut, rule.privileged, rule.containers,
+                      rule.ports};
+    rules.push_back(std::move(resolved));
+  }
+}
+
+const Grant& AccessPolicy::grantOf(const PeerCredentials& peer) const {
+  if (peer.uid == 0) return everything;
+  for (auto& rule : rules) {
+    if (rule.user && *rule.user == peer.uid) return rule.grant;
+    if (rule.group && peer.isMember(*rule.group)) return rule.grant;
+  }
+  return otherwise;
+}
+
+bool AccessPolicy::mayTouch(const PeerCredentials& peer, uid_t owner) const {
+  if (peer.uid == owner || peer.uid == 0) return true;
+  return administrators && peer.isMember(*administrators);
+}
+
+}  // namespace warden

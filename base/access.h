@@ -1,0 +1,72 @@
+#pragma once
+// Who may do what: the section `access` of the configuration, with names turned into ids. The
+// frontend holds requests against it to explain what is wrong; the helper again, because the
+// frontend may be hostile.
+
+#include <kj/array.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+
+namespace warden {
+
+struct PeerCredentials {
+  // Who connected a unix socket, at that time (unix(7), SO_PEERCRED and SO_PEERGROUPS).
+  pid_t pid;
+  uid_t uid;
+  gid_t gid;
+  kj::Array<gid_t> groups;  // supplementary
+
+  bool isMember(gid_t group) const;
+};
+
+PeerCredentials readPeerCredentials(int socket);
+// Of a connected AF_UNIX socket. Throws where it is another.
+
+struct Grant {
+  // What one rule, or the lack of one, allows.
+  std::string source;  // "access.rules[2]" or "access.otherwise", for messages
+  AccessRequests requests;
+  std::vector<std::string> copyIn;  // prefixes of host paths
+  std::vector<std::string> copyOut;
+  bool privileged;                     // jobs
+  std::optional<uint32_t> containers;  // at once, of the user; none: as many as the server has
+  std::optional<uint32_t> ports;       // mapped at once, likewise
+
+  const std::string* prefixOf(const std::vector<std::string>& prefixes,
+                              const std::string& path) const;
+  // The longest that `path` is, or is beneath, by whole components. Null: none. `path` is absolute
+  // and has no component "..".
+};
+
+class AccessPolicy {
+ public:
+  AccessPolicy(const Config::Access& access, const std::string& fileName);
+  // Looks users and groups up by getpwnam(3) and getgrnam(3). Throws ConfigError for one that there
+  // is not.
+
+  const Grant& grantOf(const PeerCredentials& peer) const;
+  // Of the first rule that names the user or one of its groups. Root's is everything.
+
+  bool mayTouch(const PeerCredentials& peer, uid_t owner) const;
+  // Whether a container of this owner is the peer's business: its own, or root's and the
+  // administrators'.
+
+ private:
+  struct Rule {
+    std::optional<uid_t> user;
+    std::optional<gid_t> group;
+    Grant grant;
+  };
+  std::vector<Rule> rules;
+  std::optional<gid_t> administrators;
+  Grant everything;
+  Grant otherwise;
+};
+
+}  // namespace warden

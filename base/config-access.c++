@@ -1,0 +1,111 @@
+#include "base/config-access.h"
+
+#include <iterator>
+
+namespace warden {
+
+namespace {
+
+constexpr const char* REQUEST_NAMES[] = {
+    "create",       "stop",      "destroy",    "info",           "spawn",   "run",
+    "link",         "stream",    "net_in",     "net_out",        "copy_in", "copy_out",
+    "limit_memory", "limit_cpu", "limit_disk", "limit_bandwidth"};
+static_assert(std::size(REQUEST_NAMES) == static_cast<size_t>(AccessRequest::COUNT));
+
+AccessRequests readRequests(ConfigSection& section) {
+  AccessRequests requests;
+  for (auto& name : section.texts("requests")) {
+    size_t i = 0;
+    while (i < std::size(REQUEST_NAMES) && name != REQUEST_NAMES[i])
+      ++i;
+    if (i == std::size(REQUEST_NAMES)) {
+      std::string known;
+      for (const char* accepted : REQUEST_NAMES)
+        known += std::string(known.empty() ? "" : ", ") + accepted;
+      section.fail("requests", "'" + name + "' is no request; of " + known + " a list is accepted");
+    }
+    requests.set(i);
+  }
+  return requests;
+}
+
+// A path that says the same as text as it does to the kernel, so that it can be compared.
+bool isPlainPath(const std::string& path) {
+  if (path == "/") return true;
+  if (path[0] != '/' || path.back() == '/') return false;
+  for (size_t start = 1; start <= path.size();) {
+    size_t end = std::min(path.find('/', start), path.size());
+    std::string component = path.substr(start, end - start);
+    if (component.empty() || component == "." || component == "..") return false;
+    start = end + 1;
+  }
+  return true;
+}
+
+void readPrefixes(ConfigSection& section, const std::string& key,
+                  std::vector<std::string>& prefixes) {
+  if (!section.has(key)) return;
+  prefixes = section.texts(key);
+  for (auto& prefix : prefixes) {
+    if (!isPlainPath(prefix)) {
+      section.fail(key, "'" + prefix +
+                            "' is no plain path; absolute paths without '.', '..' and a slash at "
+                            "the end are accepted");
+    }
+  }
+}
+
+std::optional<NamedAt> readName(ConfigSection& section, const std::string& key) {
+  if (!section.has(key)) return std::nullopt;
+  // Numbers stand for themselves.
+  std::string name;
+  try {
+    name = *section.text(key);
+  } catch (const ConfigError&) {
+    name = std::to_string(*section.number(key, 0, UINT32_MAX - 1, "a name, or a number of an id,"));
+  }
+  return NamedAt{name, section.line(key)};
+}
+
+Config::AccessRule readRule(ConfigSection section) {
+  Config::AccessRule rule;
+  rule.user = readName(section, "user");
+  rule.group = readName(section, "group");
+  if (rule.user.has_value() == rule.group.has_value()) {
+    section.fail(rule.user ? "group" : "user",
+                 "a rule is for one user or one group; one of the keys user and group is accepted");
+  }
+  if (section.has("requests")) rule.requests = readRequests(section);
+  readPrefixes(section, "copy_in", rule.copyIn);
+  readPrefixes(section, "copy_out", rule.copyOut);
+  if (auto privileged = section.flag("privileged")) rule.privileged = *privileged;
+  ConfigSection quotas = section.section("quotas");
+  if (auto value = quotas.number("containers", 0, UINT32_MAX)) rule.containers = *value;
+  if (auto value = quotas.number("ports", 0, UINT32_MAX)) rule.ports = *value;
+  quotas.finish();
+  section.finish();
+  return rule;
+}
+
+}  // namespace
+
+const char* nameOf(AccessRequest request) {
+  return REQUEST_NAMES[static_cast<size_t>(request)];
+}
+
+Config::Access readAccess(ConfigSection section) {
+  Config::Access access;
+  access.administrators = readName(section, "administrators");
+  if (auto otherwise = section.text("otherwise")) {
+    if (*otherwise != "allow" && *otherwise != "deny") {
+      section.fail("otherwise", "'" + *otherwise + "' is neither; allow or deny is accepted");
+    }
+    access.otherwiseAllowed = *otherwise == "allow";
+  }
+  for (auto& rule : section.sections("rules"))
+    access.rules.push_back(readRule(std::move(rule)));
+  section.finish();
+  return access;
+}
+
+}  // namespace warden

@@ -1,0 +1,10 @@
+#pragma once
+// The section `access` of the configuration.
+
+#include "base/config-reader.h"
+
+namespace warden {
+
+Config::Access readAccess(ConfigSection section);
+
+}  // namespace warden
