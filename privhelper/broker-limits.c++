@@ -42,8 +42,8 @@ void Broker::change(schema::HelperRequest::Reader request, const char* operation
     return refuse(sequence, operation, container, checked.template get<Refusal>().reason);
   }
   auto& order = checked.template get<Order>();
-  auto found = containers.find(order.id);
-  if (found == containers.end()) {
+  auto found = find(order.id);
+  if (found == nullptr) {
     return refuse(sequence, operation, container, "there is no such container");
   }
 
@@ -54,7 +54,7 @@ void Broker::change(schema::HelperRequest::Reader request, const char* operation
   try {
     beginFaultyOperation();
     KJ_DEFER(endFaultyOperation());
-    carryOut(*found->second, order, answer);
+    carryOut(*found, order, answer);
   } catch (const StepError& e) {
     return fail(sequence, operation, order.id, e, monotonicUs() - started);
   } catch (const kj::Exception& e) {
@@ -95,9 +95,13 @@ void Broker::limitBandwidth(schema::HelperRequest::Reader request) {
 
 void Broker::mapPort(schema::HelperRequest::Reader request) {
   auto order = request.getMapPort();
+  KJ_IF_MAYBE (reason, reasonAgainstAnother(&Grant::ports, &Use::ports)) {
+    return refuse(request.getSequence(), "map port", order.getId(), *reason);
+  }
   change(request, "map port", order.getId(), checkMapPort(order, host.policy),
-         [](Container& container, const PortOrder& order, schema::HelperReply::Builder answer) {
+         [this](Container& container, const PortOrder& order, schema::HelperReply::Builder answer) {
            container.network().mapPort(order.hostPort, order.containerPort);
+           uses[container.owner()].ports += 1;
            answer.setDone();
          });
 }
@@ -120,14 +124,14 @@ void Broker::limitDisk(schema::HelperRequest::Reader request) {
     return refuse(sequence, OPERATION, text, checked.get<Refusal>().reason);
   }
   auto& order = checked.get<DiskOrder>();
-  auto found = containers.find(order.id);
-  if (found == containers.end()) {
+  auto found = find(order.id);
+  if (found == nullptr) {
     return refuse(sequence, OPERATION, text, "there is no such container");
   }
   Settling settling{order.id, sequence, monotonicUs(), order.limits != nullptr};
   try {
     KJ_IF_MAYBE (limits, order.limits) {
-      found->second->disk().setLimits(*limits);
+      found->disk().setLimits(*limits);
     }
   } catch (const StepError& e) {
     return fail(sequence, OPERATION, order.id, e, monotonicUs() - settling.startedUs);

@@ -28,23 +28,28 @@ constexpr int RETRY_MS = 5;
 
 }  // namespace
 
+// Each may be asked for by whoever may ask the frontend for what needs it.
 const Broker::Permitted Broker::PERMITTED[] = {
-    {schema::HelperRequest::HELLO, "hello", &Broker::hello},
-    {schema::HelperRequest::CREATE, "create", &Broker::create},
-    {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy},
-    {schema::HelperRequest::LIMIT_MEMORY, "limit memory", &Broker::limitMemory},
-    {schema::HelperRequest::LIMIT_CPU, "limit cpu", &Broker::limitCpu},
-    {schema::HelperRequest::LIMIT_DISK, "limit disk", &Broker::limitDisk},
-    {schema::HelperRequest::LIMIT_BANDWIDTH, "limit bandwidth", &Broker::limitBandwidth},
-    {schema::HelperRequest::MAP_PORT, "map port", &Broker::mapPort},
-    {schema::HelperRequest::ALLOW_OUT, "allow out", &Broker::allowOut},
+    {schema::HelperRequest::HELLO, "hello", &Broker::hello, nullptr},
+    {schema::HelperRequest::CREATE, "create", &Broker::create, AccessRequest::CREATE},
+    {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy, AccessRequest::DESTROY},
+    {schema::HelperRequest::LIMIT_MEMORY, "limit memory", &Broker::limitMemory,
+     AccessRequest::LIMIT_MEMORY},
+    {schema::HelperRequest::LIMIT_CPU, "limit cpu", &Broker::limitCpu, AccessRequest::LIMIT_CPU},
+    {schema::HelperRequest::LIMIT_DISK, "limit disk", &Broker::limitDisk,
+     AccessRequest::LIMIT_DISK},
+    {schema::HelperRequest::LIMIT_BANDWIDTH, "limit bandwidth", &Broker::limitBandwidth,
+     AccessRequest::LIMIT_BANDWIDTH},
+    {schema::HelperRequest::MAP_PORT, "map port", &Broker::mapPort, AccessRequest::NET_IN},
+    {schema::HelperRequest::ALLOW_OUT, "allow out", &Broker::allowOut, AccessRequest::NET_OUT},
 };
 
-Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals,
-               const Pidfd& sweeper)
+Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
+               const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper)
     : host(host),
       log(log),
       frontend(frontend),
+      listener(listener),
       signals(kj::mv(signals)),
       sweeper(sweeper),
       slotInUse(host.policy.slotCount),
@@ -214,16 +219,17 @@ void Broker::receiveRequests() {
 void Broker::dispatch(Packet& packet) {
   auto request = packet.getRoot<schema::HelperRequest>();
   const char* operation = "request";
+  asking = nullptr;
   for (auto& permitted : PERMITTED) {
     if (permitted.which != request.which()) continue;
     operation = permitted.name;
-    if (packet.fdCount() > 0) {
-      return refuse(request.getSequence(), operation, nullptr, "the request carries descriptors");
-    }
     if (!greeted && permitted.which != schema::HelperRequest::HELLO) {
       return refuse(request.getSequence(), operation, nullptr, "the first request must be hello");
     }
     try {
+      KJ_IF_MAYBE (reason, reasonAgainstClient(permitted, packet)) {
+        return refuse(request.getSequence(), operation, nullptr, *reason);
+      }
       return (this->*permitted.handler)(request);
     } catch (const kj::Exception& e) {
       // A message that cannot be walked (base/packet.h); nothing has been done.
@@ -231,6 +237,77 @@ void Broker::dispatch(Packet& packet) {
     }
   }
   refuse(request.getSequence(), operation, nullptr, "there is no such request");
+}
+
+namespace {
+
+// What the server asks for by itself: the ends of containers, and what they use.
+bool isServersOwn(schema::HelperRequest::Reader request) {
+  switch (request.which()) {
+    case schema::HelperRequest::HELLO:
+    case schema::HelperRequest::DESTROY:
+      return true;
+    case schema::HelperRequest::LIMIT_MEMORY:
+      return request.getLimitMemory().isRead();
+    case schema::HelperRequest::LIMIT_CPU:
+      return request.getLimitCpu().isRead();
+    case schema::HelperRequest::LIMIT_DISK:
+      return request.getLimitDisk().isRead();
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Packet& packet) {
+  auto request = packet.getRoot<schema::HelperRequest>();
+  size_t sockets = request.getHasClient() ? 1 : 0;
+  if (packet.fdCount() != sockets + permitted.descriptors) {
+    return kj::str("the request carries ", packet.fdCount(), " descriptors");
+  }
+  if (sockets == 0) {
+    if (isServersOwn(request)) return nullptr;
+    return kj::str("the request has no client");
+  }
+  Fd socket = packet.takeFd(0);
+  auto attested = attest(socket, listener);
+  if (attested.is<Refusal>()) return kj::mv(attested.get<Refusal>().reason);
+  auto& peer = attested.get<PeerCredentials>();
+  auto& grant = host.policy.access.grantOf(peer);
+  KJ_IF_MAYBE (access, permitted.access) {
+    if (!grant.requests.test(static_cast<size_t>(*access))) {
+      return kj::str(grant.source, " does not grant it to uid ", peer.uid);
+    }
+  }
+  asking = kj::mv(peer);
+  return nullptr;
+}
+
+Container* Broker::find(const ContainerId& id) {
+  auto found = containers.find(id);
+  if (found == containers.end()) return nullptr;
+  KJ_IF_MAYBE (peer, asking) {
+    if (!host.policy.access.mayTouch(*peer, found->second->owner())) return nullptr;
+  }
+  return found->second;
+}
+
+kj::Maybe<kj::String> Broker::reasonAgainstAnother(std::optional<uint32_t> Grant::*quota,
+                                                   uint32_t Use::*used) {
+  auto& peer = KJ_ASSERT_NONNULL(asking);
+  auto& grant = host.policy.access.grantOf(peer);
+  auto found = uses.find(peer.uid);
+  uint32_t count = found == uses.end() ? 0 : found->second.*used;
+  if (!(grant.*quota) || count < *(grant.*quota)) return nullptr;
+  return kj::str("uid ", peer.uid, " has the ", count, " that ", grant.source, " grants");
+}
+
+void Broker::countOut(const Container& container) {
+  auto use = uses.find(container.owner());
+  use->second.containers -= 1;
+  use->second.ports -= container.network().mappedPorts();
+  if (use->second.containers == 0) uses.erase(use);
 }
 
 void Broker::hello(schema::HelperRequest::Reader request) {
@@ -259,6 +336,10 @@ void Broker::create(schema::HelperRequest::Reader request) {
   KJ_IF_MAYBE (reason, reasonAgainst(order)) {
     return refuse(request.getSequence(), "create", order.id.text(), *reason);
   }
+  KJ_IF_MAYBE (reason, reasonAgainstAnother(&Grant::containers, &Use::containers)) {
+    return refuse(request.getSequence(), "create", order.id.text(), *reason);
+  }
+  order.owner = KJ_ASSERT_NONNULL(asking).uid;
   if (isSlotLost(order.slot)) {
     auto detail = kj::str("slot ", order.slot, " belongs to a container that does not end");
     return fail(request.getSequence(), "create", order.id,
@@ -327,6 +408,7 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     faultPoint("answer");
     slotInUse[order.slot] = true;
     networkInUse[order.network] = true;
+    uses[order.owner].containers += 1;
     containers.emplace(order.id, kj::mv(container));
     log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
     reply(message, kj::mv(fds));
@@ -344,10 +426,10 @@ void Broker::destroy(schema::HelperRequest::Reader request) {
   if (checked.is<Refusal>()) {
     return refuse(request.getSequence(), "destroy", text, checked.get<Refusal>().reason);
   }
-  auto found = containers.find(checked.get<ContainerId>());
-  if (found == containers.end()) {
+  if (find(checked.get<ContainerId>()) == nullptr) {
     return refuse(request.getSequence(), "destroy", text, "there is no such container");
   }
+  auto found = containers.find(checked.get<ContainerId>());
   auto container = kj::mv(found->second);
   containers.erase(found);
   beginDestroy(kj::mv(container), request.getSequence());
@@ -357,6 +439,7 @@ void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequ
   // The end of its first process is the end of all (pid_namespaces(7)). How long that takes is up
   // to the kernel and what they did; nobody waits for it here.
   container->wshd().signal(SIGKILL);
+  countOut(*container);
   ContainerId id = container->id();
   dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs()});
 }

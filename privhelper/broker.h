@@ -12,6 +12,7 @@
 #include "privhelper/audit-log.h"
 #include "privhelper/container.h"
 #include "privhelper/frontend-process.h"
+#include "privhelper/peer.h"
 #include "privhelper/step.h"
 #include "schema/privhelper.capnp.h"
 
@@ -19,9 +20,9 @@ namespace warden::privhelper {
 
 class Broker {
  public:
-  Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend, Fd signals,
-         const Pidfd& sweeper);
-  // `signals`: a signalfd for TERM, INT and USR2.
+  Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
+         const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper);
+  // `signals`: a signalfd for TERM, INT and USR2. All references are borrowed.
 
   bool run();
   // Serves until told to end by a signal; then the frontend has ended and no container is left.
@@ -51,12 +52,15 @@ class Broker {
     schema::HelperRequest::Which which;
     const char* name;
     Handler handler;
+    kj::Maybe<AccessRequest> access;  // what the access rules have to grant
+    size_t descriptors = 0;           // beside the client's socket
   };
   static const Permitted PERMITTED[];
 
   const ContainerHost& host;
   AuditLog& log;
   FrontendProcess& frontend;
+  const ListenerIdentity& listener;
   Fd signals;
   const Pidfd& sweeper;
   std::vector<bool> slotInUse;
@@ -64,8 +68,15 @@ class Broker {
   std::vector<bool> networkInUse;
   std::map<ContainerId, kj::Own<Container>> containers;
   std::map<ContainerId, Dying> dying;
+  struct Use {
+    // Of one user, in containers that live.
+    uint32_t containers = 0;
+    uint32_t ports = 0;
+  };
+  std::map<uid_t, Use> uses;
   std::deque<Settling> diskOrders;
-  std::deque<Reply> unsent;  // while the frontend does not read, it is not listened to
+  std::deque<Reply> unsent;           // while the frontend does not read, it is not listened to
+  kj::Maybe<PeerCredentials> asking;  // the client whose request is being handled
   bool greeted = false;
   bool stopping = false;
   bool retrySoon = false;  // a cgroup was busy
@@ -83,6 +94,7 @@ class Broker {
   void handleFrontendEnd();
   void receiveRequests();
   void dispatch(Packet& packet);
+  kj::Maybe<kj::String> reasonAgainstClient(const Permitted& permitted, Packet& packet);
   void reapDying();
   bool isGone(Dying& entry);
 
@@ -106,6 +118,11 @@ class Broker {
   void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
   void destroyAll();
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
+  Container* find(const ContainerId& id);
+  // One that the client may touch. Null: to the frontend there is none.
+  kj::Maybe<kj::String> reasonAgainstAnother(std::optional<uint32_t> Grant::*quota,
+                                             uint32_t Use::*used);
+  void countOut(const Container& container);
   bool isSlotLost(uint32_t slot) const;
   bool isNetworkLost(uint32_t network) const;
   kj::StringPtr whatIsLeftOf(const ContainerId& id) const;

@@ -197,6 +197,7 @@ void FirstProcess::awaitExec() {
 Container::Container(const ContainerHost& host, const CreateOrder& order)
     : containerId(order.id),
       slotNumber(order.slot),
+      ownerUid(order.owner),
       cgroupsPart(host.cgroups, order.id, host.policy.pidsLimit),
       networkPart(host.network, order.id, order.network),
       process(host.launcher, cgroupsPart.version2Directory()),

@@ -76,6 +76,7 @@ class Container {
 
   const ContainerId& id() const { return containerId; }
   uint32_t slot() const { return slotNumber; }
+  uid_t owner() const { return ownerUid; }  // the user of the host for whom it was made
   const Pidfd& wshd() const { return process.pidfd(); }
 
   ContainerNetwork& network() { return networkPart; }
@@ -89,6 +90,7 @@ class Container {
  private:
   ContainerId containerId;
   uint32_t slotNumber;
+  uid_t ownerUid;
   ContainerCgroups cgroupsPart;
   ContainerNetwork networkPart;
   FirstProcess process;

@@ -62,6 +62,7 @@ class ContainerFirewall {
   void leave() { left = true; }
   // The destructor then does nothing.
 
+  uint32_t mappedPorts() const { return ports.size(); }
   void mapPort(uint16_t hostPort, uint16_t containerPort);
   void allowOut(const OutRule& rule);
   // As schema/privhelper.capnp says of MapPort and AllowOut; throw StepError.

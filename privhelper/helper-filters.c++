@@ -1,4 +1,6 @@
 #include <errno.h>
+#include <linux/sockios.h>
+#include <linux/un.h>
 #include <sys/socket.h>
 
 #include "privhelper/filters.h"
@@ -42,6 +44,8 @@ SeccompFilter brokerFilter() {
   for (const char* name : {"socket", "socketpair"}) {
     filter.allowIf(name, {SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, AF_UNIX)});
   }
+  // Whose socket it is.
+  filter.allowIf("ioctl", {SCMP_A1(SCMP_CMP_EQ, SIOCUNIXFILE)});
   return filter;
 }
 

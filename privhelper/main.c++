@@ -134,7 +134,7 @@ bool serve(const std::string& configPath) {
   // True: ended as told, with nothing left.
   LoadedConfig loaded = loadConfig(configPath);
   const Config& config = loaded.config;
-  Policy policy = policyFrom(config);
+  Policy policy = policyFrom(config, configPath);
   armFaults();
 
   Fd signals = blockSignals();
@@ -147,6 +147,7 @@ bool serve(const std::string& configPath) {
   Fd lock = lockDepot(config);
   ListeningSocket socket(config);
   descriptors.listener = socket.takeListener();
+  ListenerIdentity listener(descriptors.listener);
   PidFile pidFile(config);
   Cgroups cgroups("/sys/fs/cgroup", config.privhelper.cgroupParent.c_str());
   Network network(policy.network, log);
@@ -162,7 +163,7 @@ bool serve(const std::string& configPath) {
     FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
     try {
       clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network}, log, frontend,
-                     kj::mv(signals), sweeper.process)
+                     listener, kj::mv(signals), sweeper.process)
                   .run();
     } catch (const kj::Exception& e) {
       log.note(kj::str("ending, because ", e.getDescription()));

@@ -98,6 +98,7 @@ class ContainerNetwork {
   void mapPort(uint16_t hostPort, uint16_t containerPort) {
     rules().mapPort(hostPort, containerPort);
   }
+  uint32_t mappedPorts() const { return firewall == nullptr ? 0 : firewall->mappedPorts(); }
   void allowOut(const OutRule& rule) { rules().allowOut(rule); }
   // As schema/privhelper.capnp says of MapPort and AllowOut.
 

@@ -3,6 +3,7 @@
 
 #include <kj/array.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/container-id.h"
 #include "base/ipv4.h"
@@ -23,6 +24,7 @@ struct CreateOrder {
   kj::Maybe<uint32_t> imageVcapGid;
   kj::Array<EtcFile> etcFiles;
   uint32_t network;
+  uid_t owner;  // the client's; the request does not say it
 };
 
 struct LimitOrder {

@@ -4,7 +4,7 @@
 
 namespace warden::privhelper {
 
-Policy policyFrom(const Config& config) {
+Policy policyFrom(const Config& config, const std::string& fileName) {
   const std::string& name = config.privhelper.user;
   const passwd* user = getpwnam(name.c_str());
   if (user == nullptr) {
@@ -44,6 +44,7 @@ Policy policyFrom(const Config& config) {
               .allowHostAccess = config.network.allowHostAccess,
               .allowIpv6 = config.network.allowIpv6,
           },
+      .access = AccessPolicy(config.access, fileName),
   };
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/access.h"
 #include "base/config.h"
 #include "base/ipv4.h"
 
@@ -38,12 +39,14 @@ struct Policy {
   uid_t frontendUid;
   gid_t frontendGid;
   NetworkPolicy network;
+  AccessPolicy access;
 
   uint32_t vcapUid(uint32_t slot) const { return vcapUidStart + slot; }
   uint32_t rootUid(uint32_t slot) const { return idRangeStart + slot * IDS_PER_CONTAINER; }
 };
 
-Policy policyFrom(const Config& config);
-// Looks up `privhelper.user`. Throws ConfigError when there is no such user, or it is root.
+Policy policyFrom(const Config& config, const std::string& fileName);
+// Looks up `privhelper.user`, and who the access rules name. Throws ConfigError when there is no
+// such user, or it is root.
 
 }  // namespace warden::privhelper

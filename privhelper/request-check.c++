@@ -104,9 +104,13 @@ kj::OneOf<CreateOrder, Refusal> checkCreate(schema::CreateContainer::Reader requ
     }
     accepted.add(EtcFile{c.name, c.content});
   }
-  return CreateOrder{idOrRefusal.get<ContainerId>(),     slot,
-                     present(request.getImageVcapUid()), present(request.getImageVcapGid()),
-                     accepted.releaseAsArray(),          request.getNetwork()};
+  return CreateOrder{idOrRefusal.get<ContainerId>(),
+                     slot,
+                     present(request.getImageVcapUid()),
+                     present(request.getImageVcapGid()),
+                     accepted.releaseAsArray(),
+                     request.getNetwork(),
+                     0};
 }
 
 kj::OneOf<LimitOrder, Refusal> checkLimitMemory(schema::LimitMemory::Reader request) {

@@ -38,8 +38,8 @@ struct HelperRequest {
   hasClient @14 :Bool;
   # True: descriptor 0 is the client's socket, as it was accepted from warden.sock, and the request is held against
   # what the access rules grant to the user that the kernel says has connected it (unix(7),
-  # SO_PEERCRED and SO_PEERGROUPS). False: the server itself asks, which only hello and destroy
-  # may be.
+  # SO_PEERCRED and SO_PEERGROUPS). False: the server itself asks, which hello, destroy and what only
+  # reads a limit may be.
   #
   # Refused when: descriptor 0 is not a socket that was accepted from the server's listener; its peer has closed
   # it; the user may not make this request, or the container belongs to another and the user is

@@ -20,7 +20,8 @@ const Policy POLICY{.slotCount = 256,
                     .lowestHostPort = 1024,
                     .frontendUid = 999,
                     .frontendGid = 999,
-                    .network = {.poolSize = 8}};
+                    .network = {.poolSize = 8},
+                    .access = AccessPolicy({}, {})};
 
 void requireWithinPolicy(const CreateOrder& order) {
   KJ_ASSERT(order.slot < POLICY.slotCount);
