@@ -115,9 +115,12 @@ const Grant& AccessPolicy::grantOf(const PeerCredentials& peer) const {
   return otherwise;
 }
 
+bool AccessPolicy::isAdministrator(const PeerCredentials& peer) const {
+  return peer.uid == 0 || (administrators && peer.isMember(*administrators));
+}
+
 bool AccessPolicy::mayTouch(const PeerCredentials& peer, uid_t owner) const {
-  if (peer.uid == owner || peer.uid == 0) return true;
-  return administrators && peer.isMember(*administrators);
+  return peer.uid == owner || isAdministrator(peer);
 }
 
 }  // namespace warden

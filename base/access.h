@@ -53,6 +53,9 @@ class AccessPolicy {
   const Grant& grantOf(const PeerCredentials& peer) const;
   // Of the first rule that names the user or one of its groups. Root's is everything.
 
+  bool isAdministrator(const PeerCredentials& peer) const;
+  // Root is one.
+
   bool mayTouch(const PeerCredentials& peer, uid_t owner) const;
   // Whether a container of this owner is the peer's business: its own, or root's and the
   // administrators'.

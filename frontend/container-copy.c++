@@ -55,7 +55,7 @@ void throwCause(Outcome&& host, Outcome&& inside) {
 
 }  // namespace
 
-kj::Promise<void> Container::copy(CopyRequest request) {
+kj::Promise<void> Container::copy(Fd client, CopyRequest request) {
   auto share = services.descriptors.take(COPY_DESCRIPTORS);
   if (share == nullptr) {
     return clientErrorOf(
@@ -67,7 +67,7 @@ kj::Promise<void> Container::copy(CopyRequest request) {
   int control = stream.control;
   // The container unpacks what comes in, and packs what goes out.
   auto direction = request.direction == CopyRequest::IN ? CopyOrder::UNPACK : CopyOrder::PACK;
-  auto host = services.helper.copy(containerId, request, kj::mv(stream.host));
+  auto host = services.helper.copy(client, containerId, request, kj::mv(stream.host));
   auto inside = wshd->copy(CopyOrder{vcap.uid, vcap.gid, vcap.groups, vcap.home,
                                      request.containerPath, direction, kj::mv(stream.inside)});
   auto both = kj::heapArrayBuilder<kj::Promise<Outcome>>(2);

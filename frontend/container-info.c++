@@ -70,7 +70,7 @@ void Container::fillInfo(InfoResponse& info) const {
 
 kj::Promise<void> Container::addDiskStat(InfoResponse& info) {
   if (!services.config.server.diskQuotaEnabled) return kj::READY_NOW;
-  return services.helper.limitDisk(containerId, nullptr)
+  return services.helper.limitDisk(HelperClient::NO_CLIENT, containerId, nullptr)
       .then(
           [&info](DiskState disk) {
             info.mutable_disk_stat()->set_bytes_used(disk.bytesUsed);

@@ -8,20 +8,20 @@
 
 namespace warden::frontend {
 
-kj::Promise<uint64_t> Container::limitMemory(kj::Maybe<uint64_t> bytes) {
+kj::Promise<uint64_t> Container::limitMemory(Fd client, kj::Maybe<uint64_t> bytes) {
   requireActiveOrStopped();
-  return services.helper.limitMemory(containerId, bytes);
+  return services.helper.limitMemory(client, containerId, bytes);
 }
 
-kj::Promise<uint64_t> Container::limitCpu(kj::Maybe<uint64_t> shares) {
+kj::Promise<uint64_t> Container::limitCpu(Fd client, kj::Maybe<uint64_t> shares) {
   requireActiveOrStopped();
-  return services.helper.limitCpu(containerId, shares);
+  return services.helper.limitCpu(client, containerId, shares);
 }
 
-kj::Promise<DiskLimits> Container::limitDisk(const LimitDiskRequest& request) {
+kj::Promise<DiskLimits> Container::limitDisk(Fd client, const LimitDiskRequest& request) {
   requireActiveOrStopped();
   if (!setsDiskLimits(request)) {
-    return services.helper.limitDisk(containerId, nullptr).then([](DiskState state) {
+    return services.helper.limitDisk(client, containerId, nullptr).then([](DiskState state) {
       return state.limits;
     });
   }
@@ -29,26 +29,33 @@ kj::Promise<DiskLimits> Container::limitDisk(const LimitDiskRequest& request) {
   applyDiskLimits(DiskLimits(), request);
   // One request keeps what it does not name, so that it reads before it writes, and nobody else may
   // write in between.
-  auto changed = diskTurn.then([this, request]() { return changeDiskLimits(request); }).fork();
+  auto changed = diskTurn
+                     .then([this, request, client = kj::mv(client)]() mutable {
+                       int socket = client;
+                       return changeDiskLimits(socket, request).attach(kj::mv(client));
+                     })
+                     .fork();
   diskTurn = changed.addBranch().ignoreResult().catch_([](kj::Exception&&) {});
   return complete(changed.addBranch());
 }
 
-kj::Promise<DiskLimits> Container::changeDiskLimits(const LimitDiskRequest& request) {
+kj::Promise<DiskLimits> Container::changeDiskLimits(int client, const LimitDiskRequest& request) {
   requireActiveOrStopped();
-  return services.helper.limitDisk(containerId, nullptr)
-      .then([this, request](DiskState present) {
+  return services.helper.limitDisk(client, containerId, nullptr)
+      .then([this, client, request](DiskState present) {
         requireActiveOrStopped();
-        return services.helper.limitDisk(containerId, applyDiskLimits(present.limits, request));
+        return services.helper.limitDisk(client, containerId,
+                                         applyDiskLimits(present.limits, request));
       })
       .then([](DiskState state) { return state.limits; });
 }
 
-kj::Promise<void> Container::limitBandwidth(Bandwidth wanted) {
+kj::Promise<void> Container::limitBandwidth(Fd client, Bandwidth wanted) {
   requireActiveOrStopped();
-  return complete(services.helper.limitBandwidth(containerId, wanted).then([this, wanted]() {
-    bandwidth = wanted;
-  }));
+  return complete(
+      services.helper.limitBandwidth(client, containerId, wanted).then([this, wanted]() {
+        bandwidth = wanted;
+      }));
 }
 
 void Container::noticeOutOfMemory() {

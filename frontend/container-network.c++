@@ -27,56 +27,64 @@ kj::Exception noPortLeft(const PortRange& range) {
 
 }  // namespace
 
-void Container::keepPort(Port&& port) {
+void Container::keepPort(Port&& port, UserShare&& share) {
   KJ_IF_MAYBE (held, resources) {
     held->ports.add(kj::mv(port));
+    held->portShares.add(kj::mv(share));
   }
 }
 
-kj::Promise<PortMapping> Container::mapPort(PortRequest request) {
+kj::Promise<PortMapping> Container::mapPort(Fd client, PortRequest request, UserShare share) {
   requireActive();
-  KJ_IF_MAYBE (hostPort, request.hostPort) {
-    return complete(mapThisPort(*hostPort, request.containerPort.orDefault(*hostPort)));
-  }
-  return complete(mapNextPort(request.containerPort, {}));
+  int socket = client;
+  auto mapped = [&]() {
+    KJ_IF_MAYBE (hostPort, request.hostPort) {
+      return mapThisPort(socket, *hostPort, request.containerPort.orDefault(*hostPort),
+                         kj::mv(share));
+    }
+    return mapNextPort(socket, request.containerPort, kj::mv(share), {});
+  }();
+  return complete(mapped.attach(kj::mv(client)));
 }
 
-kj::Promise<PortMapping> Container::mapThisPort(uint16_t hostPort, uint16_t containerPort) {
+kj::Promise<PortMapping> Container::mapThisPort(int client, uint16_t hostPort,
+                                                uint16_t containerPort, UserShare share) {
   KJ_IF_MAYBE (port, services.ports.take(hostPort)) {
-    return services.helper.mapPort(containerId, hostPort, containerPort)
-        .then([this, hostPort, containerPort, port = kj::mv(*port)](bool mapped) mutable {
+    return services.helper.mapPort(client, containerId, hostPort, containerPort)
+        .then([this, hostPort, containerPort, port = kj::mv(*port),
+               share = kj::mv(share)](bool mapped) mutable {
           if (!mapped) kj::throwFatalException(portInUse(hostPort));
-          keepPort(kj::mv(port));
+          keepPort(kj::mv(port), kj::mv(share));
           return PortMapping{hostPort, containerPort};
         });
   }
   return portInUse(hostPort);
 }
 
-kj::Promise<PortMapping> Container::mapNextPort(kj::Maybe<uint16_t> containerPort,
-                                                kj::Vector<Port> unusable) {
+kj::Promise<PortMapping> Container::mapNextPort(int client, kj::Maybe<uint16_t> containerPort,
+                                                UserShare share, kj::Vector<Port> unusable) {
   requireActive();
   KJ_IF_MAYBE (port, services.ports.next()) {
     auto hostPort = static_cast<uint16_t>(port->number());
     PortMapping mapping{hostPort, containerPort.orDefault(hostPort)};
-    return services.helper.mapPort(containerId, mapping.hostPort, mapping.containerPort)
-        .then([this, containerPort, mapping, port = kj::mv(*port),
+    return services.helper.mapPort(client, containerId, mapping.hostPort, mapping.containerPort)
+        .then([this, client, containerPort, mapping, port = kj::mv(*port), share = kj::mv(share),
                unusable = kj::mv(unusable)](bool mapped) mutable -> kj::Promise<PortMapping> {
           if (mapped) {
-            keepPort(kj::mv(port));
+            keepPort(kj::mv(port), kj::mv(share));
             return mapping;
           }
           // Kept out of the pool until one has been found, so that none is tried twice.
           unusable.add(kj::mv(port));
-          return mapNextPort(containerPort, kj::mv(unusable));
+          return mapNextPort(client, containerPort, kj::mv(share), kj::mv(unusable));
         });
   }
   return noPortLeft(services.ports.covers());
 }
 
-kj::Promise<void> Container::allowOut(const OutRule& rule) {
+kj::Promise<void> Container::allowOut(Fd client, const OutRule& rule) {
   requireActive();
-  return complete(services.helper.allowOut(containerId, rule));
+  return complete(services.helper.allowOut(client, containerId, rule));
 }
 
 }  // namespace warden::frontend

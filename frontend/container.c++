@@ -26,10 +26,11 @@ constexpr size_t MAX_EVENTS = 1000;
 }  // namespace
 
 Container::Container(const Services& services, const ContainerId& id, std::string handle,
-                     ContainerResources resourcesParam, Share descriptors)
+                     uid_t owner, ContainerResources resourcesParam, Share descriptors)
     : services(services),
       containerId(id),
       name(std::move(handle)),
+      ownerUid(owner),
       resources(kj::mv(resourcesParam)),
       ipAddresses(KJ_ASSERT_NONNULL(resources).network.addresses()),
       descriptors(kj::mv(descriptors)),
@@ -54,10 +55,10 @@ void Container::requireActiveOrStopped() const {
   if (current != State::ACTIVE && current != State::STOPPED) refuse("active, stopped", current);
 }
 
-kj::Promise<void> Container::create(ContainerSetup setup) {
+kj::Promise<void> Container::create(int client, ContainerSetup setup) {
   auto network = KJ_ASSERT_NONNULL(resources).network.number();
-  auto answer =
-      services.helper.create(containerId, slotIndex(), network, setup.imageVcap, setup.files);
+  auto answer = services.helper.create(client, containerId, slotIndex(), network, setup.imageVcap,
+                                       setup.files);
   return answer.then([this, setup = kj::mv(setup)](
                          CreatedContainer created) mutable -> kj::Promise<void> {
     KJ_IF_MAYBE (reason,

@@ -25,6 +25,8 @@ struct ContainerResources {
   Slot slot;
   Network network;
   kj::Vector<Port> ports;
+  UserShare share;  // of the owner's containers
+  kj::Vector<UserShare> portShares;
 };
 
 struct PortMapping {
@@ -43,12 +45,13 @@ class Container final : public kj::Refcounted,
   static constexpr uint64_t FIXED_DESCRIPTORS = 2 + PacketLink::DESCRIPTORS;
   static constexpr uint64_t DESCRIPTORS = FIXED_DESCRIPTORS + Statistics::MAX_FILES;  // at most
 
-  Container(const Services& services, const ContainerId& id, std::string handle,
+  Container(const Services& services, const ContainerId& id, std::string handle, uid_t owner,
             ContainerResources resources, Share descriptors);
   ~Container() noexcept(false);
 
   const ContainerId& id() const { return containerId; }
   const std::string& handle() const { return name; }
+  uid_t owner() const { return ownerUid; }
   State state() const { return current; }
   void releaseResources() { resources = nullptr; }
   // Nothing of the container is left on the host.
@@ -63,7 +66,7 @@ class Container final : public kj::Refcounted,
   void requireActiveOrStopped() const;
   // Throw an error for the client.
 
-  kj::Promise<void> create(ContainerSetup setup);
+  kj::Promise<void> create(int client, ContainerSetup setup);
   // BORN -> ACTIVE. Rejects when nothing of the container is left; then the object is to be
   // dropped. The promise must not be dropped.
 
@@ -92,17 +95,18 @@ class Container final : public kj::Refcounted,
   // As things are; of a destroyed container, as they were before. What cannot be found out is
   // absent.
 
-  // Limits: active or stopped. They resolve to what is in force then.
-  kj::Promise<uint64_t> limitMemory(kj::Maybe<uint64_t> bytes);
-  kj::Promise<uint64_t> limitCpu(kj::Maybe<uint64_t> shares);
-  kj::Promise<DiskLimits> limitDisk(const LimitDiskRequest& request);
-  kj::Promise<void> limitBandwidth(Bandwidth bandwidth);
+  // Limits: active or stopped. They resolve to what is in force then. `client` is on whose behalf
+  // (Requester::forHelper).
+  kj::Promise<uint64_t> limitMemory(Fd client, kj::Maybe<uint64_t> bytes);
+  kj::Promise<uint64_t> limitCpu(Fd client, kj::Maybe<uint64_t> shares);
+  kj::Promise<DiskLimits> limitDisk(Fd client, const LimitDiskRequest& request);
+  kj::Promise<void> limitBandwidth(Fd client, Bandwidth bandwidth);
 
   // Network: active. Carried out to the end also when the promise is dropped.
-  kj::Promise<PortMapping> mapPort(PortRequest request);
-  kj::Promise<void> allowOut(const OutRule& rule);
+  kj::Promise<PortMapping> mapPort(Fd client, PortRequest request, UserShare share);
+  kj::Promise<void> allowOut(Fd client, const OutRule& rule);
 
-  kj::Promise<void> copy(CopyRequest request);
+  kj::Promise<void> copy(Fd client, CopyRequest request);
   // Active, and out of it stopped too. Dropping the promise ends the copy; what was copied stays.
 
   static constexpr size_t MAX_JOBS = 1024;
@@ -112,6 +116,7 @@ class Container final : public kj::Refcounted,
   const Services& services;
   ContainerId containerId;
   std::string name;
+  uid_t ownerUid;
   kj::Maybe<ContainerResources> resources;
   ContainerAddresses ipAddresses;
   Share descriptors;
@@ -148,11 +153,12 @@ class Container final : public kj::Refcounted,
   kj::Promise<void> terminate(int signalsSent);
   JobStart prepare(uint32_t jobId, JobRequest& request, kj::ArrayPtr<const kj::String> environment);
   void spawnFailed(Job& job);
-  kj::Promise<DiskLimits> changeDiskLimits(const LimitDiskRequest& request);
-  kj::Promise<PortMapping> mapThisPort(uint16_t hostPort, uint16_t containerPort);
-  kj::Promise<PortMapping> mapNextPort(kj::Maybe<uint16_t> containerPort,
-                                       kj::Vector<Port> unusable);
-  void keepPort(Port&& port);
+  kj::Promise<DiskLimits> changeDiskLimits(int client, const LimitDiskRequest& request);
+  kj::Promise<PortMapping> mapThisPort(int client, uint16_t hostPort, uint16_t containerPort,
+                                       UserShare share);
+  kj::Promise<PortMapping> mapNextPort(int client, kj::Maybe<uint16_t> containerPort,
+                                       UserShare share, kj::Vector<Port> unusable);
+  void keepPort(Port&& port, UserShare&& share);
 
   template <typename T>
   kj::Promise<T> complete(kj::Promise<T>&& promise);

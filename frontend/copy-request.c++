@@ -45,13 +45,13 @@ kj::String readOwner(const CopyOutRequest& request) {
 
 }  // namespace
 
-CopyRequest readCopyIn(const CopyInRequest& request, int client) {
-  return {CopyRequest::IN, client, readHostPath("src_path", request.src_path()),
+CopyRequest readCopyIn(const CopyInRequest& request) {
+  return {CopyRequest::IN, readHostPath("src_path", request.src_path()),
           readPath("dst_path", request.dst_path()), nullptr};
 }
 
-CopyRequest readCopyOut(const CopyOutRequest& request, int client) {
-  return {CopyRequest::OUT, client, readHostPath("dst_path", request.dst_path()),
+CopyRequest readCopyOut(const CopyOutRequest& request) {
+  return {CopyRequest::OUT, readHostPath("dst_path", request.dst_path()),
           readPath("src_path", request.src_path()), readOwner(request)};
 }
 

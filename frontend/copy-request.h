@@ -6,8 +6,8 @@
 
 namespace warden::frontend {
 
-CopyRequest readCopyIn(const CopyInRequest& request, int client);
-CopyRequest readCopyOut(const CopyOutRequest& request, int client);
+CopyRequest readCopyIn(const CopyInRequest& request);
+CopyRequest readCopyOut(const CopyOutRequest& request);
 // Throw an error for the client: a path is empty, has a NUL, is longer than 4095 bytes, or, on the
 // host, is not absolute; an owner is not USER:GROUP.
 

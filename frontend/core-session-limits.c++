@@ -36,7 +36,7 @@ kj::Promise<void> CoreSession::limitMemory(const LimitMemoryRequest& request, Re
     checkMemory(request.limit_in_bytes());
     bytes = request.limit_in_bytes();
   }
-  auto limited = container->limitMemory(bytes);
+  auto limited = container->limitMemory(requester.forHelper(), bytes);
   return limited.attach(kj::mv(container)).then([&out](uint64_t inForce) {
     LimitMemoryResponse response;
     response.set_limit_in_bytes(inForce);
@@ -48,7 +48,7 @@ kj::Promise<void> CoreSession::limitCpu(const LimitCpuRequest& request, Response
   auto container = find(request.handle());
   kj::Maybe<uint64_t> shares;
   if (request.has_limit_in_shares()) shares = request.limit_in_shares();
-  auto limited = container->limitCpu(shares);
+  auto limited = container->limitCpu(requester.forHelper(), shares);
   return limited.attach(kj::mv(container)).then([&out](uint64_t inForce) {
     LimitCpuResponse response;
     response.set_limit_in_shares(inForce);
@@ -64,7 +64,7 @@ kj::Promise<void> CoreSession::limitDisk(const LimitDiskRequest& request, Respon
     // that nothing comes of it. An answer without fields says that nothing is in force.
     return out.send(Message::LimitDisk, LimitDiskResponse());
   }
-  auto limited = container->limitDisk(request);
+  auto limited = container->limitDisk(requester.forHelper(), request);
   return limited.attach(kj::mv(container)).then([&out](DiskLimits inForce) {
     return out.send(Message::LimitDisk, describeDiskLimits(inForce));
   });
@@ -76,7 +76,8 @@ kj::Promise<void> CoreSession::limitBandwidth(const LimitBandwidthRequest& reque
   container->requireActiveOrStopped();
   checkBandwidth("rate", request.rate(), "bytes a second");
   checkBandwidth("burst", request.burst(), "bytes");
-  auto limited = container->limitBandwidth({request.rate(), request.burst()});
+  auto limited =
+      container->limitBandwidth(requester.forHelper(), {request.rate(), request.burst()});
   return limited.attach(kj::mv(container)).then([&request, &out]() {
     LimitBandwidthResponse response;
     response.set_rate(request.rate());
@@ -89,7 +90,14 @@ kj::Promise<void> CoreSession::netIn(const NetInRequest& request, ResponseWriter
   auto container = find(request.handle());
   container->requireActive();
   auto ports = readNetIn(request, services.config.privhelper.lowestHostPort);
-  auto mapped = container->mapPort(ports);
+  auto& grant = requester.grant();
+  auto share = services.users.take(container->owner(), &UserUse::ports, grant.ports);
+  if (share == nullptr) {
+    kj::throwFatalException(clientErrorOf(
+        "you have the ", *grant.ports, " mapped ports that ", grant.source,
+        ".quotas.ports of the server's configuration grants; destroy a container first"));
+  }
+  auto mapped = container->mapPort(requester.forHelper(), ports, kj::mv(KJ_ASSERT_NONNULL(share)));
   return mapped.attach(kj::mv(container)).then([&out](PortMapping mapping) {
     NetInResponse response;
     response.set_host_port(mapping.hostPort);
@@ -101,7 +109,7 @@ kj::Promise<void> CoreSession::netIn(const NetInRequest& request, ResponseWriter
 kj::Promise<void> CoreSession::netOut(const NetOutRequest& request, ResponseWriter& out) {
   auto container = find(request.handle());
   container->requireActive();
-  auto allowed = container->allowOut(readNetOut(request));
+  auto allowed = container->allowOut(requester.forHelper(), readNetOut(request));
   return allowed.attach(kj::mv(container)).then([&out]() {
     return out.send(Message::NetOut, NetOutResponse());
   });

@@ -10,7 +10,7 @@ namespace warden::frontend {
 CoreSession::CoreSession(const Services& services, Registry& registry, int client)
     : services(services),
       registry(registry),
-      client(client),
+      requester(client, services.access),
       connection(registry.connectionOpened()) {}
 
 CoreSession::~CoreSession() noexcept(false) {
@@ -36,43 +36,46 @@ kj::Promise<Continuation> CoreSession::dispatch(Message::Type type,
                                                 ResponseWriter& out) {
   switch (type) {
     case Message::Create:
-      return decodeAndCall(request, out, &CoreSession::create);
+      return decodeAndCall(request, out, &CoreSession::create, AccessRequest::CREATE);
     case Message::Stop:
-      return decodeAndCall(request, out, &CoreSession::stop);
+      return decodeAndCall(request, out, &CoreSession::stop, AccessRequest::STOP);
     case Message::Destroy:
-      return decodeAndCall(request, out, &CoreSession::destroy);
+      return decodeAndCall(request, out, &CoreSession::destroy, AccessRequest::DESTROY);
     case Message::Info:
-      return decodeAndCall(request, out, &CoreSession::info);
+      return decodeAndCall(request, out, &CoreSession::info, AccessRequest::INFO);
     case Message::Spawn:
-      return decodeAndCall(request, out, &CoreSession::spawn);
+      return decodeAndCall(request, out, &CoreSession::spawn, AccessRequest::SPAWN);
     case Message::Link:
-      return decodeAndCall(request, out, &CoreSession::link);
+      return decodeAndCall(request, out, &CoreSession::link, AccessRequest::LINK);
     case Message::Run:
-      return decodeAndCall(request, out, &CoreSession::run);
+      return decodeAndCall(request, out, &CoreSession::run, AccessRequest::RUN);
     case Message::Stream:
-      return decodeAndCall(request, out, &CoreSession::stream);
+      return decodeAndCall(request, out, &CoreSession::stream, AccessRequest::STREAM);
     case Message::Ping:
       return decodeAndCall(request, out, &CoreSession::ping);
     case Message::List:
       return decodeAndCall(request, out, &CoreSession::list);
     case Message::Echo:
       return decodeAndCall(request, out, &CoreSession::echo);
+    case Message::Whoami:
+      return decodeAndCall(request, out, &CoreSession::whoami);
     case Message::NetIn:
-      return decodeAndCall(request, out, &CoreSession::netIn);
+      return decodeAndCall(request, out, &CoreSession::netIn, AccessRequest::NET_IN);
     case Message::NetOut:
-      return decodeAndCall(request, out, &CoreSession::netOut);
+      return decodeAndCall(request, out, &CoreSession::netOut, AccessRequest::NET_OUT);
     case Message::CopyIn:
-      return decodeAndCall(request, out, &CoreSession::copyIn);
+      return decodeAndCall(request, out, &CoreSession::copyIn, AccessRequest::COPY_IN);
     case Message::CopyOut:
-      return decodeAndCall(request, out, &CoreSession::copyOut);
+      return decodeAndCall(request, out, &CoreSession::copyOut, AccessRequest::COPY_OUT);
     case Message::LimitMemory:
-      return decodeAndCall(request, out, &CoreSession::limitMemory);
+      return decodeAndCall(request, out, &CoreSession::limitMemory, AccessRequest::LIMIT_MEMORY);
     case Message::LimitDisk:
-      return decodeAndCall(request, out, &CoreSession::limitDisk);
+      return decodeAndCall(request, out, &CoreSession::limitDisk, AccessRequest::LIMIT_DISK);
     case Message::LimitBandwidth:
-      return decodeAndCall(request, out, &CoreSession::limitBandwidth);
+      return decodeAndCall(request, out, &CoreSession::limitBandwidth,
+                           AccessRequest::LIMIT_BANDWIDTH);
     case Message::LimitCpu:
-      return decodeAndCall(request, out, &CoreSession::limitCpu);
+      return decodeAndCall(request, out, &CoreSession::limitCpu, AccessRequest::LIMIT_CPU);
     case Message::Error:
       break;  // only ever an answer
   }
@@ -90,13 +93,30 @@ bool decode(google::protobuf::MessageLite& message, kj::ArrayPtr<const kj::byte>
 
 template <typename Request>
 kj::Promise<Continuation> CoreSession::decodeAndCall(kj::ArrayPtr<const kj::byte> bytes,
-                                                     ResponseWriter& out,
-                                                     Handler<Request> handler) {
+                                                     ResponseWriter& out, Handler<Request> handler,
+                                                     kj::Maybe<AccessRequest> access) {
   auto request = kj::heap<Request>();
   if (!decode(*request, bytes)) return Continuation::CLOSE;
+  KJ_IF_MAYBE (needed, access) requireGrant(*needed);
   return (this->*handler)(*request, out).attach(kj::mv(request)).then([]() {
     return Continuation::KEEP_OPEN;
   });
+}
+
+void CoreSession::requireGrant(AccessRequest request) const {
+  auto& grant = requester.grant();
+  if (grant.requests.test(static_cast<size_t>(request))) return;
+  kj::throwFatalException(clientErrorOf(
+      nameOf(request), " is not permitted to uid ", requester.peer().uid, ": ", grant.source,
+      " of the server's configuration does not grant it; ask whoever runs the server"));
+}
+
+void CoreSession::requireGrantOf(bool privilegedJob) const {
+  auto& grant = requester.grant();
+  if (!privilegedJob || grant.privileged) return;
+  kj::throwFatalException(clientErrorOf(
+      "privileged jobs are not permitted to uid ", requester.peer().uid, ": ", grant.source,
+      ".privileged of the server's configuration denies them; ask whoever runs the server"));
 }
 
 kj::Promise<void> CoreSession::ping(const PingRequest&, ResponseWriter& out) {
@@ -111,13 +131,13 @@ kj::Promise<void> CoreSession::echo(const EchoRequest& request, ResponseWriter& 
 
 kj::Promise<void> CoreSession::list(const ListRequest&, ResponseWriter& out) {
   ListResponse response;
-  for (auto& handle : registry.handles())
+  for (auto& handle : registry.handles(requester))
     response.add_handles(handle);
   return out.send(Message::List, response);
 }
 
 kj::Promise<void> CoreSession::create(const CreateRequest& request, ResponseWriter& out) {
-  return registry.create(connection, request).then([&out](kj::Own<Container> container) {
+  return registry.create(connection, requester, request).then([&out](kj::Own<Container> container) {
     CreateResponse response;
     response.set_handle(container->handle());
     return out.send(Message::Create, response);
@@ -152,6 +172,7 @@ kj::Promise<void> CoreSession::info(const InfoRequest& request, ResponseWriter& 
 kj::Promise<void> CoreSession::spawn(const SpawnRequest& request, ResponseWriter& out) {
   auto container = find(request.handle());
   container->requireActive();
+  requireGrantOf(request.privileged());
   return container->spawn(registry.nextJobId(), readJobRequest(request, services.config.server))
       .attach(kj::mv(container))
       .then([&out](kj::Own<Job> job) {
@@ -164,6 +185,7 @@ kj::Promise<void> CoreSession::spawn(const SpawnRequest& request, ResponseWriter
 kj::Promise<void> CoreSession::run(const RunRequest& request, ResponseWriter& out) {
   auto container = find(request.handle());
   container->requireActive();
+  requireGrantOf(request.privileged());
   auto job =
       container->spawn(registry.nextJobId(), readJobRequest(request, services.config.server));
   return job.then([container = kj::mv(container), &out](kj::Own<Job> job) mutable {

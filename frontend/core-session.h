@@ -19,7 +19,7 @@ class CoreSession final : public Session {
  private:
   const Services& services;
   Registry& registry;
-  int client;
+  Requester requester;
   ConnectionNumber connection;
 
   template <typename Request>
@@ -29,10 +29,18 @@ class CoreSession final : public Session {
                                      ResponseWriter& out);
   template <typename Request>
   kj::Promise<Continuation> decodeAndCall(kj::ArrayPtr<const kj::byte> bytes, ResponseWriter& out,
-                                          Handler<Request> handler);
+                                          Handler<Request> handler,
+                                          kj::Maybe<AccessRequest> access = nullptr);
 
-  kj::Own<Container> find(const std::string& handle) { return registry.find(connection, handle); }
+  kj::Own<Container> find(const std::string& handle) {
+    return registry.find(connection, requester, handle);
+  }
 
+  void requireGrant(AccessRequest request) const;
+  void requireGrantOf(bool privilegedJob) const;
+  // Throw an error for the client.
+
+  kj::Promise<void> whoami(const WhoamiRequest& request, ResponseWriter& out);
   kj::Promise<void> ping(const PingRequest& request, ResponseWriter& out);
   kj::Promise<void> echo(const EchoRequest& request, ResponseWriter& out);
   kj::Promise<void> list(const ListRequest& request, ResponseWriter& out);

@@ -24,6 +24,8 @@ kj::String jobLang() {
 }  // namespace
 
 struct Core::Impl {
+  AccessPolicy access;
+  UserCounts users;
   HelperClient helper;
   SyslogSocket syslog;
   Budget descriptors;
@@ -35,13 +37,15 @@ struct Core::Impl {
 
   Impl(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
        Fd imageDirectory, HostFacts host, uint64_t descriptorCount)
-      : helper(port, timer, kj::mv(helperSocket)),
+      : access(config.access, "the configuration"),  // whose names the helper has looked up already
+        helper(port, timer, kj::mv(helperSocket)),
         syslog(config.server.syslogSocket),
         descriptors(descriptorCount),
         ports(portPoolRange(config, host.localPortRange.c_str())),
         nullDevice(openNullDevice()),
         lang(jobLang()),
-        services{port, timer, config, helper, syslog, descriptors, ports, nullDevice, lang},
+        services{port,   timer,       config, access,     users, helper,
+                 syslog, descriptors, ports,  nullDevice, lang},
         registry(services, kj::mv(imageDirectory), std::move(host.resolvConf)) {}
 };
 

@@ -45,7 +45,7 @@ HelperClient::HelperClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket)
     : link(port, timer, kj::mv(socket)), greeting(greet()) {}
 
 kj::Promise<Packet> HelperClient::greet() {
-  return ask([](auto root) { root.initHello().setVersion(schema::PROTOCOL_VERSION); });
+  return ask(NO_CLIENT, [](auto root) { root.initHello().setVersion(schema::PROTOCOL_VERSION); });
 }
 
 kj::Promise<void> HelperClient::run() {
@@ -82,11 +82,11 @@ void HelperClient::dispatch(Packet packet) {
   replies.settle(sequence, kj::mv(packet));
 }
 
-kj::Promise<CreatedContainer> HelperClient::create(const ContainerId& id, uint32_t slot,
+kj::Promise<CreatedContainer> HelperClient::create(int client, const ContainerId& id, uint32_t slot,
                                                    uint32_t network,
                                                    const kj::Maybe<ImageOwner>& imageVcap,
                                                    const EtcFiles& files) {
-  auto created = ask([&](auto root) {
+  auto created = ask(client, [&](auto root) {
     auto create = root.initCreate();
     create.setId(id.text());
     create.setSlot(slot);
@@ -108,7 +108,7 @@ kj::Promise<CreatedContainer> HelperClient::create(const ContainerId& id, uint32
 }
 
 kj::Promise<void> HelperClient::destroy(const ContainerId& id) {
-  auto destroyed = ask([&](auto root) { root.initDestroy().setId(id.text()); });
+  auto destroyed = ask(NO_CLIENT, [&](auto root) { root.initDestroy().setId(id.text()); });
   return destroyed.then([](Packet packet) {
     auto reply = packet.getRoot<schema::HelperReply>();
     if (!reply.isDone()) kj::throwFatalException(failureOf("destroy the container", reply));

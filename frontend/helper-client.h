@@ -53,7 +53,6 @@ struct DiskState {
 struct CopyRequest {
   // Paths as the client wrote them; a slash at their end has a meaning.
   enum { IN, OUT } direction;
-  int client;  // its socket, borrowed
   kj::Array<kj::byte> hostPath;
   kj::Array<kj::byte> containerPath;
   kj::String owner;  // USER:GROUP, only of OUT; empty: the client
@@ -72,26 +71,30 @@ class HelperClient {
   // Each of these rejects with an error for the client when the system failed, and then nothing has
   // changed; with another error when the helper refused, which a correct frontend never sees.
 
-  kj::Promise<CreatedContainer> create(const ContainerId& id, uint32_t slot, uint32_t network,
-                                       const kj::Maybe<ImageOwner>& imageVcap,
+  // `client` is the socket of whom it is done for, borrowed for the call; NO_CLIENT: nobody.
+  static constexpr int NO_CLIENT = -1;
+
+  kj::Promise<CreatedContainer> create(int client, const ContainerId& id, uint32_t slot,
+                                       uint32_t network, const kj::Maybe<ImageOwner>& imageVcap,
                                        const EtcFiles& files);
   // Of type OVERLOADED when slot or network are lost to a container of an earlier frontend.
 
   kj::Promise<void> destroy(const ContainerId& id);
 
-  kj::Promise<uint64_t> limitMemory(const ContainerId& id, kj::Maybe<uint64_t> bytes);
-  kj::Promise<uint64_t> limitCpu(const ContainerId& id, kj::Maybe<uint64_t> shares);
-  kj::Promise<DiskState> limitDisk(const ContainerId& id, kj::Maybe<DiskLimits> limits);
+  kj::Promise<uint64_t> limitMemory(int client, const ContainerId& id, kj::Maybe<uint64_t> bytes);
+  kj::Promise<uint64_t> limitCpu(int client, const ContainerId& id, kj::Maybe<uint64_t> shares);
+  kj::Promise<DiskState> limitDisk(int client, const ContainerId& id, kj::Maybe<DiskLimits> limits);
   // Set the limit, or with none ask for it; what resolves is in force.
 
-  kj::Promise<void> limitBandwidth(const ContainerId& id, Bandwidth bandwidth);
+  kj::Promise<void> limitBandwidth(int client, const ContainerId& id, Bandwidth bandwidth);
 
-  kj::Promise<bool> mapPort(const ContainerId& id, uint16_t hostPort, uint16_t containerPort);
+  kj::Promise<bool> mapPort(int client, const ContainerId& id, uint16_t hostPort,
+                            uint16_t containerPort);
   // False: the host's port is mapped already.
 
-  kj::Promise<void> allowOut(const ContainerId& id, const OutRule& rule);
+  kj::Promise<void> allowOut(int client, const ContainerId& id, const OutRule& rule);
 
-  kj::Promise<void> copy(const ContainerId& id, const CopyRequest& request, Fd stream);
+  kj::Promise<void> copy(int client, const ContainerId& id, const CopyRequest& request, Fd stream);
   // The host's side of a copy. Resolves when it has ended. Of type DISCONNECTED when it is the
   // other end of the stream that has ended it.
 
@@ -103,9 +106,8 @@ class HelperClient {
 
   kj::Promise<Packet> greet();
   template <typename Fill>
-  kj::Promise<Packet> ask(Fill&& fill, kj::ArrayPtr<const int> fds = nullptr);
-  // Sends the request that fill(schema::HelperRequest::Builder) makes; resolves to the reply. `fds`
-  // are borrowed for the call.
+  kj::Promise<Packet> ask(int client, Fill&& fill, kj::Maybe<int> descriptor = nullptr);
+  // Sends the request that fill(schema::HelperRequest::Builder) makes; resolves to the reply.
 
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
                               kj::ArrayPtr<const int> fds);
@@ -113,13 +115,22 @@ class HelperClient {
 };
 
 template <typename Fill>
-kj::Promise<Packet> HelperClient::ask(Fill&& fill, kj::ArrayPtr<const int> fds) {
+kj::Promise<Packet> HelperClient::ask(int client, Fill&& fill, kj::Maybe<int> descriptor) {
   auto message = kj::heap<capnp::MallocMessageBuilder>();
   auto root = message->initRoot<schema::HelperRequest>();
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
   fill(root);
-  return request(kj::mv(message), sequence, fds);
+  int fds[2];
+  size_t count = 0;
+  if (client != NO_CLIENT) {
+    root.setHasClient(true);
+    fds[count++] = client;
+  }
+  KJ_IF_MAYBE (fd, descriptor) {
+    fds[count++] = *fd;
+  }
+  return request(kj::mv(message), sequence, kj::arrayPtr(fds, count));
 }
 
 }  // namespace warden::frontend

@@ -6,17 +6,17 @@
 
 namespace warden::frontend {
 
-kj::Promise<void> HelperClient::copy(const ContainerId& id, const CopyRequest& request, Fd stream) {
-  int fds[] = {request.client, stream};
+kj::Promise<void> HelperClient::copy(int client, const ContainerId& id, const CopyRequest& request,
+                                     Fd stream) {
   auto copied = ask(
+      client,
       [&](auto root) {
-        root.setHasClient(true);
         auto copy = request.direction == CopyRequest::IN ? root.initCopyIn() : root.initCopyOut();
         copy.setId(id.text());
         copy.setPath(request.hostPath);
         copy.setOwner(request.owner);
       },
-      fds);
+      stream.get());
   return copied.then([](Packet packet) {
     auto reply = packet.getRoot<schema::HelperReply>();
     if (reply.isFailed()) {

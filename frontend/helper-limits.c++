@@ -43,8 +43,9 @@ DiskState readDisk(schema::HelperReply::Reader reply) {
 
 }  // namespace
 
-kj::Promise<uint64_t> HelperClient::limitMemory(const ContainerId& id, kj::Maybe<uint64_t> bytes) {
-  auto limited = ask([&](auto root) {
+kj::Promise<uint64_t> HelperClient::limitMemory(int client, const ContainerId& id,
+                                                kj::Maybe<uint64_t> bytes) {
+  auto limited = ask(client, [&](auto root) {
     auto limit = root.initLimitMemory();
     limit.setId(id.text());
     KJ_IF_MAYBE (value, bytes) {
@@ -62,8 +63,9 @@ kj::Promise<uint64_t> HelperClient::limitMemory(const ContainerId& id, kj::Maybe
   });
 }
 
-kj::Promise<uint64_t> HelperClient::limitCpu(const ContainerId& id, kj::Maybe<uint64_t> shares) {
-  auto limited = ask([&](auto root) {
+kj::Promise<uint64_t> HelperClient::limitCpu(int client, const ContainerId& id,
+                                             kj::Maybe<uint64_t> shares) {
+  auto limited = ask(client, [&](auto root) {
     auto limit = root.initLimitCpu();
     limit.setId(id.text());
     KJ_IF_MAYBE (value, shares) {
@@ -81,9 +83,9 @@ kj::Promise<uint64_t> HelperClient::limitCpu(const ContainerId& id, kj::Maybe<ui
   });
 }
 
-kj::Promise<DiskState> HelperClient::limitDisk(const ContainerId& id,
+kj::Promise<DiskState> HelperClient::limitDisk(int client, const ContainerId& id,
                                                kj::Maybe<DiskLimits> limits) {
-  auto limited = ask([&](auto root) {
+  auto limited = ask(client, [&](auto root) {
     auto limit = root.initLimitDisk();
     limit.setId(id.text());
     KJ_IF_MAYBE (wanted, limits) {
@@ -100,8 +102,9 @@ kj::Promise<DiskState> HelperClient::limitDisk(const ContainerId& id,
       [](Packet packet) { return readDisk(packet.getRoot<schema::HelperReply>()); });
 }
 
-kj::Promise<void> HelperClient::limitBandwidth(const ContainerId& id, Bandwidth bandwidth) {
-  auto limited = ask([&](auto root) {
+kj::Promise<void> HelperClient::limitBandwidth(int client, const ContainerId& id,
+                                               Bandwidth bandwidth) {
+  auto limited = ask(client, [&](auto root) {
     auto limit = root.initLimitBandwidth();
     limit.setId(id.text());
     limit.setRate(bandwidth.rate);
@@ -115,9 +118,9 @@ kj::Promise<void> HelperClient::limitBandwidth(const ContainerId& id, Bandwidth 
   });
 }
 
-kj::Promise<bool> HelperClient::mapPort(const ContainerId& id, uint16_t hostPort,
+kj::Promise<bool> HelperClient::mapPort(int client, const ContainerId& id, uint16_t hostPort,
                                         uint16_t containerPort) {
-  auto mapped = ask([&](auto root) {
+  auto mapped = ask(client, [&](auto root) {
     auto map = root.initMapPort();
     map.setId(id.text());
     map.setHostPort(hostPort);
@@ -133,8 +136,8 @@ kj::Promise<bool> HelperClient::mapPort(const ContainerId& id, uint16_t hostPort
   });
 }
 
-kj::Promise<void> HelperClient::allowOut(const ContainerId& id, const OutRule& rule) {
-  auto allowed = ask([&](auto root) {
+kj::Promise<void> HelperClient::allowOut(int client, const ContainerId& id, const OutRule& rule) {
+  auto allowed = ask(client, [&](auto root) {
     auto allow = root.initAllowOut();
     allow.setId(id.text());
     allow.setFirstAddress(rule.addresses.first);

@@ -40,9 +40,12 @@ Registry::Entry& Registry::entryOf(const Container& container) {
   return found->second;
 }
 
-kj::Own<Container> Registry::find(ConnectionNumber by, const std::string& handle) {
+kj::Own<Container> Registry::find(ConnectionNumber by, const Requester& requester,
+                                  const std::string& handle) {
   auto found = entries.find(handle);
-  if (found == entries.end()) kj::throwFatalException(clientErrorOf("unknown handle"));
+  if (found == entries.end() || !requester.mayTouch(found->second.container->owner())) {
+    kj::throwFatalException(clientErrorOf("unknown handle"));
+  }
   auto& entry = found->second;
   if (by < entry.born && connections.count(by) > 0) {
     entry.namedBy.insert(by);
@@ -51,9 +54,10 @@ kj::Own<Container> Registry::find(ConnectionNumber by, const std::string& handle
   return kj::addRef(*entry.container);
 }
 
-std::vector<std::string> Registry::handles() const {
+std::vector<std::string> Registry::handles(const Requester& requester) const {
   std::vector<std::string> result;
   for (auto& [handle, entry] : entries) {
+    if (!requester.mayTouch(entry.container->owner())) continue;
     auto state = entry.container->state();
     if (state == Container::State::ACTIVE || state == Container::State::STOPPED) {
       result.push_back(handle);
@@ -64,7 +68,15 @@ std::vector<std::string> Registry::handles() const {
 
 // -- create
 
-ContainerResources Registry::takeResources(const CreateRequest& request) {
+ContainerResources Registry::takeResources(const Requester& requester,
+                                           const CreateRequest& request) {
+  auto& grant = requester.grant();
+  auto share = services.users.take(requester.peer().uid, &UserUse::containers, grant.containers);
+  if (share == nullptr) {
+    kj::throwFatalException(clientErrorOf(
+        "you have the ", *grant.containers, " containers that ", grant.source,
+        ".quotas.containers of the server's configuration grants; destroy one first"));
+  }
   auto slot = slots.acquire();
   if (slot == nullptr) {
     kj::throwFatalException(
@@ -87,10 +99,14 @@ ContainerResources Registry::takeResources(const CreateRequest& request) {
         " seconds (network.release_delay) after use; destroy a container, "
         "wait, or configure a larger pool"));
   }
-  return {kj::mv(KJ_ASSERT_NONNULL(slot)), kj::mv(KJ_ASSERT_NONNULL(network)), {}};
+  return {kj::mv(KJ_ASSERT_NONNULL(slot)),
+          kj::mv(KJ_ASSERT_NONNULL(network)),
+          {},
+          kj::mv(KJ_ASSERT_NONNULL(share)),
+          {}};
 }
 
-Registry::Entry& Registry::reserve(const CreateRequest& request) {
+Registry::Entry& Registry::reserve(const Requester& requester, const CreateRequest& request) {
   refuseUnsupported(request);
   if (shuttingDown) kj::throwFatalException(clientErrorOf("the server is shutting down"));
   auto id = ids.next();
@@ -110,7 +126,8 @@ Registry::Entry& Registry::reserve(const CreateRequest& request) {
         "the server's limit on open files"));
   }
   Entry entry;
-  entry.container = kj::refcounted<Container>(services, id, handle, takeResources(request),
+  entry.container = kj::refcounted<Container>(services, id, handle, requester.peer().uid,
+                                              takeResources(requester, request),
                                               kj::mv(KJ_ASSERT_NONNULL(descriptors)));
   entry.born = ++clock;
   entry.graceTime = services.config.server.containerGraceTime;
@@ -118,14 +135,17 @@ Registry::Entry& Registry::reserve(const CreateRequest& request) {
   return entries.emplace(handle, kj::mv(entry)).first->second;
 }
 
-kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by,
+kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by, const Requester& requester,
                                                  const CreateRequest& request) {
-  auto& entry = reserve(request);
+  auto& entry = reserve(requester, request);
   if (connections.count(by) > 0) entry.namedBy.insert(by);
   auto container = kj::addRef(*entry.container);
   auto& reference = *container;
 
-  auto built = build(reference, !request.has_network(), services.config.user.poolSize)
+  auto client = requester.forHelper();
+  int socket = client;
+  auto built = build(socket, reference, !request.has_network(), services.config.user.poolSize)
+                   .attach(kj::mv(client))
                    .then(
                        [this, &reference]() {
                          spdlog::info("container {} created", reference.id().text().cStr());
@@ -144,28 +164,29 @@ kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by,
       [container = kj::mv(container)]() mutable { return kj::mv(container); });
 }
 
-kj::Promise<void> Registry::build(Container& container, bool anyNetwork, uint32_t otherSlots) {
+kj::Promise<void> Registry::build(int client, Container& container, bool anyNetwork,
+                                  uint32_t otherSlots) {
   return kj::evalNow([&]() {
            auto vcapId = services.config.user.poolStartUid + container.slotIndex();
-           return container.create(setUpContainer(image, container.id(), vcapId,
-                                                  container.addresses(), services.config.network,
-                                                  hostResolvConf));
+           return container.create(
+               client, setUpContainer(image, container.id(), vcapId, container.addresses(),
+                                      services.config.network, hostResolvConf));
          })
-      .catch_(
-          [this, &container, anyNetwork, otherSlots](kj::Exception&& reason) -> kj::Promise<void> {
-            // A container that an earlier frontend made does not end and keeps its slot and
-            // network. The next ones are taken before these are given back, and so are others.
-            bool slotIsLost =
-                isClientError(reason) && reason.getType() == kj::Exception::Type::OVERLOADED;
-            if (!slotIsLost || otherSlots == 0) return kj::mv(reason);
-            KJ_IF_MAYBE (slot, slots.acquire()) {
-              kj::Maybe<Network> network;
-              if (anyNetwork) network = networks.acquire();
-              container.moveTo(kj::mv(*slot), kj::mv(network));
-              return build(container, anyNetwork, otherSlots - 1);
-            }
-            return kj::mv(reason);
-          });
+      .catch_([this, client, &container, anyNetwork,
+               otherSlots](kj::Exception&& reason) -> kj::Promise<void> {
+        // A container that an earlier frontend made does not end and keeps its slot and
+        // network. The next ones are taken before these are given back, and so are others.
+        bool slotIsLost =
+            isClientError(reason) && reason.getType() == kj::Exception::Type::OVERLOADED;
+        if (!slotIsLost || otherSlots == 0) return kj::mv(reason);
+        KJ_IF_MAYBE (slot, slots.acquire()) {
+          kj::Maybe<Network> network;
+          if (anyNetwork) network = networks.acquire();
+          container.moveTo(kj::mv(*slot), kj::mv(network));
+          return build(client, container, anyNetwork, otherSlots - 1);
+        }
+        return kj::mv(reason);
+      });
 }
 
 // -- destroy

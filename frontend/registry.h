@@ -6,6 +6,7 @@
 #include <string>
 
 #include "frontend/container.h"
+#include "frontend/requester.h"
 
 namespace warden::frontend {
 
@@ -23,17 +24,20 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   // References every container that exists: none of them is destroyed by its grace time now.
   void connectionClosed(ConnectionNumber connection);
 
-  kj::Promise<kj::Own<Container>> create(ConnectionNumber by, const CreateRequest& request);
+  kj::Promise<kj::Own<Container>> create(ConnectionNumber by, const Requester& requester,
+                                         const CreateRequest& request);
   // Rejects with an error for the client; then the handle and all else are free again.
 
-  kj::Own<Container> find(ConnectionNumber by, const std::string& handle);
-  // Throws "unknown handle". The connection references the container from now on.
+  kj::Own<Container> find(ConnectionNumber by, const Requester& requester,
+                          const std::string& handle);
+  // Throws "unknown handle", also for a container that is not the requester's business. The
+  // connection references the container from now on.
 
   kj::Promise<void> destroy(Container& container);
   // Resolves when nothing is left, also for a second caller.
 
-  std::vector<std::string> handles() const;
-  // Of active and stopped containers.
+  std::vector<std::string> handles(const Requester& requester) const;
+  // Of active and stopped containers that are its business.
 
   uint32_t nextJobId() { return ++lastJobId; }
 
@@ -65,9 +69,9 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   kj::Promise<void> graceTask = nullptr;
   kj::TaskSet tasks;
 
-  Entry& reserve(const CreateRequest& request);
-  ContainerResources takeResources(const CreateRequest& request);
-  kj::Promise<void> build(Container& container, bool anyNetwork, uint32_t otherSlots);
+  Entry& reserve(const Requester& requester, const CreateRequest& request);
+  ContainerResources takeResources(const Requester& requester, const CreateRequest& request);
+  kj::Promise<void> build(int client, Container& container, bool anyNetwork, uint32_t otherSlots);
   // Tries so many other slots where one is lost (HelperClient::create); and with each another
   // network, where it may be any.
   Entry& entryOf(const Container& container);

@@ -4,11 +4,13 @@
 #include <kj/async-unix.h>
 #include <kj/timer.h>
 
+#include "base/access.h"
 #include "base/config.h"
 #include "frontend/helper-client.h"
 #include "frontend/pools.h"
 #include "frontend/port-pool.h"
 #include "frontend/syslog-lines.h"
+#include "frontend/user-counts.h"
 
 namespace warden::frontend {
 
@@ -16,6 +18,8 @@ struct Services {
   kj::UnixEventPort& port;
   kj::Timer& timer;
   const Config& config;
+  const AccessPolicy& access;
+  UserCounts& users;
   HelperClient& helper;
   const SyslogSocket& syslog;
   Budget& descriptors;  // of this process, for containers and jobs

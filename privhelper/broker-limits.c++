@@ -95,10 +95,16 @@ void Broker::limitBandwidth(schema::HelperRequest::Reader request) {
 
 void Broker::mapPort(schema::HelperRequest::Reader request) {
   auto order = request.getMapPort();
-  KJ_IF_MAYBE (reason, reasonAgainstAnother(&Grant::ports, &Use::ports)) {
-    return refuse(request.getSequence(), "map port", order.getId(), *reason);
+  auto checked = checkMapPort(order, host.policy);
+  if (checked.is<PortOrder>()) {
+    Container* container = find(checked.get<PortOrder>().id);
+    if (container != nullptr) {
+      KJ_IF_MAYBE (reason, reasonAgainstAnother(container->owner(), &Grant::ports, &Use::ports)) {
+        return refuse(request.getSequence(), "map port", order.getId(), *reason);
+      }
+    }
   }
-  change(request, "map port", order.getId(), checkMapPort(order, host.policy),
+  change(request, "map port", order.getId(), kj::mv(checked),
          [this](Container& container, const PortOrder& order, schema::HelperReply::Builder answer) {
            container.network().mapPort(order.hostPort, order.containerPort);
            uses[container.owner()].ports += 1;

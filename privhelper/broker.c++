@@ -293,14 +293,15 @@ Container* Broker::find(const ContainerId& id) {
   return found->second;
 }
 
-kj::Maybe<kj::String> Broker::reasonAgainstAnother(std::optional<uint32_t> Grant::*quota,
-                                                   uint32_t Use::*used) {
+kj::Maybe<kj::String> Broker::reasonAgainstAnother(uid_t owner,
+                                                   std::optional<uint32_t> Grant::*quota,
+                                                   uint32_t Use::*used) const {
   auto& peer = KJ_ASSERT_NONNULL(asking);
   auto& grant = host.policy.access.grantOf(peer);
-  auto found = uses.find(peer.uid);
+  auto found = uses.find(owner);
   uint32_t count = found == uses.end() ? 0 : found->second.*used;
   if (!(grant.*quota) || count < *(grant.*quota)) return nullptr;
-  return kj::str("uid ", peer.uid, " has the ", count, " that ", grant.source, " grants");
+  return kj::str("uid ", owner, " has the ", count, " that ", grant.source, " grants");
 }
 
 void Broker::countOut(const Container& container) {
@@ -336,7 +337,8 @@ void Broker::create(schema::HelperRequest::Reader request) {
   KJ_IF_MAYBE (reason, reasonAgainst(order)) {
     return refuse(request.getSequence(), "create", order.id.text(), *reason);
   }
-  KJ_IF_MAYBE (reason, reasonAgainstAnother(&Grant::containers, &Use::containers)) {
+  KJ_IF_MAYBE (reason, reasonAgainstAnother(KJ_ASSERT_NONNULL(asking).uid, &Grant::containers,
+                                            &Use::containers)) {
     return refuse(request.getSequence(), "create", order.id.text(), *reason);
   }
   order.owner = KJ_ASSERT_NONNULL(asking).uid;

@@ -120,8 +120,8 @@ class Broker {
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
   Container* find(const ContainerId& id);
   // One that the client may touch. Null: to the frontend there is none.
-  kj::Maybe<kj::String> reasonAgainstAnother(std::optional<uint32_t> Grant::*quota,
-                                             uint32_t Use::*used);
+  kj::Maybe<kj::String> reasonAgainstAnother(uid_t owner, std::optional<uint32_t> Grant::*quota,
+                                             uint32_t Use::*used) const;
   void countOut(const Container& container);
   bool isSlotLost(uint32_t slot) const;
   bool isNetworkLost(uint32_t network) const;

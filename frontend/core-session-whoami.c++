@@ -1,0 +1,30 @@
+// The request that says what its client may do.
+
+#include "frontend/core-session.h"
+
+namespace warden::frontend {
+
+kj::Promise<void> CoreSession::whoami(const WhoamiRequest&, ResponseWriter& out) {
+  auto& peer = requester.peer();
+  auto& grant = requester.grant();
+  WhoamiResponse response;
+  response.set_uid(peer.uid);
+  response.set_gid(peer.gid);
+  for (gid_t group : peer.groups)
+    response.add_groups(group);
+  response.set_administrator(requester.isAdministrator());
+  response.set_rule(grant.source);
+  for (size_t i = 0; i < grant.requests.size(); ++i) {
+    if (grant.requests.test(i)) response.add_requests(nameOf(static_cast<AccessRequest>(i)));
+  }
+  for (auto& prefix : grant.copyIn)
+    response.add_copy_in(prefix);
+  for (auto& prefix : grant.copyOut)
+    response.add_copy_out(prefix);
+  response.set_privileged(grant.privileged);
+  if (grant.containers) response.set_max_containers(*grant.containers);
+  if (grant.ports) response.set_max_ports(*grant.ports);
+  return out.send(Message::Whoami, response);
+}
+
+}  // namespace warden::frontend
