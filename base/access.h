@@ -46,6 +46,7 @@ struct Grant {
 
 class AccessPolicy {
  public:
+  AccessPolicy() : AccessPolicy(Config::Access(), "") {}
   AccessPolicy(const Config::Access& access, const std::string& fileName);
   // Looks users and groups up by getpwnam(3) and getgrnam(3). Throws ConfigError for one that there
   // is not.

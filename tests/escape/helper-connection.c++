@@ -20,10 +20,16 @@ bool readable(int fd, milliseconds within) {
   return poll(&polled, 1, within.count()) == 1;
 }
 
-std::optional<Fd> receiveDescriptor(int connection) {
+struct Handed {
+  Fd helper;
+  Fd client;
+};
+
+std::optional<Handed> receiveDescriptors(int connection) {
+  int fds[2];
   union {
     cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int))];
+    char bytes[CMSG_SPACE(sizeof(fds))];
   } control{};
   char byte;
   iovec vector{&byte, 1};
@@ -36,9 +42,9 @@ std::optional<Fd> receiveDescriptor(int connection) {
   if (recvmsg(connection, &header, MSG_CMSG_CLOEXEC) != 1) return std::nullopt;
   cmsghdr* c = CMSG_FIRSTHDR(&header);
   if (c == nullptr || c->cmsg_type != SCM_RIGHTS) return std::nullopt;
-  int fd;
-  memcpy(&fd, CMSG_DATA(c), sizeof(int));
-  return Fd(fd);
+  if (c->cmsg_len != CMSG_LEN(sizeof(fds))) return std::nullopt;
+  memcpy(fds, CMSG_DATA(c), sizeof(fds));
+  return Handed{Fd(fds[0]), Fd(fds[1])};
 }
 
 Reply readReply(Packet& packet) {
@@ -62,18 +68,19 @@ Reply readReply(Packet& packet) {
 }  // namespace
 
 HelperConnection HelperConnection::take(const TestServer& server) {
-  std::optional<Fd> helper;
+  std::optional<Handed> handed;
+  kj::Own<TestClient> client;
   bool taken = waitUntil([&]() {
     try {
-      TestClient client = server.connect();
-      helper = receiveDescriptor(client.fd());
-      return helper.has_value();
+      client = kj::heap<TestClient>(server.connect());
+      handed = receiveDescriptors(client->fd());
+      return handed.has_value();
     } catch (const kj::Exception&) {
       return false;  // nobody listens yet
     }
   });
   KJ_REQUIRE(taken, "the hostile frontend does not answer", server.logs().c_str());
-  return HelperConnection(kj::mv(*helper));
+  return HelperConnection(kj::mv(handed->helper), kj::mv(handed->client), kj::mv(client));
 }
 
 kj::Array<kj::byte> encode(const HelperConnection::Fill& fill) {
@@ -99,7 +106,17 @@ void fillCreate(schema::CreateContainer::Builder create, const std::string& id, 
   files.setHostname(bytes("hostile\n"));
 }
 
-std::optional<Reply> HelperConnection::call(const Fill& fill, kj::ArrayPtr<const int> fds) {
+std::optional<Reply> HelperConnection::call(const Fill& fill) {
+  int client = accepted;
+  return callWith(
+      [&](schema::HelperRequest::Builder request) {
+        request.setHasClient(true);
+        fill(request);
+      },
+      kj::arrayPtr(&client, 1));
+}
+
+std::optional<Reply> HelperConnection::callWith(const Fill& fill, kj::ArrayPtr<const int> fds) {
   uint64_t number = ++sequence;
   auto bytes = encode([&](schema::HelperRequest::Builder request) {
     request.setSequence(number);

@@ -31,15 +31,21 @@ struct Reply {
 
 class HelperConnection {
  public:
-  explicit HelperConnection(Fd socket) : socket(kj::mv(socket)) {}
-
   static HelperConnection take(const TestServer& server);
-  // From the hostile frontend that runs now. Waits for it.
+  // From the hostile frontend that runs now, with this process as its client. Waits for it.
 
   using Fill = std::function<void(schema::HelperRequest::Builder)>;
 
-  std::optional<Reply> call(const Fill& fill, kj::ArrayPtr<const int> fds = nullptr);
-  // Sends a request and waits up to 10 s for its reply. None: the helper closed the connection.
+  std::optional<Reply> call(const Fill& fill);
+  // Sends a request for the client and waits up to 10 s for its reply. None: the helper closed the connection.
+
+  std::optional<Reply> callWith(const Fill& fill, kj::ArrayPtr<const int> fds);
+  // Likewise with these descriptors alone; whether there is a client, `fill` says.
+
+  int client() const { return accepted; }
+  // The server's end of the client's connection.
+
+  void closeClient() { ownEnd = nullptr; }
 
   std::optional<Reply> hello(uint32_t version = schema::PROTOCOL_VERSION);
   std::optional<Reply> create(const std::string& id, uint32_t slot);
@@ -61,7 +67,12 @@ class HelperConnection {
 
  private:
   Fd socket;
+  Fd accepted;
+  kj::Own<TestClient> ownEnd;
   uint64_t sequence = 0;
+
+  HelperConnection(Fd socket, Fd accepted, kj::Own<TestClient> ownEnd)
+      : socket(kj::mv(socket)), accepted(kj::mv(accepted)), ownEnd(kj::mv(ownEnd)) {}
 };
 
 void fillCreate(schema::CreateContainer::Builder create, const std::string& id, uint32_t slot);

@@ -1,6 +1,6 @@
 // Stands in for warden-frontend in tests of the helper: whoever connects to the server's socket
-// gets the connection with the helper (SCM_RIGHTS), and is then the frontend. The process itself
-// only waits.
+// gets the connection with the helper and the server's end of its own connection (SCM_RIGHTS), and is then the
+// frontend. The process itself only waits.
 
 #include <poll.h>
 #include <signal.h>
@@ -19,9 +19,10 @@ int optionValue(int argc, char** argv, const char* name) {
 }
 
 void handOver(int connection, int helper) {
+  int fds[] = {helper, connection};
   union {
     cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int))];
+    char bytes[CMSG_SPACE(sizeof(fds))];
   } control{};
   char byte = 'h';
   iovec vector{&byte, 1};
@@ -33,8 +34,8 @@ void handOver(int connection, int helper) {
   cmsghdr* c = CMSG_FIRSTHDR(&header);
   c->cmsg_level = SOL_SOCKET;
   c->cmsg_type = SCM_RIGHTS;
-  c->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(c), &helper, sizeof(int));
+  c->cmsg_len = CMSG_LEN(sizeof(fds));
+  memcpy(CMSG_DATA(c), fds, sizeof(fds));
   if (sendmsg(connection, &header, MSG_NOSIGNAL) != 1) _exit(3);
 }
 

@@ -80,7 +80,7 @@ class HostileFrontendTest : public ::testing::Test {
   // Runs one hostile request; expects that it is refused, and that this is on record.
   void expectRefused(const HelperConnection::Fill& fill, kj::ArrayPtr<const int> fds = nullptr) {
     size_t before = refusalsLogged();
-    auto reply = helper->call(fill, fds);
+    auto reply = fds.size() == 0 ? helper->call(fill) : helper->callWith(fill, fds);
     ASSERT_TRUE(reply.has_value()) << "no reply";
     EXPECT_EQ(reply->which, schema::HelperReply::REFUSED) << reply->text;
     EXPECT_FALSE(reply->text.empty());

@@ -21,7 +21,7 @@ const Policy POLICY{.slotCount = 256,
                     .frontendUid = 999,
                     .frontendGid = 999,
                     .network = {.poolSize = 8},
-                    .access = AccessPolicy({}, {})};
+                    .access = {}};
 
 void requireWithinPolicy(const CreateOrder& order) {
   KJ_ASSERT(order.slot < POLICY.slotCount);

@@ -123,7 +123,9 @@ class JobTest : public ::testing::Test, protected Job::Listener {
   Fd nullDevice{open("/dev/null", O_WRONLY | O_CLOEXEC)};
   Budget budget{1000};
   PortPool ports{PortRange{61000, 10}};
-  Services services{port, port.getTimer(), config, helper, syslog, budget, ports, nullDevice, "C"};
+  AccessPolicy access;
+  UserCounts users;
+  Services services{port, port.getTimer(), config, access, users, helper, syslog, budget, ports, nullDevice, "C"};
   Pipe out = makePipe();
   Pipe err = makePipe();
   std::vector<std::string> events;

@@ -48,8 +48,10 @@ inline kj::Array<kj::byte> encode(const google::protobuf::MessageLite& message) 
 
 class Client {
  public:
-  Client(Core& core, kj::WaitScope& scope) : session(core.open(-1)), scope(scope) {}
+  Client(Core& core, kj::WaitScope& scope)
+      : socket(makePacketPair()), session(core.open(socket.left)), scope(scope) {}
 
+  SocketPair socket;  // whose peer is this process
   RecordingWriter out;
   kj::Own<Session> session;
 

@@ -15,7 +15,8 @@ const Policy POLICY{.slotCount = 256,
                     .lowestHostPort = 1024,
                     .frontendUid = 999,
                     .frontendGid = 999,
-                    .network = {.poolSize = 8}};
+                    .network = {.poolSize = 8},
+                    .access = {}};
 
 std::map<uint32_t, uint32_t> expand(const IdMap& map) {
   std::map<uint32_t, uint32_t> ids;

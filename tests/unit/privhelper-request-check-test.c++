@@ -16,7 +16,8 @@ const Policy POLICY{.slotCount = 4,
                     .lowestHostPort = 1024,
                     .frontendUid = 999,
                     .frontendGid = 999,
-                    .network = {.poolSize = 8}};
+                    .network = {.poolSize = 8},
+                    .access = {}};
 
 class CreateCheckTest : public testing::Test {
  protected:

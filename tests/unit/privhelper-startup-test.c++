@@ -73,13 +73,13 @@ TEST_F(StartupTest, keepsTheHelpersLogApartFromTheFrontends) {
 
 TEST_F(StartupTest, refusesAFrontendUserWhoseIdsContainersHave) {
   config.privhelper.user = "nobody";
-  EXPECT_EQ(messageOf([&] { policyFrom(config); }), "");
+  EXPECT_EQ(messageOf([&] { policyFrom(config, "w.yml"); }), "");
   config.user.poolStartUid = 65500;  // nobody is 65534
-  EXPECT_NE(messageOf([&] { policyFrom(config); }).find("privhelper.user"), std::string::npos);
+  EXPECT_NE(messageOf([&] { policyFrom(config, "w.yml"); }).find("privhelper.user"), std::string::npos);
   config.privhelper.user = "root";
-  EXPECT_NE(messageOf([&] { policyFrom(config); }), "");
+  EXPECT_NE(messageOf([&] { policyFrom(config, "w.yml"); }), "");
   config.privhelper.user = "no-such-user-here";
-  EXPECT_NE(messageOf([&] { policyFrom(config); }), "");
+  EXPECT_NE(messageOf([&] { policyFrom(config, "w.yml"); }), "");
 }
 
 TEST_F(StartupTest, refusesAProgramThatOthersMayChange) {
