@@ -43,11 +43,11 @@ gid_t findGroup(const std::string& file, const NamedAt& name, const std::string&
 }
 
 Grant grantEverything(std::string source) {
-  return {std::move(source), ALL_ACCESS_REQUESTS, {"/"}, {"/"}, true, {}, {}};
+  return {std::move(source), ALL_ACCESS_REQUESTS, true, {}, {}};
 }
 
 Grant grantNothing(std::string source) {
-  return {std::move(source), AccessRequests(), {}, {}, false, 0, 0};
+  return {std::move(source), AccessRequests(), false, 0, 0};
 }
 
 }  // namespace
@@ -75,17 +75,6 @@ PeerCredentials readPeerCredentials(int socket) {
   return {peer.pid, peer.uid, peer.gid, kj::mv(actual)};
 }
 
-const std::string* Grant::prefixOf(const std::vector<std::string>& prefixes,
-                                   const std::string& path) const {
-  const std::string* longest = nullptr;
-  for (auto& prefix : prefixes) {
-    bool covers = prefix == "/" || (path.starts_with(prefix) &&
-                                    (path.size() == prefix.size() || path[prefix.size()] == '/'));
-    if (covers && (longest == nullptr || prefix.size() > longest->size())) longest = &prefix;
-  }
-  return longest;
-}
-
 AccessPolicy::AccessPolicy(const Config::Access& access, const std::string& fileName)
     : everything(grantEverything("root")),
       otherwise(access.otherwiseAllowed ? grantEverything("access.otherwise")
@@ -99,9 +88,7 @@ AccessPolicy::AccessPolicy(const Config::Access& access, const std::string& file
     Rule resolved;
     if (rule.user) resolved.user = findUser(fileName, *rule.user, name + ".user");
     if (rule.group) resolved.group = findGroup(fileName, *rule.group, name + ".group");
-    resolved.grant = {name,         rule.requests,   rule.copyIn,
-                      rule.copyOut, rule.privileged, rule.containers,
-                      rule.ports};
+    resolved.grant = {name, rule.requests, rule.privileged, rule.containers, rule.ports};
     rules.push_back(std::move(resolved));
   }
 }

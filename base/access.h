@@ -32,16 +32,9 @@ struct Grant {
   // What one rule, or the lack of one, allows.
   std::string source;  // "access.rules[2]" or "access.otherwise", for messages
   AccessRequests requests;
-  std::vector<std::string> copyIn;  // prefixes of host paths
-  std::vector<std::string> copyOut;
   bool privileged;                     // jobs
   std::optional<uint32_t> containers;  // at once, of the user; none: as many as the server has
   std::optional<uint32_t> ports;       // mapped at once, likewise
-
-  const std::string* prefixOf(const std::vector<std::string>& prefixes,
-                              const std::string& path) const;
-  // The longest that `path` is, or is beneath, by whole components. Null: none. `path` is absolute
-  // and has no component "..".
 };
 
 class AccessPolicy {

@@ -7,9 +7,8 @@ namespace warden {
 namespace {
 
 constexpr const char* REQUEST_NAMES[] = {
-    "create",       "stop",      "destroy",    "info",           "spawn",   "run",
-    "link",         "stream",    "net_in",     "net_out",        "copy_in", "copy_out",
-    "limit_memory", "limit_cpu", "limit_disk", "limit_bandwidth"};
+    "create", "stop",   "destroy", "info",         "spawn",     "run",        "link",
+    "stream", "net_in", "net_out", "limit_memory", "limit_cpu", "limit_disk", "limit_bandwidth"};
 static_assert(std::size(REQUEST_NAMES) == static_cast<size_t>(AccessRequest::COUNT));
 
 AccessRequests readRequests(ConfigSection& section) {
@@ -27,32 +26,6 @@ AccessRequests readRequests(ConfigSection& section) {
     requests.set(i);
   }
   return requests;
-}
-
-// A path that says the same as text as it does to the kernel, so that it can be compared.
-bool isPlainPath(const std::string& path) {
-  if (path == "/") return true;
-  if (path[0] != '/' || path.back() == '/') return false;
-  for (size_t start = 1; start <= path.size();) {
-    size_t end = std::min(path.find('/', start), path.size());
-    std::string component = path.substr(start, end - start);
-    if (component.empty() || component == "." || component == "..") return false;
-    start = end + 1;
-  }
-  return true;
-}
-
-void readPrefixes(ConfigSection& section, const std::string& key,
-                  std::vector<std::string>& prefixes) {
-  if (!section.has(key)) return;
-  prefixes = section.texts(key);
-  for (auto& prefix : prefixes) {
-    if (!isPlainPath(prefix)) {
-      section.fail(key, "'" + prefix +
-                            "' is no plain path; absolute paths without '.', '..' and a slash at "
-                            "the end are accepted");
-    }
-  }
 }
 
 std::optional<NamedAt> readName(ConfigSection& section, const std::string& key) {
@@ -76,8 +49,8 @@ Config::AccessRule readRule(ConfigSection section) {
                  "a rule is for one user or one group; one of the keys user and group is accepted");
   }
   if (section.has("requests")) rule.requests = readRequests(section);
-  readPrefixes(section, "copy_in", rule.copyIn);
-  readPrefixes(section, "copy_out", rule.copyOut);
+  readPrefixes(section, rule.copyIn);
+  readPrefixes(section, rule.copyOut);
   if (auto privileged = section.flag("privileged")) rule.privileged = *privileged;
   ConfigSection quotas = section.section("quotas");
   if (auto value = quotas.number("containers", 0, UINT32_MAX)) rule.containers = *value;

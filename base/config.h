@@ -35,8 +35,6 @@ enum class AccessRequest {
   STREAM,
   NET_IN,
   NET_OUT,
-  COPY_IN,
-  COPY_OUT,
   LIMIT_MEMORY,
   LIMIT_CPU,
   LIMIT_DISK,
@@ -116,8 +114,6 @@ struct Config {
     std::optional<NamedAt> user;  // one of the two
     std::optional<NamedAt> group;
     AccessRequests requests = ALL_ACCESS_REQUESTS;
-    std::vector<std::string> copyIn = {"/"};  // prefixes of host paths, without a slash at the end
-    std::vector<std::string> copyOut = {"/"};
     bool privileged = true;
     std::optional<uint32_t> containers;  // quotas; none: no quota
     std::optional<uint32_t> ports;

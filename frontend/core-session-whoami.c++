@@ -17,10 +17,6 @@ kj::Promise<void> CoreSession::whoami(const WhoamiRequest&, ResponseWriter& out)
   for (size_t i = 0; i < grant.requests.size(); ++i) {
     if (grant.requests.test(i)) response.add_requests(nameOf(static_cast<AccessRequest>(i)));
   }
-  for (auto& prefix : grant.copyIn)
-    response.add_copy_in(prefix);
-  for (auto& prefix : grant.copyOut)
-    response.add_copy_out(prefix);
   response.set_privileged(grant.privileged);
   if (grant.containers) response.set_max_containers(*grant.containers);
   if (grant.ports) response.set_max_ports(*grant.ports);

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "frontend/client-error.h"
-#include "frontend/copy-failure.h"
 
 namespace warden::frontend {
 
@@ -134,34 +133,6 @@ kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
   int script = start.script;
   return request(kj::mv(message), sequence, kj::arrayPtr(&script, 1)).then([](Packet packet) {
     return readStarted(kj::mv(packet));
-  });
-}
-
-kj::Promise<void> WshdClient::copy(CopyOrder&& order) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
-  auto root = message->initRoot<schema::WshdRequest>();
-  auto sequence = replies.nextSequence();
-  root.setSequence(sequence);
-  auto copy = root.initCopy();
-  copy.setUid(order.uid);
-  copy.setGid(order.gid);
-  copy.setGroups(order.groups);
-  copy.setHome(order.home.asBytes());
-  copy.setPath(order.path);
-  if (order.direction == CopyOrder::PACK) {
-    copy.setPack();
-  } else {
-    copy.setUnpack();
-  }
-  int stream = order.stream;
-  return request(kj::mv(message), sequence, kj::arrayPtr(&stream, 1)).then([](Packet packet) {
-    auto reply = packet.getRoot<schema::WshdMessage>();
-    if (reply.isFailed()) {
-      auto failure = reply.getFailed();
-      kj::throwFatalException(
-          copyFailure("in the container", failure.getStep(), failure.getErrno()));
-    }
-    KJ_REQUIRE(reply.isDone(), "wshd's reply does not fit the request");
   });
 }
 

@@ -31,17 +31,6 @@ struct JobStart {
   bool replyMayWait;
 };
 
-struct CopyOrder {
-  // Ids are the container's.
-  uint32_t uid;
-  uint32_t gid;
-  kj::ArrayPtr<const uint32_t> groups;
-  kj::StringPtr home;
-  kj::ArrayPtr<const kj::byte> path;
-  enum { PACK, UNPACK } direction;
-  Fd stream;
-};
-
 struct StartedJob {
   // Read ends of pipes.
   Fd standardOutput;
@@ -64,10 +53,6 @@ class WshdClient {
 
   kj::Promise<StartedJob> spawn(JobStart&& start);
   // Rejects with an error for the client when the job could not be started.
-
-  kj::Promise<void> copy(CopyOrder&& order);
-  // Resolves when the copy has ended. Rejects with an error for the client, of type DISCONNECTED
-  // where it is the other end of the stream that has ended it.
 
   kj::Promise<void> ping();
 
