@@ -49,8 +49,6 @@ Config::AccessRule readRule(ConfigSection section) {
                  "a rule is for one user or one group; one of the keys user and group is accepted");
   }
   if (section.has("requests")) rule.requests = readRequests(section);
-  readPrefixes(section, rule.copyIn);
-  readPrefixes(section, rule.copyOut);
   if (auto privileged = section.flag("privileged")) rule.privileged = *privileged;
   ConfigSection quotas = section.section("quotas");
   if (auto value = quotas.number("containers", 0, UINT32_MAX)) rule.containers = *value;
