@@ -9,7 +9,7 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("warden::schema");
 
-const protocolVersion :UInt32 = 3;
+const protocolVersion :UInt32 = 2;
 
 struct HelperRequest {
   # Frontend -> helper. Requests are executed in the order of their arrival; a destroy may be
@@ -28,22 +28,7 @@ struct HelperRequest {
     limitBandwidth @7 :LimitBandwidth;
     mapPort @8 :MapPort;
     allowOut @9 :AllowOut;
-    identify @10 :Void;
-    # Asks who the client is. Answered with `identified`. Refused without a client.
-    copyIn @11 :Copy;
-    copyOut @12 :Copy;
-    openImage @13 :OpenImage;
   }
-
-  hasClient @14 :Bool;
-  # True: descriptor 0 is the client's socket, as it was accepted from warden.sock, and the request is held against
-  # what the access rules grant to the user that the kernel says has connected it (unix(7),
-  # SO_PEERCRED and SO_PEERGROUPS). False: the server itself asks, which only hello and destroy
-  # may be.
-  #
-  # Refused when: descriptor 0 is not a socket that was accepted from the server's listener; its peer has closed
-  # it; the user may not make this request, or the container belongs to another and the user is
-  # neither root nor an administrator.
 }
 
 struct Hello {
@@ -59,8 +44,7 @@ struct CreateContainer {
   #
   # Refused when: the id is malformed or in use; the slot is out of the pool or in use; an image id
   # is 0 or above 65535; a file is over maxEtcFileBytes; the container limit is reached; the network is
-  # out of the pool or in use; the access rules do not grant the image or a bind mount; there are
-  # other descriptors than the client's socket.
+  # out of the pool or in use; any descriptor is attached.
 
   const maxEtcFileBytes :UInt32 = 24576;
 
@@ -91,55 +75,6 @@ struct CreateContainer {
   # Index into the pool of networks, 0 .. network.pool_size - 1. It fixes the container's addresses:
   # the /30 at network.pool_start_address + 4 * network, of which the host has the first address
   # (interface w-<id>-0) and the container the second (w-<id>-1).
-
-  image @10 :UInt32;
-  # 0: the image of the configuration. Otherwise the `image` of an answer to openImage for the same
-  # client; it is used up.
-
-  bindMounts @11 :List(BindMount);
-  # At most maxBindMounts, mounted in this order.
-
-  const maxBindMounts :UInt32 = 64;
-}
-
-struct BindMount {
-  # Directories and regular files of the host that a container sees. The source is opened once, as the
-  # client's user, inside the prefixes that the access rules grant. The target is made inside the container,
-  # without following a link out of it.
-
-  source @0 :Data;
-  # Absolute path on the host; no NUL.
-  target @1 :Data;
-  # Absolute path in the container; no NUL.
-  writable @2 :Bool;
-  # False: recursively read-only.
-}
-
-struct Copy {
-  # Copies between the host and a tar stream; the frontend connects the stream to a process in the container.
-  # Descriptor 1: one end of a connected AF_UNIX SOCK_STREAM pair. A worker that has become the client's user
-  # opens the host path inside the prefixes that the access rules grant. copyIn: it writes the archive of
-  # what is at `path` to the stream. copyOut: it unpacks the stream at `path`. Answered when
-  # the worker has ended: `done`, or `failed` with the step and cause of what it could not do; what was
-  # copied before stays. Shutting the stream down ends the copy.
-  #
-  # Refused when the id is malformed or unknown; the path is not absolute, has a NUL or is longer than 4095 bytes; the
-  # access rules do not grant the path.
-
-  id @0 :Text;
-  path @1 :Data;
-  # On the host; absolute. A trailing slash has its meaning for rsync(1).
-  owner @2 :Text;
-  # Only copyOut: USER:GROUP of the host that is to own the files; empty: the client's user.
-}
-
-struct OpenImage {
-  # Opens a directory of the host as the client's user, inside the image prefixes that the access rules
-  # grant, for a create that follows. Answered with `image`. At most eight are kept, and each for a minute.
-  #
-  # Refused when the path is not absolute, has a NUL, or is not granted.
-
-  path @0 :Data;
 }
 
 struct DestroyContainer {
@@ -275,37 +210,6 @@ struct HelperReply {
     cpuShares @6 :UInt64;
 
     disk @7 :DiskState;
-
-    identified @8 :Peer;
-
-    image @9 :Image;
-  }
-}
-
-struct Peer {
-  # Who has connected a client's socket, as the kernel tells the helper.
-
-  pid @0 :Int32;
-  uid @1 :UInt32;
-  gid @2 :UInt32;
-  groups @3 :List(UInt32);
-  executable @4 :Data;
-  # Of the process with that pid, at this moment; empty when it cannot be told.
-  unit @5 :Data;
-  # Its systemd unit, from its cgroup's path; empty when there is none.
-}
-
-struct Image {
-  # Descriptors, opened for reading, resolved inside the image: one for each of `files`.
-
-  image @0 :UInt32;
-  # For CreateContainer.image. Never 0.
-  files @1 :List(File);
-  # Those that are regular files.
-
-  enum File {
-    passwd @0;
-    group @1;
   }
 }
 
