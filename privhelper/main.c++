@@ -185,6 +185,9 @@ int main(int argc, char** argv) {
   app.add_option("--config", config, "the configuration file (docs/OPERATING.md)")->required();
   CLI11_PARSE(app, argc, argv);
   try {
+    // What whoever started it left open is nothing to the server, and would live as long as it
+    // does.
+    warden::closeAllExcept(nullptr);
     return warden::privhelper::serve(config) ? 0 : 1;
   } catch (const std::exception& e) {
     fprintf(stderr, "warden-privhelper: %s\n", e.what());

@@ -56,7 +56,7 @@ uint64_t readBoundingSet() {
 
 void limitOwnCapabilities() {
   constexpr uint32_t NEEDED =
-      1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_SETPCAP | 1u << CAP_KILL;
+      1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_SETPCAP | 1u << CAP_KILL | 1u << CAP_CHOWN;
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2];
   if (syscall(SYS_capget, &header, data) < 0) _exit(NO_CAPABILITY);

@@ -324,6 +324,12 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const Ini
     return Failure{"make pipes", errno};
   }
 
+  // Opening /dev/stdout or /dev/stderr asks for the rights of a file's owner (proc(5),
+  // /proc/pid/fd).
+  if (fchown(outputEnd, plan.uid, plan.gid) < 0 || fchown(errorsEnd, plan.uid, plan.gid) < 0) {
+    return Failure{"give the job its pipes", errno};
+  }
+
   void* stackTop = stack.top();
   if (stackTop == nullptr) return Failure{"make a stack", ENOMEM};
 

@@ -58,6 +58,14 @@ TEST_F(JobTest, tellsBothOutputs) {
   EXPECT_EQ(response.info().state(), "active");
 }
 
+TEST_F(JobTest, opensItsOutputsByName) {
+  for (bool privileged : {false, true}) {
+    auto response = client->run("c", "echo out >/dev/stdout; echo err >/dev/stderr", privileged);
+    EXPECT_EQ(response.stdout(), "out\n");
+    EXPECT_EQ(response.stderr(), "err\n");
+  }
+}
+
 TEST_F(JobTest, hasAnIdThatIncreasesOverAllContainers) {
   client->create("d");
   uint32_t last = 0;
