@@ -89,14 +89,16 @@ AuditTail AuditTrail::File::tail() const {
   return {readAuditTail(older).line, ""};
 }
 
-uint64_t AuditTrail::File::firstOfOldest() const {
-  for (uint64_t number = keep; number > 0; --number) {
-    int raw = openat(directory, numbered(number).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (raw < 0) continue;
-    Fd oldest(raw);
-    return firstRecordOf(oldest).value_or(first);
+uint64_t AuditTrail::File::firstAfterRotation() const {
+  auto tryOpen = [&](uint64_t number) {
+    return Fd(openat(directory, numbered(number).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  };
+  if (tryOpen(keep) == nullptr) return first;
+  for (uint64_t number = keep - 1; number > 0; --number) {
+    Fd oldest = tryOpen(number);
+    if (oldest != nullptr) return firstRecordOf(oldest).value_or(first);
   }
-  return first;
+  return firstRecordOf(lines).value_or(first);
 }
 
 void AuditTrail::File::makePlace() {
@@ -104,10 +106,8 @@ void AuditTrail::File::makePlace() {
   std::string fresh = name + ".new";
   unlinkat(directory, fresh.c_str(), 0);
   Fd next = openFile(directory, fresh, O_RDWR | O_APPEND | O_CREAT | O_EXCL);
-  bool dropped = false;
   for (uint64_t number = keep; number < keep + MOST_FILES; ++number) {
     if (unlinkat(directory, numbered(number).c_str(), 0) < 0) break;
-    dropped = true;
   }
   for (uint64_t number = keep - 1; number > 0; --number) {
     renameat(directory, numbered(number).c_str(), directory, numbered(number + 1).c_str());
@@ -118,7 +118,6 @@ void AuditTrail::File::makePlace() {
   KJ_SYSCALL(renameat(directory, fresh.c_str(), directory, name.c_str()));
   lines = kj::mv(next);
   size = allocated = 0;
-  if (dropped) first = firstOfOldest();
 }
 
 // --- the start
@@ -252,15 +251,25 @@ void AuditTrail::failed(int newError) {
   error = newError;
 }
 
+void AuditTrail::rotate(File& file) {
+  // The head first: that more is there than it promises is no harm.
+  file.first = file.firstAfterRotation();
+  writeHead(file);
+  file.makePlace();
+}
+
 void AuditTrail::rotateIfFull(size_t more) {
   KJ_IF_MAYBE (opened, file) {
     if (opened->size == 0 || opened->size + more <= opened->rotateBytes || torn) return;
-    KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() { opened->makePlace(); })) {
+    KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() { rotate(*opened); })) {
       // It grows on, and the next record tries again.
-      if (error == 0) {
-        dprintf(STDERR_FILENO, "warden: %s: cannot be rotated: %s\n", opened->name.c_str(),
-                exception->getDescription().cStr());
+      if (!rotationFailed) {
+        dprintf(STDERR_FILENO, "warden: the audit trail %s cannot be rotated: %s\n",
+                opened->name.c_str(), exception->getDescription().cStr());
       }
+      rotationFailed = true;
+    } else {
+      rotationFailed = false;
     }
   }
 }

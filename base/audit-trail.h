@@ -83,7 +83,7 @@ class AuditTrail {
 
     void openLines();
     AuditTail tail() const;
-    uint64_t firstOfOldest() const;
+    uint64_t firstAfterRotation() const;
     void makePlace();
     std::string numbered(uint64_t number) const { return name + "." + std::to_string(number); }
   };
@@ -93,6 +93,7 @@ class AuditTrail {
   kj::Maybe<AuditJournal> journal;
   AuditLink last{0, noDigest()};
   uint64_t lost = 0;
+  bool rotationFailed = false;
   int error = 0;  // of the last write; 0: it succeeded
 
   struct Torn {
@@ -103,6 +104,7 @@ class AuditTrail {
 
   void continueChain(File& file);
   void moveAwayForeign(File& file);
+  void rotate(File& file);
   void rotateIfFull(size_t more);
   bool write(nlohmann::ordered_json object);
   int writeLine(const std::string& line);

@@ -3,14 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <map>
+#include <memory>
 #include <optional>
 
 #include "base/audit-chain.h"
@@ -22,7 +24,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int ROTATIONS_MEANWHILE = 5;
+constexpr int ATTEMPTS = 1000;
+constexpr int ATTEMPTS_WHILE_WRITTEN = 5;
 
 std::optional<AuditHead> readHead(const std::string& path) {
   int raw = open((path + ".head").c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -107,9 +110,6 @@ bool Checker::followsAsItShould(const AuditLine& record, const Place& place) {
     if (seq > expected) {
       found(place, "records " + number(expected) + " to " + number(seq - 1) +
                        " are missing at the trail's start");
-    } else if (seq < expected) {
-      found(place,
-            "record " + number(seq) + " is older than the trail's first, " + number(expected));
     } else if (seq == 1 && record.prev != noDigest()) {
       found(place, "the first record was changed: it names a line before it");
     }
@@ -199,15 +199,54 @@ void Checker::end(const std::string& path, const std::optional<AuditHead>& befor
   }
 }
 
-void readLines(const std::string& file, Checker& checker) {
-  std::ifstream in(file, std::ios::binary);
-  KJ_REQUIRE(in.is_open(), "cannot open", file.c_str(), strerrordesc_np(errno));
-  std::string text;
-  for (uint64_t at = 1; std::getline(in, text); ++at) {
+void readLines(FILE* in, const std::string& file, Checker& checker) {
+  char* buffer = nullptr;
+  size_t capacity = 0;
+  KJ_DEFER(free(buffer));
+  ssize_t n;
+  for (uint64_t at = 1; (n = getline(&buffer, &capacity, in)) > 0; ++at) {
     // An end without newline is no whole line, whatever it says.
-    checker.line(file, at, in.eof() ? text + "\n" : text);
+    bool whole = buffer[n - 1] == '\n';
+    checker.line(file, at, whole ? std::string(buffer, n - 1) : std::string(buffer, n) + "\n");
   }
-  KJ_REQUIRE(!in.bad(), "cannot read", file.c_str());
+  KJ_REQUIRE(ferror(in) == 0, "cannot read", file.c_str());
+}
+
+struct OpenTrail {
+  // The files as they were between two rotations; renaming them does not matter any more.
+
+  struct Close {
+    void operator()(FILE* file) const { fclose(file); }
+  };
+  std::vector<std::string> names;
+  std::vector<std::unique_ptr<FILE, Close>> files;
+  std::optional<AuditHead> head;  // read before the files
+
+  static std::optional<OpenTrail> tryOpen(const std::string& path) {
+    OpenTrail trail;
+    trail.head = readHead(path);
+    trail.names = auditFiles(path);
+    auto current = identityOf(trail.names.back());
+    for (auto& name : trail.names) {
+      trail.files.emplace_back(fopen(name.c_str(), "rce"));
+      if (trail.files.back() != nullptr) continue;
+      if (errno == ENOENT) return std::nullopt;
+      KJ_FAIL_SYSCALL("open", errno, name.c_str());
+    }
+    auto head = readHead(path);
+    if (identityOf(trail.names.back()) != current || auditFiles(path) != trail.names ||
+        head.has_value() != trail.head.has_value() || (head && head->first != trail.head->first)) {
+      return std::nullopt;
+    }
+    return trail;
+  }
+};
+
+OpenTrail openTrail(const std::string& path) {
+  for (int attempt = 0; attempt < ATTEMPTS; ++attempt) {
+    if (auto trail = OpenTrail::tryOpen(path)) return std::move(*trail);
+  }
+  KJ_FAIL_REQUIRE("the files are rotated again and again while they are opened", path.c_str());
 }
 
 }  // namespace
@@ -234,26 +273,18 @@ std::vector<std::string> auditFiles(const std::string& path) {
 }
 
 AuditReport verifyAuditTrail(const std::string& path, bool fromOldest) {
-  for (int attempt = 0;; ++attempt) {
-    auto files = auditFiles(path);
-    auto identity = identityOf(files.back());
-    auto before = readHead(path);
+  for (int attempt = 1;; ++attempt) {
+    OpenTrail trail = openTrail(path);
     AuditReport report;
     Checker checker(report);
-    checker.begin(before, fromOldest);
-    bool vanished = false;
-    try {
-      for (auto& file : files)
-        readLines(file, checker);
-      vanished = identityOf(files.back()) != identity || auditFiles(path) != files;
-    } catch (const kj::Exception&) {
-      if (attempt >= ROTATIONS_MEANWHILE || auditFiles(path) == files) throw;
-      continue;
-    }
-    // The files were rotated while they were read.
-    if (vanished && attempt < ROTATIONS_MEANWHILE) continue;
-    checker.end(path, before, readHead(path));
-    return report;
+    checker.begin(trail.head, fromOldest);
+    for (size_t i = 0; i < trail.files.size(); ++i)
+      readLines(trail.files[i].get(), trail.names[i], checker);
+    auto head = readHead(path);
+    checker.end(path, trail.head, head);
+    // A line may be seen while it is being written.
+    bool writtenTo = head && trail.head && !(head->last == trail.head->last);
+    if (report.findings.empty() || !writtenTo || attempt == ATTEMPTS_WHILE_WRITTEN) return report;
   }
 }
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int STALE_KILL_MS = 5000;
 constexpr int REQUESTS_A_TURN = 16;
+constexpr int RECORDS_A_TURN = 256;
 constexpr size_t MOST_DISK_ORDERS = 256;  // unanswered; a frontend waits for each
 
 // How long a frontend that was told to end may take: to drain, and after it has given up its
@@ -29,9 +30,9 @@ constexpr int RETRY_MS = 5;
 }  // namespace
 
 const Broker::Permitted Broker::PERMITTED[] = {
-    {schema::HelperRequest::HELLO, "hello", &Broker::hello},
+    {schema::HelperRequest::HELLO, "hello", &Broker::hello, false},
     {schema::HelperRequest::CREATE, "create", &Broker::create},
-    {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy},
+    {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy, false},
     {schema::HelperRequest::LIMIT_MEMORY, "limit memory", &Broker::limitMemory},
     {schema::HelperRequest::LIMIT_CPU, "limit cpu", &Broker::limitCpu},
     {schema::HelperRequest::LIMIT_DISK, "limit disk", &Broker::limitDisk},
@@ -140,6 +141,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
   fds.add(pollfd{host.network.fd(), POLLIN, 0});
+  fds.add(pollfd{frontend.auditConnection(), POLLIN, 0});
   for (auto& [id, entry] : dying)
     if (entry.endedUs == 0) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
@@ -151,6 +153,7 @@ void Broker::waitForEvents() {
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
   if (fds[5].revents != 0) host.network.handleEvents();
+  if (fds[6].revents != 0) receiveRecords(RECORDS_A_TURN);
   reapDying();
   if (!diskOrders.empty()) {
     Settling order = diskOrders.front();
@@ -181,6 +184,9 @@ void Broker::handleSignals() {
 }
 
 void Broker::handleFrontendEnd() {
+  // What it sent before its end.
+  while (frontend.auditConnection() >= 0)
+    receiveRecords(RECORDS_A_TURN);
   frontend.forget();
   unsent.clear();
   diskOrders.clear();
@@ -211,6 +217,21 @@ void Broker::receiveRequests() {
   }
 }
 
+void Broker::receiveRecords(int most) {
+  for (int i = 0; i < most; ++i) {
+    try {
+      KJ_IF_MAYBE (packet, receivePacket(frontend.auditConnection())) {
+        log.recordRequest(packet->getRoot<schema::RequestRecord>());
+      } else {
+        return;
+      }
+    } catch (const kj::Exception& e) {
+      if (e.getType() == kj::Exception::Type::DISCONNECTED) return frontend.disconnectAudit();
+      log.record("record", nullptr, Outcome::REFUSED, e.getDescription());
+    }
+  }
+}
+
 void Broker::dispatch(Packet& packet) {
   auto request = packet.getRoot<schema::HelperRequest>();
   const char* operation = "request";
@@ -222,6 +243,11 @@ void Broker::dispatch(Packet& packet) {
     }
     if (!greeted && permitted.which != schema::HelperRequest::HELLO) {
       return refuse(request.getSequence(), operation, nullptr, "the first request must be hello");
+    }
+    if (permitted.needsRecord) {
+      KJ_IF_MAYBE (problem, log.reasonToRefuse()) {
+        return failUnrecorded(request.getSequence(), operation, *problem);
+      }
     }
     try {
       return (this->*permitted.handler)(request);
@@ -358,7 +384,8 @@ void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequ
   // to the kernel and what they did; nobody waits for it here.
   container->wshd().signal(SIGKILL);
   ContainerId id = container->id();
-  dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs()});
+  auto peer = log.peer().map([](const AuditPeer& peer) { return peer; });
+  dying.emplace(id, Dying{kj::mv(container), sequence, kj::mv(peer), monotonicUs()});
 }
 
 void Broker::destroyAll() {
@@ -393,6 +420,7 @@ void Broker::reapDying() {
     slotInUse[entry.container->slot()] = false;
     kj::runCatchingExceptions([&] { entry.container = nullptr; });
     auto left = whatIsLeftOf(i->first);
+    AuditLog::OnBehalf behalf(log, kj::mv(entry.peer));
     log.record("destroy", i->first.text(), left == nullptr ? Outcome::DONE : Outcome::FAILED, left,
                monotonicUs() - entry.startedUs);
     KJ_IF_MAYBE (sequence, entry.sequence) {
@@ -411,6 +439,18 @@ kj::StringPtr Broker::whatIsLeftOf(const ContainerId& id) const {
   if (host.cgroups.has(id)) return "a cgroup cannot be removed";
   if (host.depot.has(id)) return "its directory cannot be moved away";
   return nullptr;
+}
+
+void Broker::failUnrecorded(uint64_t sequence, const char* operation, const AuditProblem& problem) {
+  log.record(operation, nullptr, Outcome::REFUSED, problem.text);
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(sequence);
+  auto failure = answer.initFailed();
+  failure.setStep(*schema::AUDIT_STEP);
+  failure.setErrno(problem.error);
+  failure.setDetail(problem.text);
+  reply(message);
 }
 
 void Broker::fail(uint64_t sequence, const char* operation, const ContainerId& id,

@@ -36,6 +36,7 @@ class Broker {
   struct Dying {
     kj::Own<Container> container;
     kj::Maybe<uint64_t> sequence;  // of the destroy to be answered
+    kj::Maybe<AuditPeer> peer;     // who asked for it
     uint64_t startedUs;
     uint64_t endedUs = 0;  // when its processes had; what is left may take a moment longer
   };
@@ -43,6 +44,7 @@ class Broker {
     // A request about a container's disk. Is answered when the limits are in force.
     ContainerId container;
     uint64_t sequence;
+    kj::Maybe<AuditPeer> peer;
     uint64_t startedUs;
     bool sets;
   };
@@ -51,6 +53,7 @@ class Broker {
     schema::HelperRequest::Which which;
     const char* name;
     Handler handler;
+    bool needsRecord = true;  // does not begin while the audit trail cannot be written
   };
   static const Permitted PERMITTED[];
 
@@ -82,6 +85,7 @@ class Broker {
   void handleSignals();
   void handleFrontendEnd();
   void receiveRequests();
+  void receiveRecords(int most);
   void dispatch(Packet& packet);
   void reapDying();
   bool isGone(Dying& entry);
@@ -112,6 +116,7 @@ class Broker {
 
   void fail(uint64_t sequence, const char* operation, const ContainerId& id, const StepError& error,
             uint64_t durationUs = 0);
+  void failUnrecorded(uint64_t sequence, const char* operation, const AuditProblem& problem);
   void refuse(uint64_t sequence, const char* operation, kj::StringPtr container,
               kj::StringPtr reason);
   void reply(capnp::MessageBuilder& message, kj::Vector<Fd> fds = {});

@@ -184,14 +184,14 @@ TEST_F(AuditTrailTest, movesAwayAFileThatIsNoTrail) {
 }
 
 TEST_F(AuditTrailTest, rotatesAndKeepsTheChain) {
-  write(40, 2000, 3);
+  write(80, 2000, 3);
   EXPECT_EQ(auditFiles(path).size(), 4u);
   for (auto& file : auditFiles(path))
     EXPECT_LE(fs::file_size(file), 2600u);
   auto report = verifyAuditTrail(path);
   EXPECT_EQ(told(report), "");
   EXPECT_GT(report.firstSeq, 1u);
-  EXPECT_EQ(report.lastSeq, 40u);
+  EXPECT_EQ(report.lastSeq, 80u);
 
   write(5, 2000, 1);
   EXPECT_EQ(auditFiles(path).size(), 2u) << "fewer are kept than before";
@@ -238,7 +238,7 @@ TEST_F(AuditTrailTest, hostileBytesStayOneLineOfJson) {
     for (unsigned char c : line)
       ASSERT_TRUE(c >= 0x20 && c < 0x7f);
   }
-  EXPECT_EQ(Json::parse(lines[1])["handle"]["base64"], "AP/+\n");
+  EXPECT_EQ(Json::parse(lines[1])["handle"]["base64"], "AP/+");
   EXPECT_EQ(Json::parse(lines[4])["message"], "a record was too long");
   EXPECT_EQ(Json::parse(lines[5])["handle"]["bytes"], 1027);
   EXPECT_EQ(findings(), "");
@@ -326,7 +326,7 @@ TEST_F(AuditTrailTest, findingsSayWhereAndWhat) {
 TEST_F(AuditTrailTest, isWholeWhileItIsWritten) {
   pid_t writer = fork();
   if (writer == 0) {
-    AuditTrail trail = open(20000, 8);
+    AuditTrail trail = open(100000, 8);
     for (int i = 0; i < 20000; ++i)
       trail.append({{"request", "create"}});
     _exit(0);
@@ -388,7 +388,7 @@ TEST_F(AuditTrailTest, saysThatItIsFullAndGoesOnWhenThereIsRoom) {
     CHILD_EXPECT(trail.append({{"request", "again"}}));
     CHILD_EXPECT(findings() == "");
     auto lines = linesOf(path);
-    CHILD_EXPECT(Json::parse(lines[lines.size() - 2])["lost"] == 2 + 1);
+    CHILD_EXPECT(Json::parse(lines[lines.size() - 2])["lost"] == 2);
     return 0;
   });
   EXPECT_EQ(status, 0);
