@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 
+#include "client/commands-audit.h"
 #include "client/commands.h"
 #include "client/limit-options.h"
 #include "client/output.h"
@@ -114,6 +115,7 @@ class Parser {
     addContainerCommands();
     addJobCommands();
     limitOptions.emplace(app, commands, action);
+    auditCommands.emplace(app, settings.json, action);
   }
 
   void parse(int argc, const char* const* argv) {
@@ -149,6 +151,7 @@ class Parser {
   SpawnRequest spawnRequest;
   StopRequest stopRequest;
   std::optional<LimitOptions> limitOptions;
+  std::optional<AuditCommands> auditCommands;
 
   CLI::App* add(const char* name, const char* description, std::function<int()> what) {
     auto* command = app.add_subcommand(name, description);

@@ -204,9 +204,9 @@ class RecordedSession final : public Session {
               recorded.ended(continuation);
               return continuation;
             },
-            [&recorded](kj::Exception&& exception) -> kj::Promise<Continuation> {
+            [&recorded](kj::Exception&& exception) -> Continuation {
               recorded.threw(exception);
-              return kj::mv(exception);
+              kj::throwFatalException(kj::mv(exception));
             })
         .attach(kj::mv(call));
   }
