@@ -240,15 +240,14 @@ bool AuditTrail::write(Json object) {
   } else {
     ++lost;
   }
-  failed(problem);
+  error = problem;
+  if (problem != 0) announce(problem);
   return problem == 0;
 }
 
-void AuditTrail::failed(int newError) {
-  if (newError != 0 && error == 0) {
-    dprintf(STDERR_FILENO, "warden: %s\n", describe(newError).cStr());
-  }
-  error = newError;
+void AuditTrail::announce(int problem) {
+  if (!announced) dprintf(STDERR_FILENO, "warden: %s\n", describe(problem).cStr());
+  announced = true;
 }
 
 void AuditTrail::rotate(File& file) {
@@ -303,15 +302,16 @@ int AuditTrail::allocate(File& file) {
 kj::Maybe<AuditProblem> AuditTrail::problem() {
   KJ_IF_MAYBE (opened, file) {
     int problem = allocate(*opened);
-    if (problem == 0 && error != 0) {
+    if (problem == 0 && announced) {
       // Says that it has been so, and finds out whether it is still.
-      uint64_t count = lost;
-      Json record = {{"message", "the trail can be written again"}, {"lost", count}};
-      if (write(kj::mv(record))) lost = 0;
+      if (write({{"message", "the trail can be written again"}, {"lost", lost}})) {
+        lost = 0;
+        announced = false;
+      }
       problem = error;
     }
     if (problem != 0) {
-      failed(problem);
+      announce(problem);
       return AuditProblem{problem, describe(problem)};
     }
   }

@@ -94,7 +94,8 @@ class AuditTrail {
   AuditLink last{0, noDigest()};
   uint64_t lost = 0;
   bool rotationFailed = false;
-  int error = 0;  // of the last write; 0: it succeeded
+  bool announced = false;  // that it cannot be written; until problem() finds that it can
+  int error = 0;           // of the last write; 0: it succeeded
 
   struct Torn {
     size_t bytes;
@@ -110,7 +111,7 @@ class AuditTrail {
   int writeLine(const std::string& line);
   int writeToFile(File& file, const std::string& text);
   int writeHead(File& file);
-  void failed(int newError);
+  void announce(int problem);
   int allocate(File& file);
   kj::String describe(int problem) const;
 };
