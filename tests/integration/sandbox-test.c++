@@ -202,8 +202,7 @@ TEST_F(DescriptorTest, frontendSharesTheListenerWithTheBrokerAndNothingElse) {
       if (frontend.count(target) > 0) shared[role].insert(target);
     }
   }
-  // Requests and their answers; records for the audit trail.
-  EXPECT_EQ(shared["broker"].size(), 2u);
+  EXPECT_EQ(shared["broker"].size(), 1u);
   EXPECT_EQ(shared["launcher"].size(), 0u);
   EXPECT_EQ(shared["sweeper"].size(), 0u);
   // The files that it has: those that it was started with, spools of jobs, and the container's
