@@ -27,6 +27,20 @@ constexpr uint64_t DISCONNECTED_US = 5'000'000;
 constexpr uint64_t BUSY_US = 1'000'000;
 constexpr int RETRY_MS = 5;
 
+// What leaves no record when it succeeds.
+bool onlyReads(schema::HelperRequest::Reader request) {
+  switch (request.which()) {
+    case schema::HelperRequest::LIMIT_MEMORY:
+      return request.getLimitMemory().isRead();
+    case schema::HelperRequest::LIMIT_CPU:
+      return request.getLimitCpu().isRead();
+    case schema::HelperRequest::LIMIT_DISK:
+      return request.getLimitDisk().isRead();
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 const Broker::Permitted Broker::PERMITTED[] = {
@@ -244,12 +258,12 @@ void Broker::dispatch(Packet& packet) {
     if (!greeted && permitted.which != schema::HelperRequest::HELLO) {
       return refuse(request.getSequence(), operation, nullptr, "the first request must be hello");
     }
-    if (permitted.needsRecord) {
-      KJ_IF_MAYBE (problem, log.reasonToRefuse()) {
-        return failUnrecorded(request.getSequence(), operation, *problem);
-      }
-    }
     try {
+      if (permitted.needsRecord && !onlyReads(request)) {
+        KJ_IF_MAYBE (problem, log.reasonToRefuse()) {
+          return failUnrecorded(request.getSequence(), operation, *problem);
+        }
+      }
       return (this->*permitted.handler)(request);
     } catch (const kj::Exception& e) {
       // A message that cannot be walked (base/packet.h); nothing has been done.

@@ -236,7 +236,8 @@ TEST_F(FullTrailTest, nothingPrivilegedBeginsUntilThereIsRoomAgain) {
   NetInRequest port;
   port.set_handle(id);
   EXPECT_TRUE(refused([&]() { client.call(port); }));
-  // What takes away goes on, and so do jobs.
+  // What takes away goes on, and so do jobs and questions.
+  EXPECT_EQ(client.info(id).state(), "active");
   EXPECT_EQ(client.output(id, "echo still here"), "still here\n");
   client.destroy(id);
   EXPECT_TRUE(client.list().empty());
