@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 
+#include "client/commands-audit.h"
 #include "client/commands.h"
 #include "client/copy-options.h"
 #include "client/limit-options.h"
@@ -116,6 +117,7 @@ class Parser {
     addJobCommands();
     limitOptions.emplace(app, commands, action);
     copyOptions.emplace(app, commands, action);
+    auditCommands.emplace(app, settings.json, action);
   }
 
   void parse(int argc, const char* const* argv) {
@@ -152,6 +154,7 @@ class Parser {
   StopRequest stopRequest;
   std::optional<LimitOptions> limitOptions;
   std::optional<CopyOptions> copyOptions;
+  std::optional<AuditCommands> auditCommands;
 
   CLI::App* add(const char* name, const char* description, std::function<int()> what) {
     auto* command = app.add_subcommand(name, description);

@@ -31,6 +31,11 @@ kj::Exception failureOf(kj::StringPtr operation, schema::HelperReply::Reader rep
   switch (reply.which()) {
     case schema::HelperReply::FAILED: {
       auto failure = reply.getFailed();
+      if (failure.getStep() == *schema::AUDIT_STEP) {
+        return clientError(kj::str("could not ", operation, ": ", failure.getDetail(),
+                                   "; what needs privilege is refused until it can: make room "
+                                   "where the trail is"));
+      }
       return clientError(kj::str("could not ", operation, ": ", failure.getDetail(), "; ",
                                  advice(failure.getErrno())));
     }

@@ -22,6 +22,7 @@
 #include "frontend/core.h"
 #include "frontend/edge-server.h"
 #include "frontend/log.h"
+#include "frontend/request-audit.h"
 #include "frontend/sandbox.h"
 
 namespace warden::frontend {
@@ -39,6 +40,7 @@ struct Options {
   int configFd = -1;
   int imageFd = -1;
   int depotFd = -1;
+  int auditFd = -1;
   int logFd = STDERR_FILENO;
   std::string configName = "the configuration";
 };
@@ -52,6 +54,7 @@ void defineOptions(CLI::App& app, Options& options) {
   descriptor("--config-fd", options.configFd, "open configuration file")->required();
   descriptor("--image-fd", options.imageFd, "directory server.container_rootfs_path")->required();
   descriptor("--depot-fd", options.depotFd, "directory server.container_depot_path")->required();
+  descriptor("--audit-fd", options.auditFd, "connection for the audit trail")->required();
   descriptor("--log-fd", options.logFd, "open log file; else stderr");
   app.add_option("--config-name", options.configName, "path of the configuration, for messages");
 }
@@ -66,7 +69,7 @@ Fd adopt(int fd) {
 void closeOthers(const Options& options) {
   std::set<unsigned> kept{0, 1, 2};
   for (int fd : {options.helperFd, options.listenFd, options.configFd, options.imageFd,
-                 options.depotFd, options.logFd}) {
+                 options.depotFd, options.auditFd, options.logFd}) {
     kept.insert(fd);
   }
   unsigned first = 0;
@@ -164,7 +167,8 @@ void serve(const Options& options, const Config& config, spdlog::logger& log) {
 
   Core core(port, port.getTimer(), config, adopt(options.helperFd), adopt(options.imageFd),
             readHostFacts(log), descriptors - taken);
-  EdgeServer edge(port, adopt(options.listenFd), core, limits, log);
+  RequestAudit audited(port, port.getTimer(), adopt(options.auditFd), core);
+  EdgeServer edge(port, adopt(options.listenFd), audited, limits, log);
 
   Fd depot = adopt(options.depotFd);
   SandboxReport sandbox = enterSandbox({.depot = depot, .image = options.imageFd});

@@ -134,7 +134,8 @@ void Broker::limitDisk(schema::HelperRequest::Reader request) {
   if (found == nullptr) {
     return refuse(sequence, OPERATION, text, "there is no such container");
   }
-  Settling settling{order.id, sequence, monotonicUs(), order.limits != nullptr};
+  auto peer = log.peer().map([](const AuditPeer& peer) { return peer; });
+  Settling settling{order.id, sequence, kj::mv(peer), monotonicUs(), order.limits != nullptr};
   try {
     KJ_IF_MAYBE (limits, order.limits) {
       found->disk().setLimits(*limits);
@@ -147,6 +148,7 @@ void Broker::limitDisk(schema::HelperRequest::Reader request) {
 
 void Broker::settleDisk(const Settling& order) {
   // A little at a time, so that nobody waits for one that takes long.
+  AuditLog::OnBehalf behalf(log, order.peer.map([](const AuditPeer& peer) { return peer; }));
   capnp::MallocMessageBuilder message;
   auto answer = message.initRoot<schema::HelperReply>();
   answer.setSequence(order.sequence);

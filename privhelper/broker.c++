@@ -14,6 +14,7 @@ namespace {
 
 constexpr int STALE_KILL_MS = 5000;
 constexpr int REQUESTS_A_TURN = 16;
+constexpr int RECORDS_A_TURN = 256;
 constexpr size_t MOST_DISK_ORDERS = 256;  // unanswered; a frontend waits for each
 
 // How long a frontend that was told to end may take: to drain, and after it has given up its
@@ -26,13 +27,31 @@ constexpr uint64_t DISCONNECTED_US = 5'000'000;
 constexpr uint64_t BUSY_US = 1'000'000;
 constexpr int RETRY_MS = 5;
 
+bool onlyReads(schema::HelperRequest::Reader request) {
+  switch (request.which()) {
+    case schema::HelperRequest::LIMIT_MEMORY:
+      return request.getLimitMemory().isRead();
+    case schema::HelperRequest::LIMIT_CPU:
+      return request.getLimitCpu().isRead();
+    case schema::HelperRequest::LIMIT_DISK:
+      return request.getLimitDisk().isRead();
+    default:
+      return false;
+  }
+}
+
+// What the server asks for by itself: the ends of containers, and what they use.
+bool isServersOwn(schema::HelperRequest::Reader request) {
+  return request.isHello() || request.isDestroy() || onlyReads(request);
+}
+
 }  // namespace
 
 // Each may be asked for by whoever may ask the frontend for what needs it.
 const Broker::Permitted Broker::PERMITTED[] = {
-    {schema::HelperRequest::HELLO, "hello", &Broker::hello, nullptr},
+    {schema::HelperRequest::HELLO, "hello", &Broker::hello, nullptr, 0, false},
     {schema::HelperRequest::CREATE, "create", &Broker::create, AccessRequest::CREATE},
-    {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy, AccessRequest::DESTROY},
+    {schema::HelperRequest::DESTROY, "destroy", &Broker::destroy, AccessRequest::DESTROY, 0, false},
     {schema::HelperRequest::LIMIT_MEMORY, "limit memory", &Broker::limitMemory,
      AccessRequest::LIMIT_MEMORY},
     {schema::HelperRequest::LIMIT_CPU, "limit cpu", &Broker::limitCpu, AccessRequest::LIMIT_CPU},
@@ -145,6 +164,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
   fds.add(pollfd{host.network.fd(), POLLIN, 0});
+  fds.add(pollfd{frontend.auditConnection(), POLLIN, 0});
   for (auto& [id, entry] : dying)
     if (entry.endedUs == 0) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
@@ -156,6 +176,7 @@ void Broker::waitForEvents() {
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
   if (fds[5].revents != 0) host.network.handleEvents();
+  if (fds[6].revents != 0) receiveRecords(RECORDS_A_TURN);
   reapDying();
   if (!diskOrders.empty()) {
     Settling order = diskOrders.front();
@@ -186,6 +207,9 @@ void Broker::handleSignals() {
 }
 
 void Broker::handleFrontendEnd() {
+  // What it sent before its end.
+  while (frontend.auditConnection() >= 0)
+    receiveRecords(RECORDS_A_TURN);
   frontend.forget();
   unsent.clear();
   diskOrders.clear();
@@ -216,6 +240,21 @@ void Broker::receiveRequests() {
   }
 }
 
+void Broker::receiveRecords(int most) {
+  for (int i = 0; i < most; ++i) {
+    try {
+      KJ_IF_MAYBE (packet, receivePacket(frontend.auditConnection())) {
+        log.recordRequest(packet->getRoot<schema::RequestRecord>());
+      } else {
+        return;
+      }
+    } catch (const kj::Exception& e) {
+      if (e.getType() == kj::Exception::Type::DISCONNECTED) return frontend.disconnectAudit();
+      log.record("record", nullptr, Outcome::REFUSED, e.getDescription());
+    }
+  }
+}
+
 void Broker::dispatch(Packet& packet) {
   auto request = packet.getRoot<schema::HelperRequest>();
   const char* operation = "request";
@@ -227,8 +266,15 @@ void Broker::dispatch(Packet& packet) {
       return refuse(request.getSequence(), operation, nullptr, "the first request must be hello");
     }
     try {
-      KJ_IF_MAYBE (reason, reasonAgainstClient(permitted, packet)) {
+      auto refusal = reasonAgainstClient(permitted, packet);
+      AuditLog::OnBehalf behalf(log, auditedPeer());
+      KJ_IF_MAYBE (reason, refusal) {
         return refuse(request.getSequence(), operation, nullptr, *reason);
+      }
+      if (permitted.needsRecord && !onlyReads(request)) {
+        KJ_IF_MAYBE (problem, log.reasonToRefuse()) {
+          return failUnrecorded(request.getSequence(), operation, *problem);
+        }
       }
       return (this->*permitted.handler)(request);
     } catch (const kj::Exception& e) {
@@ -239,26 +285,12 @@ void Broker::dispatch(Packet& packet) {
   refuse(request.getSequence(), operation, nullptr, "there is no such request");
 }
 
-namespace {
-
-// What the server asks for by itself: the ends of containers, and what they use.
-bool isServersOwn(schema::HelperRequest::Reader request) {
-  switch (request.which()) {
-    case schema::HelperRequest::HELLO:
-    case schema::HelperRequest::DESTROY:
-      return true;
-    case schema::HelperRequest::LIMIT_MEMORY:
-      return request.getLimitMemory().isRead();
-    case schema::HelperRequest::LIMIT_CPU:
-      return request.getLimitCpu().isRead();
-    case schema::HelperRequest::LIMIT_DISK:
-      return request.getLimitDisk().isRead();
-    default:
-      return false;
+kj::Maybe<AuditPeer> Broker::auditedPeer() const {
+  KJ_IF_MAYBE (peer, asking) {
+    return AuditPeer{peer->pid, peer->uid, peer->gid, {}, {}};
   }
+  return nullptr;
 }
-
-}  // namespace
 
 kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Packet& packet) {
   auto request = packet.getRoot<schema::HelperRequest>();
@@ -273,14 +305,13 @@ kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Pa
   Fd socket = packet.takeFd(0);
   auto attested = attest(socket, listener);
   if (attested.is<Refusal>()) return kj::mv(attested.get<Refusal>().reason);
-  auto& peer = attested.get<PeerCredentials>();
+  auto& peer = asking.emplace(kj::mv(attested.get<PeerCredentials>()));
   auto& grant = host.policy.access.grantOf(peer);
   KJ_IF_MAYBE (access, permitted.access) {
     if (!grant.requests.test(static_cast<size_t>(*access))) {
       return kj::str(grant.source, " does not grant it to uid ", peer.uid);
     }
   }
-  asking = kj::mv(peer);
   return nullptr;
 }
 
@@ -443,7 +474,8 @@ void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequ
   container->wshd().signal(SIGKILL);
   countOut(*container);
   ContainerId id = container->id();
-  dying.emplace(id, Dying{kj::mv(container), sequence, monotonicUs()});
+  auto peer = log.peer().map([](const AuditPeer& peer) { return peer; });
+  dying.emplace(id, Dying{kj::mv(container), sequence, kj::mv(peer), monotonicUs()});
 }
 
 void Broker::destroyAll() {
@@ -478,6 +510,7 @@ void Broker::reapDying() {
     slotInUse[entry.container->slot()] = false;
     kj::runCatchingExceptions([&] { entry.container = nullptr; });
     auto left = whatIsLeftOf(i->first);
+    AuditLog::OnBehalf behalf(log, kj::mv(entry.peer));
     log.record("destroy", i->first.text(), left == nullptr ? Outcome::DONE : Outcome::FAILED, left,
                monotonicUs() - entry.startedUs);
     KJ_IF_MAYBE (sequence, entry.sequence) {
@@ -496,6 +529,18 @@ kj::StringPtr Broker::whatIsLeftOf(const ContainerId& id) const {
   if (host.cgroups.has(id)) return "a cgroup cannot be removed";
   if (host.depot.has(id)) return "its directory cannot be moved away";
   return nullptr;
+}
+
+void Broker::failUnrecorded(uint64_t sequence, const char* operation, const AuditProblem& problem) {
+  log.record(operation, nullptr, Outcome::REFUSED, problem.text);
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(sequence);
+  auto failure = answer.initFailed();
+  failure.setStep(*schema::AUDIT_STEP);
+  failure.setErrno(problem.error);
+  failure.setDetail(problem.text);
+  reply(message);
 }
 
 void Broker::fail(uint64_t sequence, const char* operation, const ContainerId& id,

@@ -37,6 +37,7 @@ class Broker {
   struct Dying {
     kj::Own<Container> container;
     kj::Maybe<uint64_t> sequence;  // of the destroy to be answered
+    kj::Maybe<AuditPeer> peer;     // who asked for it
     uint64_t startedUs;
     uint64_t endedUs = 0;  // when its processes had; what is left may take a moment longer
   };
@@ -44,6 +45,7 @@ class Broker {
     // A request about a container's disk. Is answered when the limits are in force.
     ContainerId container;
     uint64_t sequence;
+    kj::Maybe<AuditPeer> peer;
     uint64_t startedUs;
     bool sets;
   };
@@ -54,6 +56,7 @@ class Broker {
     Handler handler;
     kj::Maybe<AccessRequest> access;  // what the access rules have to grant
     size_t descriptors = 0;           // beside the client's socket
+    bool needsRecord = true;          // does not begin while the audit trail cannot be written
   };
   static const Permitted PERMITTED[];
 
@@ -93,6 +96,7 @@ class Broker {
   void handleSignals();
   void handleFrontendEnd();
   void receiveRequests();
+  void receiveRecords(int most);
   void dispatch(Packet& packet);
   kj::Maybe<kj::String> reasonAgainstClient(const Permitted& permitted, Packet& packet);
   void reapDying();
@@ -118,6 +122,7 @@ class Broker {
   void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
   void destroyAll();
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
+  kj::Maybe<AuditPeer> auditedPeer() const;
   Container* find(const ContainerId& id);
   // One that the client may touch. Null: to the frontend there is none.
   kj::Maybe<kj::String> reasonAgainstAnother(uid_t owner, std::optional<uint32_t> Grant::*quota,
@@ -129,6 +134,7 @@ class Broker {
 
   void fail(uint64_t sequence, const char* operation, const ContainerId& id, const StepError& error,
             uint64_t durationUs = 0);
+  void failUnrecorded(uint64_t sequence, const char* operation, const AuditProblem& problem);
   void refuse(uint64_t sequence, const char* operation, kj::StringPtr container,
               kj::StringPtr reason);
   void reply(capnp::MessageBuilder& message, kj::Vector<Fd> fds = {});

@@ -43,6 +43,8 @@ void FrontendProcess::start() {
   pass("--config-fd", descriptors.config);
   pass("--image-fd", descriptors.image);
   pass("--depot-fd", descriptors.depot);
+  SocketPair records = makePacketPair();
+  pass("--audit-fd", records.right);
   KJ_IF_MAYBE (file, descriptors.log) {
     pass("--log-fd", *file);
   }
@@ -54,6 +56,8 @@ void FrontendProcess::start() {
   process = launcher.startFrontend(arguments, environment, fds);
   socket = kj::mv(pair.left);
   setNonblocking(socket);
+  audit = kj::mv(records.left);
+  setNonblocking(audit);
   startedUs = monotonicUs();
   log.note(kj::str("frontend started, pid ", process.pid()));
 }
@@ -62,6 +66,7 @@ void FrontendProcess::forget() {
   log.note(kj::str("frontend ended, pid ", process.pid()));
   process = Pidfd();
   socket = nullptr;
+  audit = nullptr;
   killUs = NEVER_US;
   uint64_t now = monotonicUs();
   nextStartUs = now - startedUs < YOUNG_US ? now + PAUSE_US : now;

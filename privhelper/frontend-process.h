@@ -33,6 +33,8 @@ class FrontendProcess {
   int pidfd() const { return process.fd(); }
   int connection() const { return socket.get(); }  // -1: none
   void disconnect() { socket = nullptr; }
+  int auditConnection() const { return audit.get(); }  // schema/audit.capnp; -1: none
+  void disconnectAudit() { audit = nullptr; }
 
   void forget();
   // After its end.
@@ -56,6 +58,7 @@ class FrontendProcess {
   AuditLog& log;
   Pidfd process;
   Fd socket;
+  Fd audit;
   uint64_t startedUs = 0;
   uint64_t nextStartUs = 0;
   uint64_t killUs = NEVER_US;

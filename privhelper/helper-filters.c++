@@ -41,6 +41,8 @@ SeccompFilter brokerFilter() {
                 "timerfd_settime", "umount2",    "unlinkat",      "umask"});
   // A container's out-of-memory event; stale processes, which are never signalled by number.
   filter.allow({"eventfd2", "pidfd_open"});
+  // The audit trail, whose space is allocated before an operation begins.
+  filter.allow({"fallocate", "pread64"});
   for (const char* name : {"socket", "socketpair"}) {
     filter.allowIf(name, {SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, AF_UNIX)});
   }

@@ -139,7 +139,7 @@ bool serve(const std::string& configPath) {
 
   Fd signals = blockSignals();
   Fd logFile = openLog(config);
-  AuditLog log(openAuditLog(config));
+  AuditLog log = openAuditLog(auditOptions(config));
   FrontendDescriptors descriptors{
       .config = kj::mv(loaded.text), .image = openImage(config), .depot = openDepot(config)};
   if (config.logging.file.has_value()) descriptors.log = kj::mv(logFile);

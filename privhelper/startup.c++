@@ -5,6 +5,7 @@
 #include <kj/debug.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -60,6 +61,29 @@ Fd openForAppending(const std::string& path, mode_t mode) {
   int raw = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
   if (raw < 0) throw ConfigError("logging.file: cannot open " + path + ": " + describe(errno));
   return Fd(raw);
+}
+
+Fd openAlone(const std::string& path, const char* key) {
+  // The broker keeps this. A descriptor of the directory itself would lead it by ".." to all files
+  // of the host.
+  Fd directory = openDirectory(path, key, "; make it first");
+  int raw = open_tree(directory, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+  if (raw < 0)
+    throw ConfigError(std::string(key) + ": " + path + ": open_tree: " + describe(errno));
+  return Fd(raw);
+}
+
+AuditTrail openTrail(const std::optional<std::string>& path, const char* key,
+                     const AuditOptions& options) {
+  if (!path.has_value()) return AuditTrail(duplicate(STDERR_FILENO));
+  try {
+    AuditTrail trail(openAlone(parentOf(*path), key), baseOf(*path), options.rotateBytes,
+                     options.keep);
+    if (options.journald) trail.copyTo(AuditJournal());
+    return trail;
+  } catch (const kj::Exception& e) {
+    throw ConfigError(std::string(key) + ": " + *path + ": " + e.getDescription().cStr());
+  }
 }
 
 bool isServed(int directory, const std::string& name) {
@@ -151,9 +175,18 @@ Fd openLog(const Config& config) {
   return openForAppending(*config.logging.file, 0640);
 }
 
-Fd openAuditLog(const Config& config) {
-  if (!config.logging.file.has_value()) return duplicate(STDERR_FILENO);
-  return openForAppending(*config.logging.file + ".audit", 0600);
+AuditOptions auditOptions(const Config& config) {
+  AuditOptions options;
+  if (config.logging.file.has_value()) {
+    options.helper = *config.logging.file + ".audit";
+    options.frontend = *config.logging.file + ".requests";
+  }
+  return options;
+}
+
+AuditLog openAuditLog(const AuditOptions& options) {
+  return AuditLog(openTrail(options.helper, "audit.helper", options),
+                  openTrail(options.frontend, "audit.frontend", options), options.whenUnwritable);
 }
 
 void raiseDescriptorLimit(const Policy& policy) {

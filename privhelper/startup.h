@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 #include "base/fd.h"
+#include "privhelper/audit-log.h"
 #include "privhelper/policy.h"
 
 namespace warden::privhelper {
@@ -34,8 +35,12 @@ Fd lockDepot(const Config& config);
 Fd openLog(const Config& config);
 // logging.file for appending, or stderr.
 
-Fd openAuditLog(const Config& config);
-// The helper's own log, <logging.file>.audit, which the frontend has no descriptor of; or stderr.
+AuditOptions auditOptions(const Config& config);
+// With the defaults that follow from other keys: <logging.file>.audit and <logging.file>.requests.
+
+AuditLog openAuditLog(const AuditOptions& options);
+// Each file's directory is held as a mount of its own that leads nowhere else, and the journal's
+// socket as a connection: nothing of it takes a path later. Throws ConfigError.
 
 void raiseDescriptorLimit(const Policy& policy);
 // To the hard limit. Throws ConfigError when that is too low for all containers of the pool.

@@ -269,6 +269,9 @@ const slotLostStep :Text = "take slot";
 # Failure.step of a create whose slot belongs to a container of an earlier frontend or server that
 # does not end. Another slot may be free.
 
+const auditStep :Text = "write the audit trail";
+# Failure.step of a request that was not begun, because there would be no record of it.
+
 struct Failure {
   step @0 :Text;
   # The step of create or destroy that failed, in words: "mount overlay".

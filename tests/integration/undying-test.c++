@@ -26,7 +26,7 @@ constexpr char FREEZER[] = "/sys/fs/cgroup/freezer";
 bool logHas(const TestServer& server, const std::string& operation, const std::string& id,
             const std::string& outcome) {
   for (const auto& line : splitLines(server.logs())) {
-    if (line.find("\"operation\":\"" + operation + "\"") != std::string::npos &&
+    if (line.find("\"request\":\"" + operation + "\"") != std::string::npos &&
         line.find("\"container\":\"" + id + "\"") != std::string::npos &&
         line.find("\"outcome\":\"" + outcome + "\"") != std::string::npos) {
       return true;

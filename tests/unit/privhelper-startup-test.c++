@@ -65,10 +65,12 @@ TEST_F(StartupTest, refusesADepotThatAnotherServerUses) {
 TEST_F(StartupTest, keepsTheHelpersLogApartFromTheFrontends) {
   config.logging.file = base / "warden.log";
   openLog(config);
-  openAuditLog(config);
-  struct stat status;
-  ASSERT_EQ(stat((base / "warden.log.audit").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 07777, 0600u);
+  openAuditLog(auditOptions(config));
+  for (const char* name : {"warden.log.audit", "warden.log.requests"}) {
+    struct stat status;
+    ASSERT_EQ(stat((base / name).c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0600u);
+  }
 }
 
 TEST_F(StartupTest, refusesAFrontendUserWhoseIdsContainersHave) {

@@ -1,0 +1,71 @@
+#pragma once
+// Tells the helper of each request that a client made, for the audit trail (schema/audit.capnp): a
+// layer between the edge and the core.
+
+#include <kj/async-unix.h>
+#include <kj/timer.h>
+#include <sys/types.h>
+
+#include <string>
+
+#include "frontend/packet-link.h"
+#include "frontend/session.h"
+#include "schema/audit.capnp.h"
+
+namespace warden::frontend {
+
+struct RequestPeer {
+  pid_t pid = 0;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::string executable;  // empty: not known
+  std::string unit;
+};
+
+RequestPeer peerOfSocket(int socket);
+// SO_PEERCRED, unix(7): who has connected it.
+
+struct RequestFacts {
+  // What is recorded of a request, from the bytes that the client sent.
+
+  std::string handle;        // at most RequestRecord::MAX_HANDLE_BYTES of it
+  size_t handleBytes = 0;    // of all of it
+  uint64_t job = 0;          // 0: none
+  std::string scriptDigest;  // SHA-256, in 64 digits; empty: the request has no script
+  size_t scriptBytes = 0;
+};
+
+RequestFacts factsOf(Message::Type type, kj::ArrayPtr<const kj::byte> request);
+// Of bytes that are no such request, what can be read.
+
+struct RequestResult {
+  schema::RequestRecord::Outcome outcome;
+  std::string cause;
+};
+
+class RequestAudit final : public SessionFactory {
+ public:
+  RequestAudit(kj::UnixEventPort& port, kj::Timer& timer, Fd helper, SessionFactory& sessions,
+               bool recordReads = false);
+  // `helper`: the connection for records. `recordReads`: also ping, echo, list and info, which
+  // change nothing and may come by the thousand a second. The others are borrowed.
+  KJ_DISALLOW_COPY(RequestAudit);
+
+  kj::Own<Session> open(int clientSocket) override;
+  // A session of `sessions` whose requests are recorded, when they have been answered or the client
+  // has gone. Nothing waits for the helper: what it does not take in time is lost, counted, and the
+  // count recorded.
+
+  bool wants(Message::Type type) const;
+  void record(const RequestPeer& peer, Message::Type type, const RequestFacts& facts,
+              const RequestResult& result, uint64_t durationUs);
+  uint64_t nowUs() const;
+
+ private:
+  PacketLink link;
+  SessionFactory& sessions;
+  bool recordReads;
+  uint64_t lost = 0;
+};
+
+}  // namespace warden::frontend
