@@ -1,0 +1,185 @@
+// Who may do what on warden.sock, by users that the kernel attests.
+
+#include <gtest/gtest.h>
+#include <kj/debug.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "tests/support/server-test.h"
+
+namespace warden::test {
+namespace {
+
+constexpr uid_t ALICE = 60001;
+constexpr uid_t BOB = 60002;
+constexpr gid_t OPERATORS = 60003;
+constexpr char UNKNOWN[] = "unknown handle";
+
+class AccessTest : public ServerTest {
+ protected:
+  void startWithRules(std::map<std::string, std::string> config) {
+    config["server.unix_domain_permissions"] = "0777";
+    startWith(config);
+  }
+
+  // A connection of another user. Credentials are those of the thread that connects (unix(7)).
+  TestClient connectAs(uid_t user, std::vector<gid_t> groups = {}) {
+    std::optional<TestClient> client;
+    std::thread([&]() {
+      KJ_SYSCALL(syscall(SYS_setgroups, groups.size(), groups.data()));
+      KJ_SYSCALL(syscall(SYS_setresgid, user, user, user));
+      KJ_SYSCALL(syscall(SYS_setresuid, user, user, user));
+      client.emplace(connect());
+    }).join();
+    return kj::mv(*client);
+  }
+
+  static WhoamiResponse whoami(TestClient& client) { return client.call(WhoamiRequest()); }
+};
+
+// One of each request about a container.
+template <typename Expect>
+void eachRequest(const std::string& handle, uint32_t job, Expect&& expect) {
+  expect(infoRequest(handle));
+  expect(stopRequest(handle));
+  expect(runRequest(handle, "true"));
+  expect(spawnRequest(handle, "true"));
+  expect(linkRequest(handle, job));
+  StreamRequest stream;
+  stream.set_handle(handle);
+  stream.set_job_id(job);
+  expect(stream);
+  NetInRequest netIn;
+  netIn.set_handle(handle);
+  expect(netIn);
+  NetOutRequest netOut;
+  netOut.set_handle(handle);
+  netOut.set_port(80);
+  expect(netOut);
+  LimitMemoryRequest memory;
+  memory.set_handle(handle);
+  expect(memory);
+  memory.set_limit_in_bytes(64 << 20);
+  expect(memory);
+  LimitCpuRequest cpu;
+  cpu.set_handle(handle);
+  cpu.set_limit_in_shares(10);
+  expect(cpu);
+  LimitDiskRequest disk;
+  disk.set_handle(handle);
+  disk.set_byte_limit(1 << 20);
+  expect(disk);
+  LimitBandwidthRequest bandwidth;
+  bandwidth.set_handle(handle);
+  bandwidth.set_rate(1000);
+  bandwidth.set_burst(1000);
+  expect(bandwidth);
+  expect(destroyRequest(handle));
+}
+
+TEST_F(AccessTest, aContainerIsUnknownToOtherUsersInEveryRequest) {
+  startWithRules({});
+  auto alice = connectAs(ALICE);
+  alice.create("hers");
+  uint32_t job = alice.spawn("hers", "sleep 1000");
+  auto bob = connectAs(BOB);
+  eachRequest("hers", job,
+              [&](const auto& request) { EXPECT_EQ(bob.expectError(request), UNKNOWN); });
+  EXPECT_EQ(bob.list(), std::vector<std::string>());
+  EXPECT_EQ(alice.list(), std::vector<std::string>{"hers"});
+  EXPECT_EQ(alice.info("hers").state(), "active");
+  EXPECT_EQ(alice.info("hers").job_ids_size(), 1);
+  alice.destroy("hers");
+}
+
+TEST_F(AccessTest, aContainerStaysItsUsersOverConnections) {
+  startWithRules({});
+  connectAs(ALICE).create("hers");
+  auto later = connectAs(ALICE);
+  EXPECT_EQ(later.output("hers", "echo hello"), "hello\n");
+  later.destroy("hers");
+}
+
+TEST_F(AccessTest, rootTouchesTheContainersOfAll) {
+  startWithRules({});
+  connectAs(ALICE).create("hers");
+  auto root = connect();
+  EXPECT_EQ(root.list(), std::vector<std::string>{"hers"});
+  EXPECT_EQ(root.output("hers", "echo hello"), "hello\n");
+  root.destroy("hers");
+}
+
+TEST_F(AccessTest, administratorsTouchTheContainersOfAll) {
+  startWithRules({{"access.administrators", std::to_string(OPERATORS)}});
+  connectAs(ALICE).create("hers");
+  auto bob = connectAs(BOB, {OPERATORS});
+  EXPECT_TRUE(whoami(bob).administrator());
+  EXPECT_EQ(bob.list(), std::vector<std::string>{"hers"});
+  LimitMemoryRequest memory;
+  memory.set_handle("hers");
+  memory.set_limit_in_bytes(64 << 20);
+  EXPECT_EQ(bob.call(memory).limit_in_bytes(), 64u << 20);
+  bob.destroy("hers");
+}
+
+TEST_F(AccessTest, aRuleGrantsNoOtherRequests) {
+  startWithRules({{"access.rules", "[{user: 60001, requests: [create, run, info, destroy]}]"}});
+  auto alice = connectAs(ALICE);
+  alice.create("hers");
+  EXPECT_EQ(alice.output("hers", "echo hello"), "hello\n");
+  NetInRequest netIn;
+  netIn.set_handle("hers");
+  EXPECT_EQ(alice.expectError(netIn),
+            "net_in is not permitted to uid 60001: access.rules[0] of the server's configuration "
+            "does not grant it; ask whoever runs the server");
+  auto who = whoami(alice);
+  EXPECT_EQ(who.rule(), "access.rules[0]");
+  EXPECT_EQ(who.requests_size(), 4);
+  alice.destroy("hers");
+}
+
+TEST_F(AccessTest, whoIsNotNamedIsDeniedWhereTheConfigurationSaysSo) {
+  startWithRules({{"access.otherwise", "deny"}, {"access.rules", "[{group: 60003}]"}});
+  auto bob = connectAs(BOB);
+  EXPECT_NE(bob.expectError(createRequest("his")).find("access.otherwise"), std::string::npos);
+  bob.ping();
+  EXPECT_EQ(whoami(bob).requests_size(), 0);
+  auto alice = connectAs(ALICE, {OPERATORS});
+  alice.create("hers");
+  alice.destroy("hers");
+}
+
+TEST_F(AccessTest, privilegedJobsAreDeniedWhereTheConfigurationSaysSo) {
+  startWithRules({{"access.rules", "[{user: 60001, privileged: false}]"}});
+  auto alice = connectAs(ALICE);
+  alice.create("hers");
+  EXPECT_NE(alice.expectError(runRequest("hers", "id", true)).find("access.rules[0].privileged"),
+            std::string::npos);
+  EXPECT_NE(alice.expectError(spawnRequest("hers", "id", true)).find("access.rules[0].privileged"),
+            std::string::npos);
+  EXPECT_NE(alice.output("hers", "id -u"), "0\n");
+  alice.destroy("hers");
+}
+
+TEST_F(AccessTest, quotasCountWhatAUserHas) {
+  startWithRules({{"access.rules", "[{user: 60001, quotas: {containers: 2, ports: 2}}]"}});
+  auto alice = connectAs(ALICE);
+  alice.create("a");
+  alice.create("b");
+  EXPECT_NE(alice.expectError(createRequest("c")).find("quotas.containers"), std::string::npos);
+  connectAs(BOB).create("his");
+  NetInRequest netIn;
+  for (auto handle : {"a", "b"}) {
+    netIn.set_handle(handle);
+    alice.call(netIn);
+  }
+  EXPECT_NE(alice.expectError(netIn).find("quotas.ports"), std::string::npos);
+  alice.destroy("a");
+  alice.create("c");
+  alice.call(netIn);
+}
+
+}  // namespace
+}  // namespace warden::test
