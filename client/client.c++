@@ -160,6 +160,10 @@ void Client::netOut(const NetOutRequest& rule) {
   request<NetOutResponse>(Message::NetOut, rule);
 }
 
+WhoamiResponse Client::whoami() {
+  return request<WhoamiResponse>(Message::Whoami, WhoamiRequest());
+}
+
 void Client::copyIn(const CopyInRequest& request) {
   this->request<CopyInResponse>(Message::CopyIn, request);
 }

@@ -70,6 +70,7 @@ class Client {
   // What is in force then. The first three change nothing where the request names no limit.
   NetInResponse netIn(const NetInRequest& request);
   void netOut(const NetOutRequest& request);
+  WhoamiResponse whoami();
   void copyIn(const CopyInRequest& request);
   void copyOut(const CopyOutRequest& request);
   // Absolute paths on the host. Take as long as the copy does.

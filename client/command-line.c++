@@ -184,6 +184,7 @@ void Parser::addServerCommands() {
                    [this] { return commands.echo(text == "-" ? readScript() : text); });
   text = "-";
   echo->add_option("MESSAGE", text, "any bytes; - or absent: standard input")->type_name("");
+  add("whoami", "print what the server lets you do", [this] { return commands.whoami(); });
   add("list", "print the handles of all containers, one a line",
       [this] { return commands.list(); });
 }

@@ -22,6 +22,7 @@ class Commands {
   explicit Commands(const Settings& settings) : settings(settings) {}
 
   int ping();
+  int whoami();
   int echo(const std::string& message);
   int list();
   int create(const CreateRequest& request);
