@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <nlohmann/json.hpp>
+
 #include "client/commands.h"
 #include "client/output.h"
 

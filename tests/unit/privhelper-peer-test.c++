@@ -66,7 +66,7 @@ class PeerTest : public testing::Test {
     listener = listenOn(path("warden.sock"));
     identity.emplace(listener.get());
   }
-  ~PeerTest() { std::filesystem::remove_all(directory); }
+  ~PeerTest() noexcept override { std::filesystem::remove_all(directory); }
 
   std::string path(const char* name) const { return directory + "/" + name; }
 
