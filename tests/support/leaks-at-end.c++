@@ -1,6 +1,9 @@
 // The last test: no test server left a process, mount, cgroup or directory. What it finds it also
-// removes, so that one bad run does not spoil the next. What belongs to a test that still runs (in
-// another tree, say) is left alone: directories and cgroups carry the pid of their test.
+// removes. What belongs to a test that still runs (in another tree, say) is left alone: directories
+// and cgroups carry the pid of their test.
+//
+// With --before it is the first test: what an earlier run abandoned when it was killed is removed and
+// told, but is no failure, so that the last test counts what this run left.
 
 #include <signal.h>
 #include <stdio.h>
@@ -95,13 +98,18 @@ std::vector<std::string> removeDirectories() {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  bool before = argc == 2 && strcmp(argv[1], "--before") == 0;
+  if (argc > 1 && !before) {
+    fprintf(stderr, "usage: leaks-at-end [--before]\n");
+    return 2;
+  }
   std::vector<std::string> found;
   for (const auto& part : {endProcesses(), findMounts(), removeCgroups(), removeDirectories()}) {
     found.insert(found.end(), part.begin(), part.end());
   }
   for (const auto& item : found)
     printf("left behind: %s\n", item.c_str());
-  printf("%zu left behind by all tests\n", found.size());
-  return found.empty() ? 0 : 1;
+  printf("%zu left behind by %s\n", found.size(), before ? "earlier runs" : "all tests");
+  return found.empty() || before ? 0 : 1;
 }

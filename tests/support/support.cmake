@@ -42,9 +42,13 @@ function(warden_server_test name label timeout)
     LABELS ${label} TIMEOUT ${timeout} RESOURCE_LOCK warden-server FIXTURES_REQUIRED warden-servers)
 endfunction()
 
-# Runs when all of the above have run, whatever came of them.
+# Runs before all of the above and when all have run, whatever came of them.
 add_executable(leaks-at-end ${CMAKE_CURRENT_LIST_DIR}/leaks-at-end.c++)
 target_link_libraries(leaks-at-end PRIVATE warden_test_support)
+add_test(NAME leaks-before COMMAND leaks-at-end --before)
+set_tests_properties(leaks-before PROPERTIES
+  LABELS "integration;escape;stress" TIMEOUT 120 RESOURCE_LOCK warden-server
+  FIXTURES_SETUP warden-servers)
 add_test(NAME leaks-at-end COMMAND leaks-at-end)
 set_tests_properties(leaks-at-end PROPERTIES
   LABELS "integration;escape;stress" TIMEOUT 60 RESOURCE_LOCK warden-server
