@@ -43,11 +43,11 @@ gid_t findGroup(const std::string& file, const NamedAt& name, const std::string&
 }
 
 Grant grantEverything(std::string source) {
-  return {std::move(source), ALL_ACCESS_REQUESTS, true, {}, {}};
+  return {std::move(source), ALL_ACCESS_REQUESTS, true, {}, {}, {}, {}};
 }
 
 Grant grantNothing(std::string source) {
-  return {std::move(source), AccessRequests(), false, 0, 0};
+  return {std::move(source), AccessRequests(), false, 0, 0, 0, 0};
 }
 
 }  // namespace
@@ -88,7 +88,8 @@ AccessPolicy::AccessPolicy(const Config::Access& access, const std::string& file
     Rule resolved;
     if (rule.user) resolved.user = findUser(fileName, *rule.user, name + ".user");
     if (rule.group) resolved.group = findGroup(fileName, *rule.group, name + ".group");
-    resolved.grant = {name, rule.requests, rule.privileged, rule.containers, rule.ports};
+    resolved.grant = {name,       rule.requests, rule.privileged, rule.containers,
+                      rule.ports, rule.memory,   rule.disk};
     rules.push_back(std::move(resolved));
   }
 }

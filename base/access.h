@@ -35,6 +35,8 @@ struct Grant {
   bool privileged;                     // jobs
   std::optional<uint32_t> containers;  // at once, of the user; none: as many as the server has
   std::optional<uint32_t> ports;       // mapped at once, likewise
+  std::optional<uint64_t> memory;      // bytes; of each container, from its start on
+  std::optional<uint64_t> disk;        // likewise
 };
 
 class AccessPolicy {

@@ -40,7 +40,11 @@ std::optional<NamedAt> readName(ConfigSection& section, const std::string& key) 
   return NamedAt{name, section.line(key)};
 }
 
-Config::AccessRule readRule(ConfigSection section) {
+// Less leaves no room for what a container starts with.
+constexpr uint64_t LEAST_MEMORY = 4 << 20;
+constexpr uint64_t LEAST_DISK = 1 << 20;
+
+Config::AccessRule readRule(ConfigSection section, bool diskQuotaEnabled) {
   Config::AccessRule rule;
   rule.user = readName(section, "user");
   rule.group = readName(section, "group");
@@ -53,6 +57,13 @@ Config::AccessRule readRule(ConfigSection section) {
   ConfigSection quotas = section.section("quotas");
   if (auto value = quotas.number("containers", 0, UINT32_MAX)) rule.containers = *value;
   if (auto value = quotas.number("ports", 0, UINT32_MAX)) rule.ports = *value;
+  if (auto value = quotas.number("memory", LEAST_MEMORY, INT64_MAX)) rule.memory = *value;
+  if (auto value = quotas.number("disk", LEAST_DISK, INT64_MAX)) rule.disk = *value;
+  if (rule.disk && !diskQuotaEnabled) {
+    quotas.fail(
+        "disk",
+        "cannot be kept while server.quota.disk_quota_enabled is false; one of the two has to go");
+  }
   quotas.finish();
   section.finish();
   return rule;
@@ -64,7 +75,7 @@ const char* nameOf(AccessRequest request) {
   return REQUEST_NAMES[static_cast<size_t>(request)];
 }
 
-Config::Access readAccess(ConfigSection section) {
+Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled) {
   Config::Access access;
   access.administrators = readName(section, "administrators");
   if (auto otherwise = section.text("otherwise")) {
@@ -74,7 +85,7 @@ Config::Access readAccess(ConfigSection section) {
     access.otherwiseAllowed = *otherwise == "allow";
   }
   for (auto& rule : section.sections("rules"))
-    access.rules.push_back(readRule(std::move(rule)));
+    access.rules.push_back(readRule(std::move(rule), diskQuotaEnabled));
   section.finish();
   return access;
 }

@@ -5,6 +5,6 @@
 
 namespace warden {
 
-Config::Access readAccess(ConfigSection section);
+Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled);
 
 }  // namespace warden

@@ -281,6 +281,33 @@ Config::PrivHelper readPrivHelper(ConfigSection section, const Config::User& use
   return helper;
 }
 
+Config::Audit readAudit(ConfigSection section, const Config::Logging& logging) {
+  Config::Audit audit;
+  audit.helper = section.path("helper");
+  audit.frontend = section.path("frontend");
+  if (audit.frontend && audit.frontend == audit.helper) {
+    section.fail("frontend", "is the file of audit.helper; a trail has a file of its own");
+  }
+  for (auto& [key, file] :
+       {std::pair("helper", audit.helper), std::pair("frontend", audit.frontend)}) {
+    if (file && file == logging.file) {
+      section.fail(key, "is the file of logging.file; a trail has a file of its own");
+    }
+  }
+  assign(audit.journald, section.flag("journald"));
+  assign(audit.rotateBytes, section.number("rotate_bytes", 1 << 20, INT64_MAX));
+  assign(audit.keep, section.number("keep", 1, 1000));
+  if (auto text = section.text("when_unwritable")) {
+    if (*text != "refuse" && *text != "continue") {
+      section.fail("when_unwritable", "'" + *text + "' is neither; refuse or continue is accepted");
+    }
+    audit.refuseWhenUnwritable = *text == "refuse";
+  }
+  assign(audit.recordReads, section.flag("record_reads"));
+  section.finish();
+  return audit;
+}
+
 Config::Frontend readFrontend(ConfigSection section) {
   Config::Frontend frontend;
   assign(frontend.maxConnections, section.number("max_connections", 1, 1 << 20));
@@ -330,28 +357,57 @@ YAML::Node loadDocument(const std::string& text, const std::string& fileName) {
   }
 }
 
-}  // namespace
+std::optional<uint16_t> readHealthCheckPort(ConfigSection section) {
+  std::optional<uint16_t> port;
+  assign(port, section.number("port", 1, 65535));
+  section.finish();
+  return port;
+}
 
-Config parseConfig(const std::string& text, const std::string& fileName) {
+// Hands each part to `attempt`, which calls it.
+template <typename Attempt>
+Config readParts(const std::string& text, const std::string& fileName, Attempt&& attempt) {
   ConfigSection root(fileName, "", loadDocument(text, fileName));
   try {
     Config config;
-    config.server = readServer(root.section("server"));
-    ConfigSection health = root.section("health_check_server");
-    assign(config.healthCheckPort, health.number("port", 1, 65535));
-    health.finish();
-    config.logging = readLogging(root.section("logging"));
-    config.network = readNetwork(root.section("network"));
-    config.port = readPort(root.section("port"));
-    config.user = readUser(root.section("user"));
-    config.privhelper = readPrivHelper(root.section("privhelper"), config.user);
-    config.access = readAccess(root.section("access"));
-    config.frontend = readFrontend(root.section("frontend"));
-    root.finish();
+    attempt([&]() { config.server = readServer(root.section("server")); });
+    attempt([&]() {
+      config.healthCheckPort = readHealthCheckPort(root.section("health_check_server"));
+    });
+    attempt([&]() { config.logging = readLogging(root.section("logging")); });
+    attempt([&]() { config.network = readNetwork(root.section("network")); });
+    attempt([&]() { config.port = readPort(root.section("port")); });
+    attempt([&]() { config.user = readUser(root.section("user")); });
+    attempt([&]() { config.privhelper = readPrivHelper(root.section("privhelper"), config.user); });
+    attempt([&]() {
+      config.access = readAccess(root.section("access"), config.server.diskQuotaEnabled);
+    });
+    attempt([&]() { config.audit = readAudit(root.section("audit"), config.logging); });
+    attempt([&]() { config.frontend = readFrontend(root.section("frontend")); });
+    attempt([&]() { root.finish(); });
     return config;
   } catch (const YAML::Exception& e) {
     failConfig(fileName, e.mark, "the file: cannot be read as YAML (" + e.msg + ")");
   }
+}
+
+}  // namespace
+
+Config parseConfig(const std::string& text, const std::string& fileName) {
+  return readParts(text, fileName, [](auto&& read) { read(); });
+}
+
+std::vector<std::string> findConfigMistakes(const std::string& text, const std::string& fileName) {
+  std::vector<std::string> mistakes;
+  auto note = [&](auto&& read) {
+    try {
+      read();
+    } catch (const ConfigError& e) {
+      mistakes.push_back(e.what());
+    }
+  };
+  note([&]() { readParts(text, fileName, note); });
+  return mistakes;
 }
 
 std::string readConfigFile(int fd, const std::string& fileName) {

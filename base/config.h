@@ -117,6 +117,8 @@ struct Config {
     bool privileged = true;
     std::optional<uint32_t> containers;  // quotas; none: no quota
     std::optional<uint32_t> ports;
+    std::optional<uint64_t> memory;  // bytes, of each container
+    std::optional<uint64_t> disk;    // bytes, of each container
   };
 
   struct Access {                           // section `access`
@@ -124,6 +126,16 @@ struct Config {
     bool otherwiseAllowed = true;           // to users that no rule names
     std::vector<AccessRule> rules;          // the first that matches holds
   } access;
+
+  struct Audit {                          // section `audit`
+    std::optional<std::string> helper;    // absent: <logging.file>.audit, else stderr
+    std::optional<std::string> frontend;  // absent: <logging.file>.requests, else stderr
+    bool journald = false;
+    uint64_t rotateBytes = 100 << 20;
+    uint32_t keep = 10;  // files, besides the current one
+    bool refuseWhenUnwritable = true;
+    bool recordReads = false;
+  } audit;
 
   struct Frontend {  // section `frontend`
     uint32_t maxConnections = 16384;
@@ -134,6 +146,10 @@ struct Config {
 Config parseConfig(const std::string& text, const std::string& fileName);
 // Throws ConfigError for what is not YAML, an unknown or repeated key, a wrong type, a value out of
 // range, pools that overlap or do not fit. `fileName` is for messages only.
+
+std::vector<std::string> findConfigMistakes(const std::string& text, const std::string& fileName);
+// What is wrong with a file, as ConfigError says it: the first mistake of each section. Empty:
+// nothing, and parseConfig accepts it.
 
 std::string readConfigFile(int fd, const std::string& fileName);
 // The text of an open configuration file, from its start. Throws ConfigError unless it is a regular

@@ -23,6 +23,8 @@ Json describe(const WhoamiResponse& who) {
   json["privileged"] = who.privileged();
   if (who.has_max_containers()) json["max_containers"] = who.max_containers();
   if (who.has_max_ports()) json["max_ports"] = who.max_ports();
+  if (who.has_max_memory()) json["max_memory"] = who.max_memory();
+  if (who.has_max_disk()) json["max_disk"] = who.max_disk();
   return json;
 }
 

@@ -15,6 +15,10 @@ kj::Exception clientErrorOf(Params&&... params) {
   return clientError(kj::str(kj::fwd<Params>(params)...));
 }
 
+constexpr kj::StringPtr PERMISSION_DENIED = "permission denied: "_kj;
+// How the text begins when the access rules do not let the client do it. The audit trail tells such
+// an end from others.
+
 bool isClientError(const kj::Exception& exception);
 
 kj::StringPtr errnoText(int error);

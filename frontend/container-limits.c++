@@ -18,7 +18,22 @@ kj::Promise<uint64_t> Container::limitCpu(Fd client, kj::Maybe<uint64_t> shares)
   return services.helper.limitCpu(client, containerId, shares);
 }
 
-kj::Promise<DiskLimits> Container::limitDisk(Fd client, const LimitDiskRequest& request) {
+namespace {
+
+void requireWithin(const DiskLimits& wanted, const Grant& grant) {
+  if (!grant.disk) return;
+  uint64_t blocks = *grant.disk / DISK_BLOCK_BYTES;
+  if (wanted.blocksHard != 0 && wanted.blocksHard <= blocks) return;
+  kj::throwFatalException(clientErrorOf(
+      PERMISSION_DENIED, "the limit is ", wanted.blocksHard, " blocks (0: none), but ",
+      grant.source, ".quotas.disk of the server's configuration grants each container ", blocks,
+      " blocks of ", DISK_BLOCK_BYTES, " bytes"));
+}
+
+}  // namespace
+
+kj::Promise<DiskLimits> Container::limitDisk(Fd client, const LimitDiskRequest& request,
+                                             const Grant& grant) {
   requireActiveOrStopped();
   if (!setsDiskLimits(request)) {
     return services.helper.limitDisk(client, containerId, nullptr).then([](DiskState state) {
@@ -30,22 +45,24 @@ kj::Promise<DiskLimits> Container::limitDisk(Fd client, const LimitDiskRequest& 
   // One request keeps what it does not name, so that it reads before it writes, and nobody else may
   // write in between.
   auto changed = diskTurn
-                     .then([this, request, client = kj::mv(client)]() mutable {
+                     .then([this, request, &grant, client = kj::mv(client)]() mutable {
                        int socket = client;
-                       return changeDiskLimits(socket, request).attach(kj::mv(client));
+                       return changeDiskLimits(socket, request, grant).attach(kj::mv(client));
                      })
                      .fork();
   diskTurn = changed.addBranch().ignoreResult().catch_([](kj::Exception&&) {});
   return complete(changed.addBranch());
 }
 
-kj::Promise<DiskLimits> Container::changeDiskLimits(int client, const LimitDiskRequest& request) {
+kj::Promise<DiskLimits> Container::changeDiskLimits(int client, const LimitDiskRequest& request,
+                                                    const Grant& grant) {
   requireActiveOrStopped();
   return services.helper.limitDisk(client, containerId, nullptr)
-      .then([this, client, request](DiskState present) {
+      .then([this, client, request, &grant](DiskState present) {
         requireActiveOrStopped();
-        return services.helper.limitDisk(client, containerId,
-                                         applyDiskLimits(present.limits, request));
+        auto wanted = applyDiskLimits(present.limits, request);
+        requireWithin(wanted, grant);
+        return services.helper.limitDisk(client, containerId, wanted);
       })
       .then([](DiskState state) { return state.limits; });
 }

@@ -99,7 +99,7 @@ class Container final : public kj::Refcounted,
   // (Requester::forHelper).
   kj::Promise<uint64_t> limitMemory(Fd client, kj::Maybe<uint64_t> bytes);
   kj::Promise<uint64_t> limitCpu(Fd client, kj::Maybe<uint64_t> shares);
-  kj::Promise<DiskLimits> limitDisk(Fd client, const LimitDiskRequest& request);
+  kj::Promise<DiskLimits> limitDisk(Fd client, const LimitDiskRequest& request, const Grant& grant);
   kj::Promise<void> limitBandwidth(Fd client, Bandwidth bandwidth);
 
   // Network: active. Carried out to the end also when the promise is dropped.
@@ -150,7 +150,8 @@ class Container final : public kj::Refcounted,
   kj::Promise<void> terminate(int signalsSent);
   JobStart prepare(uint32_t jobId, JobRequest& request, kj::ArrayPtr<const kj::String> environment);
   void spawnFailed(Job& job);
-  kj::Promise<DiskLimits> changeDiskLimits(int client, const LimitDiskRequest& request);
+  kj::Promise<DiskLimits> changeDiskLimits(int client, const LimitDiskRequest& request,
+                                           const Grant& grant);
   kj::Promise<PortMapping> mapThisPort(int client, uint16_t hostPort, uint16_t containerPort,
                                        UserShare share);
   kj::Promise<PortMapping> mapNextPort(int client, kj::Maybe<uint16_t> containerPort,

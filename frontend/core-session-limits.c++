@@ -34,6 +34,12 @@ kj::Promise<void> CoreSession::limitMemory(const LimitMemoryRequest& request, Re
   kj::Maybe<uint64_t> bytes;
   if (request.has_limit_in_bytes()) {
     checkMemory(request.limit_in_bytes());
+    auto& grant = requester.grant();
+    if (grant.memory && request.limit_in_bytes() > *grant.memory) {
+      kj::throwFatalException(clientErrorOf(
+          PERMISSION_DENIED, "limit_in_bytes is ", request.limit_in_bytes(), ", but ", grant.source,
+          ".quotas.memory of the server's configuration grants each container ", *grant.memory));
+    }
     bytes = request.limit_in_bytes();
   }
   auto limited = container->limitMemory(requester.forHelper(), bytes);
@@ -64,7 +70,7 @@ kj::Promise<void> CoreSession::limitDisk(const LimitDiskRequest& request, Respon
     // that nothing comes of it. An answer without fields says that nothing is in force.
     return out.send(Message::LimitDisk, LimitDiskResponse());
   }
-  auto limited = container->limitDisk(requester.forHelper(), request);
+  auto limited = container->limitDisk(requester.forHelper(), request, requester.grant());
   return limited.attach(kj::mv(container)).then([&out](DiskLimits inForce) {
     return out.send(Message::LimitDisk, describeDiskLimits(inForce));
   });
@@ -94,7 +100,7 @@ kj::Promise<void> CoreSession::netIn(const NetInRequest& request, ResponseWriter
   auto share = services.users.take(container->owner(), &UserUse::ports, grant.ports);
   if (share == nullptr) {
     kj::throwFatalException(clientErrorOf(
-        "you have the ", *grant.ports, " mapped ports that ", grant.source,
+        PERMISSION_DENIED, "you have the ", *grant.ports, " mapped ports that ", grant.source,
         ".quotas.ports of the server's configuration grants; destroy a container first"));
   }
   auto mapped = container->mapPort(requester.forHelper(), ports, kj::mv(KJ_ASSERT_NONNULL(share)));

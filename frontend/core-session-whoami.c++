@@ -20,6 +20,8 @@ kj::Promise<void> CoreSession::whoami(const WhoamiRequest&, ResponseWriter& out)
   response.set_privileged(grant.privileged);
   if (grant.containers) response.set_max_containers(*grant.containers);
   if (grant.ports) response.set_max_ports(*grant.ports);
+  if (grant.memory) response.set_max_memory(*grant.memory);
+  if (grant.disk) response.set_max_disk(*grant.disk);
   return out.send(Message::Whoami, response);
 }
 

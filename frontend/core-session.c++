@@ -114,7 +114,8 @@ void CoreSession::requireGrant(AccessRequest request) const {
   auto& grant = requester.grant();
   if (grant.requests.test(static_cast<size_t>(request))) return;
   kj::throwFatalException(clientErrorOf(
-      nameOf(request), " is not permitted to uid ", requester.peer().uid, ": ", grant.source,
+      PERMISSION_DENIED, nameOf(request), " is not permitted to uid ", requester.peer().uid, ": ",
+      grant.source,
       " of the server's configuration does not grant it; ask whoever runs the server"));
 }
 
@@ -122,7 +123,8 @@ void CoreSession::requireGrantOf(bool privilegedJob) const {
   auto& grant = requester.grant();
   if (!privilegedJob || grant.privileged) return;
   kj::throwFatalException(clientErrorOf(
-      "privileged jobs are not permitted to uid ", requester.peer().uid, ": ", grant.source,
+      PERMISSION_DENIED, "privileged jobs are not permitted to uid ", requester.peer().uid, ": ",
+      grant.source,
       ".privileged of the server's configuration denies them; ask whoever runs the server"));
 }
 

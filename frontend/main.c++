@@ -167,7 +167,8 @@ void serve(const Options& options, const Config& config, spdlog::logger& log) {
 
   Core core(port, port.getTimer(), config, adopt(options.helperFd), adopt(options.imageFd),
             readHostFacts(log), descriptors - taken);
-  RequestAudit audited(port, port.getTimer(), adopt(options.auditFd), core);
+  RequestAudit audited(port, port.getTimer(), adopt(options.auditFd), core,
+                       config.audit.recordReads);
   EdgeServer edge(port, adopt(options.listenFd), audited, limits, log);
 
   Fd depot = adopt(options.depotFd);

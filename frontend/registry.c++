@@ -74,7 +74,7 @@ ContainerResources Registry::takeResources(const Requester& requester,
   auto share = services.users.take(requester.peer().uid, &UserUse::containers, grant.containers);
   if (share == nullptr) {
     kj::throwFatalException(clientErrorOf(
-        "you have the ", *grant.containers, " containers that ", grant.source,
+        PERMISSION_DENIED, "you have the ", *grant.containers, " containers that ", grant.source,
         ".quotas.containers of the server's configuration grants; destroy one first"));
   }
   auto slot = slots.acquire();

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/audit-chain.h"
+#include "frontend/client-error.h"
 
 namespace warden::frontend {
 
@@ -15,9 +16,6 @@ namespace {
 
 using google::protobuf::internal::WireFormatLite;
 using Outcome = schema::RequestRecord::Outcome;
-
-// How a client reads that the access rules do not let it do something.
-constexpr std::string_view REFUSAL = "permission denied";
 
 const char* nameOf(Message::Type type) {
   switch (type) {
@@ -59,6 +57,8 @@ const char* nameOf(Message::Type type) {
       return "list";
     case Message::Echo:
       return "echo";
+    case Message::Whoami:
+      return "whoami";
     case Message::Error:
       return "error";
   }
@@ -166,7 +166,7 @@ class RecordedCall final : public ResponseWriter {
             if (field == ErrorResponse::kMessageFieldNumber) cause = bytes;
           },
           [](int, uint64_t) {});
-      bool refused = cause.starts_with(REFUSAL);
+      bool refused = cause.starts_with(PERMISSION_DENIED.cStr());
       cause.resize(std::min<size_t>(cause.size(), schema::RequestRecord::MAX_CAUSE_BYTES));
       result = {refused ? Outcome::REFUSED : Outcome::FAILED, std::move(cause)};
       hasFailed = true;
@@ -259,6 +259,7 @@ bool RequestAudit::wants(Message::Type type) const {
     case Message::Echo:
     case Message::List:
     case Message::Info:
+    case Message::Whoami:
       return recordReads;
     default:
       return true;

@@ -31,7 +31,28 @@ bool onlyReads(const Order&) {
   return false;
 }
 
+bool isWithin(const std::optional<uint64_t>& quota, const LimitOrder& order) {
+  auto wanted = order.value.orDefault(0);
+  return !quota || wanted <= *quota;
+}
+
+bool isWithin(const std::optional<uint64_t>& quota, const DiskOrder& order) {
+  KJ_IF_MAYBE (limits, order.limits) {
+    if (quota) return limits->blocksHard != 0 && limits->blocksHard <= *quota / BLOCK_BYTES;
+  }
+  return true;
+}
+
 }  // namespace
+
+template <typename Order>
+kj::Maybe<kj::String> Broker::reasonAgainstMore(const kj::OneOf<Order, Refusal>& checked,
+                                                std::optional<uint64_t> Grant::*quota) const {
+  if (checked.template is<Refusal>() || asking == nullptr) return nullptr;
+  auto& grant = host.policy.access.grantOf(KJ_ASSERT_NONNULL(asking));
+  if (isWithin(grant.*quota, checked.template get<Order>())) return nullptr;
+  return kj::str(grant.source, " grants ", *(grant.*quota), " bytes");
+}
 
 template <typename Order, typename Carry>
 void Broker::change(schema::HelperRequest::Reader request, const char* operation,
@@ -69,7 +90,11 @@ void Broker::change(schema::HelperRequest::Reader request, const char* operation
 
 void Broker::limitMemory(schema::HelperRequest::Reader request) {
   auto order = request.getLimitMemory();
-  change(request, "limit memory", order.getId(), checkLimitMemory(order),
+  auto checked = checkLimitMemory(order);
+  KJ_IF_MAYBE (reason, reasonAgainstMore(checked, &Grant::memory)) {
+    return refuse(request.getSequence(), "limit memory", order.getId(), *reason);
+  }
+  change(request, "limit memory", order.getId(), kj::mv(checked),
          [](Container& container, const LimitOrder& order, schema::HelperReply::Builder answer) {
            answer.setMemoryLimit(container.cgroups().limitMemory(order.value));
          });
@@ -128,6 +153,9 @@ void Broker::limitDisk(schema::HelperRequest::Reader request) {
   auto checked = checkLimitDisk(request.getLimitDisk());
   if (checked.is<Refusal>()) {
     return refuse(sequence, OPERATION, text, checked.get<Refusal>().reason);
+  }
+  KJ_IF_MAYBE (reason, reasonAgainstMore(checked, &Grant::disk)) {
+    return refuse(sequence, OPERATION, text, *reason);
   }
   auto& order = checked.get<DiskOrder>();
   auto found = find(order.id);

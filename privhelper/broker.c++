@@ -372,7 +372,11 @@ void Broker::create(schema::HelperRequest::Reader request) {
                                             &Use::containers)) {
     return refuse(request.getSequence(), "create", order.id.text(), *reason);
   }
+  auto& grant = host.policy.access.grantOf(KJ_ASSERT_NONNULL(asking));
   order.owner = KJ_ASSERT_NONNULL(asking).uid;
+  order.privilegedJobs = grant.privileged;
+  if (grant.memory) order.memory = *grant.memory;
+  if (grant.disk) order.disk = *grant.disk;
   if (isSlotLost(order.slot)) {
     auto detail = kj::str("slot ", order.slot, " belongs to a container that does not end");
     return fail(request.getSequence(), "create", order.id,

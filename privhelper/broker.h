@@ -127,6 +127,10 @@ class Broker {
   // One that the client may touch. Null: to the frontend there is none.
   kj::Maybe<kj::String> reasonAgainstAnother(uid_t owner, std::optional<uint32_t> Grant::*quota,
                                              uint32_t Use::*used) const;
+  template <typename Order>
+  kj::Maybe<kj::String> reasonAgainstMore(const kj::OneOf<Order, Refusal>& checked,
+                                          std::optional<uint64_t> Grant::*quota) const;
+  // Of a limit above what the client's grant says.
   void countOut(const Container& container);
   bool isSlotLost(uint32_t slot) const;
   bool isNetworkLost(uint32_t network) const;

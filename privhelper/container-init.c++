@@ -42,6 +42,16 @@ constexpr int CAPABILITIES[] = {
     CAP_SYS_CHROOT,        // daemons that confine themselves
 };
 
+// Of these, what wshd itself uses (wshd/init.c++). The others are there for privileged jobs.
+constexpr int WSHD_CAPABILITIES[] = {CAP_CHOWN, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP};
+
+bool isWshds(int capability) {
+  for (int own : WSHD_CAPABILITIES) {
+    if (own == capability) return true;
+  }
+  return false;
+}
+
 // Files of /proc that say more about the host than a container needs to know, or act on it.
 constexpr const char* MASKED_FILES[] = {
     "proc/kcore",      "proc/keys",        "proc/latency_stats",
@@ -60,6 +70,7 @@ struct Init {
   uint32_t address;
   uint32_t gateway;
   bool allowIpv6;
+  bool privilegedJobs;
   uint32_t faultAt = 0;
   Fd sysctls;  // /proc/sys/net, as it is before it is made read-only
   Fd root;     // the attached root file system, later "/"
@@ -111,6 +122,7 @@ void receiveBuild(Init& init) {
   init.address = build.getAddress();
   init.gateway = build.getGateway();
   init.allowIpv6 = build.getAllowIpv6();
+  init.privilegedJobs = build.getPrivilegedJobs();
   init.overlay = packet.takeFd(0);
   init.devices = packet.takeFd(1);
   init.connection = packet.takeFd(2);
@@ -288,11 +300,11 @@ void arrangeDescriptors(Init& init) {
   check(close_range(5, ~0u, CLOSE_RANGE_CLOEXEC));
 }
 
-void limitContainerCapabilities(Init&) {
+void limitContainerCapabilities(Init& init) {
   for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; ++cap) {
     bool keep = false;
     for (int kept : CAPABILITIES)
-      keep |= kept == cap;
+      keep |= kept == cap && (init.privilegedJobs || isWshds(cap));
     if (!keep) check(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0));
   }
 }
@@ -307,7 +319,8 @@ void installFilter(Init& init) {
 
 void execWshd(Init& init) {
   char name[] = "wshd";
-  char* const arguments[] = {name, nullptr};
+  char unprivileged[] = "--no-privileged-jobs";
+  char* const arguments[] = {name, init.privilegedJobs ? nullptr : unprivileged, nullptr};
   char* const environment[] = {nullptr};
   check(syscall(SYS_execveat, init.context.wshdProgram, "", arguments, environment, AT_EMPTY_PATH));
 }

@@ -143,6 +143,7 @@ void FirstProcess::build(const Orders& orders, int root, int devices, int connec
   build.setAddress(orders.address);
   build.setGateway(orders.gateway);
   build.setAllowIpv6(orders.allowIpv6);
+  build.setPrivilegedJobs(orders.privilegedJobs);
   int fds[] = {root, devices, connection, listener};
   send(message, fds);
 }
@@ -216,7 +217,23 @@ void Container::leave() {
   cgroupsPart.leave();
 }
 
+void Container::limit(const CreateOrder& order) {
+  KJ_IF_MAYBE (bytes, order.memory) {
+    faultPoint("limit memory");
+    cgroupsPart.limitMemory(*bytes);
+  }
+  KJ_IF_MAYBE (bytes, order.disk) {
+    faultPoint("limit disk");
+    uint64_t blocks = *bytes / BLOCK_BYTES;
+    directory.disk().setLimits({.blocksSoft = blocks, .blocksHard = blocks});
+    // Of bytes it takes one call, as long as nothing is written.
+    while (!directory.disk().settle()) {
+    }
+  }
+}
+
 void Container::build(const ContainerHost& host, const CreateOrder& order) {
+  limit(order);
   Fd devices = mountDevices(host.policy.rootUid(slotNumber));
   Fd listener = directory.listen(host.policy);
   SocketPair pair = makePacketPair();
@@ -236,7 +253,8 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
                  .interface = networkPart.peerName(),
                  .address = addresses.containerAddress(order.network),
                  .gateway = addresses.hostAddress(order.network),
-                 .allowIpv6 = addresses.allowIpv6},
+                 .allowIpv6 = addresses.allowIpv6,
+                 .privilegedJobs = order.privilegedJobs},
                 root, devices, pair.left, listener);
   networkPart.attach(netNamespace);
   netNamespace = nullptr;  // which would outlive its processes

@@ -37,6 +37,7 @@ class FirstProcess {
     uint32_t address;
     uint32_t gateway;
     bool allowIpv6;
+    bool privilegedJobs;
   };
   void build(const Orders& orders, int root, int devices, int connection, int listener);
   void connected();
@@ -98,6 +99,7 @@ class Container {
   Fd connection;
 
   void build(const ContainerHost& host, const CreateOrder& order);
+  void limit(const CreateOrder& order);
   Fd prepareRoot(const ContainerHost& host, const CreateOrder& order, int userNamespace);
 };
 

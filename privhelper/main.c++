@@ -130,6 +130,15 @@ void enterBrokerSandbox(const Config& config, const DiskBackend& disk) {
   filter.install();
 }
 
+bool checkConfig(const std::string& path) {
+  // True: a server would accept it. Mistakes are told one a line.
+  auto mistakes = findMistakes(path);
+  for (auto& mistake : mistakes)
+    fprintf(stderr, "%s\n", mistake.c_str());
+  if (mistakes.empty()) printf("%s: no mistakes\n", path.c_str());
+  return mistakes.empty();
+}
+
 bool serve(const std::string& configPath) {
   // True: ended as told, with nothing left.
   LoadedConfig loaded = loadConfig(configPath);
@@ -183,11 +192,14 @@ int main(int argc, char** argv) {
   CLI::App app("The privileged helper of the container server warden, and the server's start.");
   std::string config;
   app.add_option("--config", config, "the configuration file (docs/OPERATING.md)")->required();
+  bool checkOnly = false;
+  app.add_flag("--check-config", checkOnly, "tell what is wrong with the file, and start nothing");
   CLI11_PARSE(app, argc, argv);
   try {
     // What whoever started it left open is nothing to the server, and would live as long as it
     // does.
     warden::closeAllExcept(nullptr);
+    if (checkOnly) return warden::privhelper::checkConfig(config) ? 0 : 1;
     return warden::privhelper::serve(config) ? 0 : 1;
   } catch (const std::exception& e) {
     fprintf(stderr, "warden-privhelper: %s\n", e.what());

@@ -24,7 +24,11 @@ struct CreateOrder {
   kj::Maybe<uint32_t> imageVcapGid;
   kj::Array<EtcFile> etcFiles;
   uint32_t network;
-  uid_t owner;  // the client's; the request does not say it
+  // Of the client; the request does not say it.
+  uid_t owner;
+  bool privilegedJobs;
+  kj::Maybe<uint64_t> memory;  // bytes; limits from the start on
+  kj::Maybe<uint64_t> disk;
 };
 
 struct LimitOrder {

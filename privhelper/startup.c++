@@ -77,12 +77,19 @@ AuditTrail openTrail(const std::optional<std::string>& path, const char* key,
                      const AuditOptions& options) {
   if (!path.has_value()) return AuditTrail(duplicate(STDERR_FILENO));
   try {
-    AuditTrail trail(openAlone(parentOf(*path), key), baseOf(*path), options.rotateBytes,
-                     options.keep);
-    if (options.journald) trail.copyTo(AuditJournal());
-    return trail;
+    return AuditTrail(openAlone(parentOf(*path), key), baseOf(*path), options.rotateBytes,
+                      options.keep);
   } catch (const kj::Exception& e) {
     throw ConfigError(std::string(key) + ": " + *path + ": " + e.getDescription().cStr());
+  }
+}
+
+void copyToJournal(AuditTrail& trail) {
+  try {
+    trail.copyTo(AuditJournal());
+  } catch (const kj::Exception& e) {
+    throw ConfigError(std::string("audit.journald: the journal cannot be reached: ") +
+                      e.getDescription().cStr());
   }
 }
 
@@ -111,6 +118,23 @@ LoadedConfig loadConfig(const std::string& path) {
   // As the file: readConfigFile() of the frontend looks at owner and mode again.
   KJ_SYSCALL(fchmod(sealed, 0400));
   return {std::move(config), kj::mv(sealed)};
+}
+
+std::vector<std::string> findMistakes(const std::string& path) {
+  try {
+    int raw = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (raw < 0) throw ConfigError(path + ": cannot open: " + describe(errno));
+    Fd file(raw);
+    std::string text = readConfigFile(file, path);
+    auto mistakes = findConfigMistakes(text, path);
+    if (!mistakes.empty()) return mistakes;
+    Config config = parseConfig(text, path);
+    policyFrom(config, path);
+    openImage(config);
+    return {};
+  } catch (const ConfigError& e) {
+    return {e.what()};
+  }
 }
 
 Fd openImage(const Config& config) {
@@ -177,16 +201,29 @@ Fd openLog(const Config& config) {
 
 AuditOptions auditOptions(const Config& config) {
   AuditOptions options;
+  options.helper = config.audit.helper;
+  options.frontend = config.audit.frontend;
   if (config.logging.file.has_value()) {
-    options.helper = *config.logging.file + ".audit";
-    options.frontend = *config.logging.file + ".requests";
+    if (!options.helper) options.helper = *config.logging.file + ".audit";
+    if (!options.frontend) options.frontend = *config.logging.file + ".requests";
   }
+  options.journald = config.audit.journald;
+  options.rotateBytes = config.audit.rotateBytes;
+  options.keep = config.audit.keep;
+  using WhenUnwritable = AuditOptions::WhenUnwritable;
+  options.whenUnwritable =
+      config.audit.refuseWhenUnwritable ? WhenUnwritable::REFUSE : WhenUnwritable::CONTINUE;
   return options;
 }
 
 AuditLog openAuditLog(const AuditOptions& options) {
-  return AuditLog(openTrail(options.helper, "audit.helper", options),
-                  openTrail(options.frontend, "audit.frontend", options), options.whenUnwritable);
+  AuditTrail operations = openTrail(options.helper, "audit.helper", options);
+  AuditTrail requests = openTrail(options.frontend, "audit.frontend", options);
+  if (options.journald) {
+    copyToJournal(operations);
+    copyToJournal(requests);
+  }
+  return AuditLog(kj::mv(operations), kj::mv(requests), options.whenUnwritable);
 }
 
 void raiseDescriptorLimit(const Policy& policy) {

@@ -3,6 +3,7 @@
 // opening everything that it, or the frontend, will ever need from the host's file system.
 
 #include <string>
+#include <vector>
 
 #include "base/config.h"
 #include "base/fd.h"
@@ -17,6 +18,10 @@ struct LoadedConfig {
 };
 LoadedConfig loadConfig(const std::string& path);
 // Throws ConfigError.
+
+std::vector<std::string> findMistakes(const std::string& path);
+// Of a configuration file: what is wrong in it, users and groups that there are not, and an image
+// that is not there. Starts and makes nothing.
 
 Fd openImage(const Config& config);
 Fd openDepot(const Config& config);

@@ -72,6 +72,9 @@ struct Build {
   gateway @4 :UInt32;
   # IPv4, in host byte order, of one /30.
   allowIpv6 @5 :Bool;
+
+  privilegedJobs @6 :Bool;
+  # False: wshd refuses them, and the capabilities that only they have are in nobody's bounding set.
 }
 
 struct StepReport {

@@ -19,7 +19,9 @@ struct InitState {
   // What jobs must know of the state in which wshd was started.
 
   uint64_t boundingSet;  // bit n: capability n of capabilities(7)
-  rlimit openFiles;      // RLIMIT_NOFILE, which wshd raises for itself
+  bool privilegedJobs = true;
+  // False: every job is refused that is root, or of root's group, or has capabilities.
+  rlimit openFiles;  // RLIMIT_NOFILE, which wshd raises for itself
   rlimit inherited[RLIM_NLIMITS];
   // By RLIMIT_*: what a child of wshd starts with. A root of the container can lower these later
   // (prlimit(2) on process 1), and nobody in it can raise a hard limit.

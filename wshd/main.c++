@@ -1,6 +1,7 @@
 // warden-wshd: process 1 of a container. Starts jobs for the frontend, reports how they ended, and
 // reaps what is left behind.
 
+#include <string.h>
 #include <unistd.h>
 
 #include <exception>
@@ -8,12 +9,13 @@
 #include "wshd/init.h"
 #include "wshd/server.h"
 
-int main() {
+int main(int argc, char** argv) {
   using namespace warden;
   hideFromContainer();
   // The library's own handler prints a stack trace, for which KJ runs a program.
   std::set_terminate([] { _exit(FATAL_EXCEPTION); });
   InitState init = becomeInit();
+  init.privilegedJobs = argc < 2 || strcmp(argv[1], "--no-privileged-jobs") != 0;
   Server server(Fd(CONNECTION_FD), Fd(LISTENER_FD), watchChildren(), init);
   server.run();
 }

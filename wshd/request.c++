@@ -93,6 +93,13 @@ kj::OneOf<SpawnPlan, Failure> planSpawn(schema::SpawnJob::Reader job) {
   return kj::mv(plan);
 }
 
+bool hasPrivilege(const SpawnPlan& plan) {
+  bool inGroup = plan.gid == 0;
+  for (gid_t group : plan.groups)
+    inGroup |= group == 0;
+  return plan.privileged || plan.uid == 0 || inGroup;
+}
+
 bool isSignal(int number) {
   return number >= 1 && number <= LAST_SIGNAL;
 }

@@ -45,6 +45,9 @@ kj::OneOf<SpawnPlan, Failure> planSpawn(schema::SpawnJob::Reader job);
 // is not an absolute path, an assignment is malformed, or a resource is unknown or named twice.
 // Throws a kj::Exception when the message itself is malformed.
 
+bool hasPrivilege(const SpawnPlan& plan);
+// Whether the job would be root of the container, in root's group, or have capabilities.
+
 bool isSignal(int number);
 // True for what kill(2) delivers: 1 .. 64.
 

@@ -204,6 +204,10 @@ void Server::handleSpawn(Packet& packet, schema::SpawnJob::Reader job,
   auto planned = planSpawn(job);
   if (planned.is<Failure>()) return fill(reply, planned.get<Failure>());
   auto& plan = planned.get<SpawnPlan>();
+  if (!init.privilegedJobs && hasPrivilege(plan)) {
+    return fill(reply,
+                Failure{"start a privileged job: the container was made without them", EPERM});
+  }
   if (packet.fdCount() != 1) return fill(reply, Failure{"take the script's descriptor", EBADF});
   if (jobs.find(plan.jobId) != nullptr) return fill(reply, Failure{"enter the job id", EEXIST});
   if (!jobs.reserve()) return fill(reply, Failure{"enter the job: there are too many", EAGAIN});

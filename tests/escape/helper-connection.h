@@ -31,13 +31,15 @@ struct Reply {
 
 class HelperConnection {
  public:
-  static HelperConnection take(const TestServer& server);
-  // From the hostile frontend that runs now, with this process as its client. Waits for it.
+  static HelperConnection take(const TestServer& server, uid_t user = 0);
+  // From the hostile frontend that runs now, with this process as its client, which is that user
+  // of the host. Waits for it.
 
   using Fill = std::function<void(schema::HelperRequest::Builder)>;
 
   std::optional<Reply> call(const Fill& fill);
-  // Sends a request for the client and waits up to 10 s for its reply. None: the helper closed the connection.
+  // Sends a request for the client and waits up to 10 s for its reply. None: the helper closed the
+  // connection.
 
   std::optional<Reply> callWith(const Fill& fill, kj::ArrayPtr<const int> fds);
   // Likewise with these descriptors alone; whether there is a client, `fill` says.

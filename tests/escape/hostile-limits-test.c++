@@ -29,39 +29,13 @@ class HostileLimitsTest : public HostileFrontendTest {
   }
 };
 
-// One for each request that names a container.
-using Fill = void (*)(schema::HelperRequest::Builder, const char*);
-constexpr Fill FILLS[] = {
-    [](auto request, auto id) { request.initLimitMemory().setId(id); },
-    [](auto request, auto id) {
-      auto limit = request.initLimitMemory();
-      limit.setId(id);
-      limit.setBytes(64 << 20);
-    },
-    [](auto request, auto id) { request.initLimitCpu().setId(id); },
-    [](auto request, auto id) { request.initLimitDisk().setId(id); },
-    [](auto request, auto id) {
-      auto limit = request.initLimitBandwidth();
-      limit.setId(id);
-      limit.setRate(1000000);
-      limit.setBurst(100000);
-    },
-    [](auto request, auto id) {
-      auto map = request.initMapPort();
-      map.setId(id);
-      map.setHostPort(5000);
-      map.setContainerPort(80);
-    },
-    [](auto request, auto id) { request.initAllowOut().setId(id); },
-};
-
 TEST_F(HostileLimitsTest, everyRequestIsRefusedForIdsOfNoContainer) {
   auto before = networkObjects(server->network());
   std::string planted = server->depotPath() + "/vvvvvvvvvvv";
   ASSERT_EQ(mkdir(planted.c_str(), 0755), 0);
   for (const char* id : FOREIGN_IDS) {
     SCOPED_TRACE(id);
-    for (Fill fill : FILLS)
+    for (auto fill : CONTAINER_REQUESTS)
       expectRefused([&](auto request) { fill(request, id); });
   }
   EXPECT_EQ(rmdir(planted.c_str()), 0);
@@ -80,14 +54,14 @@ TEST_F(HostileLimitsTest, everyRequestIsRefusedWithoutFields) {
 TEST_F(HostileLimitsTest, everyRequestIsRefusedWithDescriptors) {
   Pipe pipe = makePipe();
   int fds[] = {pipe.readEnd, pipe.writeEnd};
-  for (Fill fill : FILLS)
+  for (auto fill : CONTAINER_REQUESTS)
     expectRefused([&](auto request) { fill(request, ID); }, kj::arrayPtr(fds, 2));
 }
 
 TEST_F(HostileLimitsTest, everyRequestIsRefusedOnceTheContainerIsDestroyed) {
   auto gone = helper->destroy(ID);
   ASSERT_TRUE(gone && gone->which == schema::HelperReply::DONE);
-  for (Fill fill : FILLS)
+  for (auto fill : CONTAINER_REQUESTS)
     expectRefused([&](auto request) { fill(request, ID); });
 }
 
@@ -96,7 +70,7 @@ TEST_F(HostileLimitsTest, everyRequestIsRefusedWhileTheContainerIsBeingDestroyed
     request.setSequence(9001);
     request.initDestroy().setId(ID);
   })));
-  for (Fill fill : FILLS)
+  for (auto fill : CONTAINER_REQUESTS)
     expectRefused([&](auto request) { fill(request, ID); });
 }
 

@@ -10,10 +10,39 @@ namespace warden::test {
 
 constexpr char GOOD_ID[] = "0123456789a";
 
+// One for each request that names a container, but destroy.
+using FillContainerRequest = void (*)(schema::HelperRequest::Builder, const char* id);
+constexpr FillContainerRequest CONTAINER_REQUESTS[] = {
+    [](auto request, auto id) { request.initLimitMemory().setId(id); },
+    [](auto request, auto id) {
+      auto limit = request.initLimitMemory();
+      limit.setId(id);
+      limit.setBytes(64 << 20);
+    },
+    [](auto request, auto id) { request.initLimitCpu().setId(id); },
+    [](auto request, auto id) { request.initLimitDisk().setId(id); },
+    [](auto request, auto id) {
+      auto limit = request.initLimitBandwidth();
+      limit.setId(id);
+      limit.setRate(1000000);
+      limit.setBurst(100000);
+    },
+    [](auto request, auto id) {
+      auto map = request.initMapPort();
+      map.setId(id);
+      map.setHostPort(5000);
+      map.setContainerPort(80);
+    },
+    [](auto request, auto id) { request.initAllowOut().setId(id); },
+};
+
 class HostileFrontendTest : public ::testing::Test {
  protected:
+  virtual void configure(ServerOptions&) {}
+
   void SetUp() override {
     ServerOptions options;
+    configure(options);
     options.config["privhelper.frontend_path"] = WARDEN_BIN_DIR "/warden-hostile-frontend";
     server.emplace(options);
     server->launch();

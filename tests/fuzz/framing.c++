@@ -47,6 +47,7 @@ void decodeRequest(const Frame& frame) {
     DECODE(Ping);
     DECODE(List);
     DECODE(Echo);
+    DECODE(Whoami);
 #undef DECODE
     case Message::Error:
       return decode<ErrorResponse>(frame);

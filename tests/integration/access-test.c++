@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <kj/debug.h>
+#include <linux/capability.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -132,7 +133,8 @@ TEST_F(AccessTest, aRuleGrantsNoOtherRequests) {
   NetInRequest netIn;
   netIn.set_handle("hers");
   EXPECT_EQ(alice.expectError(netIn),
-            "net_in is not permitted to uid 60001: access.rules[0] of the server's configuration "
+            "permission denied: net_in is not permitted to uid 60001: access.rules[0] of the "
+            "server's configuration "
             "does not grant it; ask whoever runs the server");
   auto who = whoami(alice);
   EXPECT_EQ(who.rule(), "access.rules[0]");
@@ -179,6 +181,95 @@ TEST_F(AccessTest, quotasCountWhatAUserHas) {
   alice.destroy("a");
   alice.create("c");
   alice.call(netIn);
+}
+
+TEST_F(AccessTest, aContainerWithoutPrivilegedJobsHasNotTheirCapabilities) {
+  startWithRules({{"access.rules", "[{user: 60001, privileged: false}]"}});
+  auto alice = connectAs(ALICE);
+  alice.create("hers");
+  // The server's own root, whom no rule limits.
+  auto root = connect();
+  EXPECT_NE(root.expectError(runRequest("hers", "id", true)).find("made without them"),
+            std::string::npos);
+  root.create("roots");
+  EXPECT_EQ(root.output("roots", "id -u", true), "0\n");
+  auto bounding = [&](const char* handle) {
+    return std::stoull(statusField(server().wshdPid(idOf(handle)), "CapBnd"), nullptr, 16);
+  };
+  uint64_t without = bounding("hers"), with = bounding("roots");
+  EXPECT_EQ(without & ~with, 0u);
+  EXPECT_EQ(without, uint64_t(1) << CAP_CHOWN | uint64_t(1) << CAP_KILL |
+                         uint64_t(1) << CAP_SETGID | uint64_t(1) << CAP_SETUID |
+                         uint64_t(1) << CAP_SETPCAP);
+  EXPECT_NE(with & uint64_t(1) << CAP_DAC_OVERRIDE, 0u);
+  alice.destroy("hers");
+  root.destroy("roots");
+}
+
+TEST_F(AccessTest, aContainerBeginsWithItsUsersMemoryQuotaWhichMayBeLowered) {
+  startWithRules({{"access.rules", "[{user: 60001, quotas: {memory: 67108864}}]"}});
+  auto alice = connectAs(ALICE);
+  alice.create("hers");
+  LimitMemoryRequest memory;
+  memory.set_handle("hers");
+  EXPECT_EQ(alice.call(memory).limit_in_bytes(), 64u << 20);
+  memory.set_limit_in_bytes((64 << 20) + 1);
+  EXPECT_NE(alice.expectError(memory).find("access.rules[0].quotas.memory"), std::string::npos);
+  memory.set_limit_in_bytes(32 << 20);
+  EXPECT_EQ(alice.call(memory).limit_in_bytes(), 32u << 20);
+  memory.set_limit_in_bytes(64 << 20);
+  EXPECT_EQ(alice.call(memory).limit_in_bytes(), 64u << 20);
+  EXPECT_EQ(whoami(alice).max_memory(), 64u << 20);
+  memory.set_limit_in_bytes(128 << 20);
+  EXPECT_EQ(connect().call(memory).limit_in_bytes(), 128u << 20);
+  alice.destroy("hers");
+}
+
+TEST_F(AccessTest, aContainerBeginsWithItsUsersDiskQuotaWhichMayBeLowered) {
+  startWithRules({{"access.rules", "[{user: 60001, quotas: {disk: 8388608}}]"},
+                  {"server.quota", "{disk_quota_enabled: true}"}});
+  auto alice = connectAs(ALICE);
+  alice.create("hers");
+  LimitDiskRequest disk;
+  disk.set_handle("hers");
+  EXPECT_EQ(alice.call(disk).byte_limit(), 8u << 20);
+  EXPECT_NE(alice.output("hers", "head -c 9000000 /dev/zero > ~/big 2>/dev/null || echo full")
+                .find("full"),
+            std::string::npos);
+  disk.set_byte_limit(9 << 20);
+  EXPECT_NE(alice.expectError(disk).find("access.rules[0].quotas.disk"), std::string::npos);
+  disk.set_byte_limit(0);
+  EXPECT_NE(alice.expectError(disk).find("access.rules[0].quotas.disk"), std::string::npos);
+  disk.set_byte_limit(8 << 20);
+  EXPECT_EQ(alice.call(disk).byte_limit(), 8u << 20);
+  EXPECT_EQ(whoami(alice).max_disk(), 8u << 20);
+  alice.destroy("hers");
+}
+
+TEST(CheckConfigTest, tellsAllMistakesWithTheirLines) {
+  std::string path =
+      testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-check.yml";
+  auto check = [&](const std::string& text) {
+    writeFile(path, text);
+    auto result =
+        runProgram({WARDEN_BIN_DIR "/warden-privhelper", "--check-config", "--config", path});
+    unlink(path.c_str());
+    return result;
+  };
+  std::string minimal = "server: {container_rootfs_path: /, container_depot_path: /var/tmp}\n";
+  auto good = check(minimal + "privhelper: {user: nobody}\n");
+  EXPECT_EQ(good.exitStatus, 0) << good.err;
+  EXPECT_EQ(good.out, path + ": no mistakes\n");
+  auto bad = check(minimal + "network: {mtu: 1}\naccess: {rules: [{user: 1, quota: {}}]}\n");
+  EXPECT_EQ(bad.exitStatus, 1);
+  EXPECT_NE(bad.err.find(path + ":2: network.mtu: "), std::string::npos) << bad.err;
+  EXPECT_NE(bad.err.find(path + ":3: access.rules[0].quota: "), std::string::npos) << bad.err;
+  auto unknown =
+      check(minimal + "privhelper: {user: nobody}\naccess: {rules: [{user: nobody-there}]}\n");
+  EXPECT_EQ(unknown.exitStatus, 1);
+  EXPECT_NE(unknown.err.find(path + ":3: access.rules[0].user: there is no user 'nobody-there'"),
+            std::string::npos)
+      << unknown.err;
 }
 
 }  // namespace

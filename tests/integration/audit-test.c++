@@ -105,6 +105,42 @@ TEST_F(AuditTest, requestsAndOperationsAreRecordedWithWhoAskedAndWhatCameOfIt) {
   expectWhole();
 }
 
+TEST_F(AuditTest, trailsGoWhereTheConfigurationSaysAndRecordReadsIfAsked) {
+  std::string directory =
+      testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-audit";
+  fs::create_directory(directory);
+  startWith({{"audit.helper", directory + "/a"},
+             {"audit.frontend", directory + "/b"},
+             {"audit.record_reads", "true"},
+             {"audit.keep", "2"}});
+  TestClient client = connect();
+  client.ping();
+  client.destroy(client.create());
+  EXPECT_TRUE(waitUntil([&]() { return !select(directory + "/b", "destroy", "done").empty(); }));
+  EXPECT_FALSE(select(directory + "/b", "ping", "done").empty());
+  EXPECT_EQ(select(directory + "/a", "create", "done").size(), 1u);
+  auto result =
+      runProgram({WARDEN_BIN_DIR "/warden", "audit", "verify", directory + "/a", directory + "/b"});
+  EXPECT_EQ(result.exitStatus, 0) << result.out << result.err;
+  fs::remove_all(directory);
+}
+
+TEST_F(AuditTest, whatTheRulesForbidIsOnRecordAsRefused) {
+  ServerOptions options;
+  options.config["server.unix_domain_permissions"] = "0777";
+  options.config["access.otherwise"] = "deny";
+  start(options);
+  log = server().logPath();
+  auto denied =
+      runProgram({"/usr/bin/setpriv", "--reuid", "60001", "--regid", "60001", "--clear-groups",
+                  WARDEN_BIN_DIR "/warden", "--socket", server().socketPath(), "create"});
+  EXPECT_NE(denied.exitStatus, 0);
+  auto refused = await("create", "refused");
+  ASSERT_EQ(refused.size(), 1u) << denied.out << denied.err;
+  EXPECT_EQ(refused[0]["peer"]["uid"], 60001);
+  EXPECT_NE(refused[0]["cause"].get<std::string>().find("access.otherwise"), std::string::npos);
+}
+
 TEST_F(AuditTest, noLogHasTheTextOfAScript) {
   startAt();
   TestClient client = connect();

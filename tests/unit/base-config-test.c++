@@ -276,6 +276,75 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"severalDocuments", "---\nuser:\n", "w.yml:"}),
     [](const auto& info) { return info.param.name; });
 
+TEST(ConfigTest, readsWhereAuditTrailsGo) {
+  Config config = parseConfig(std::string(MINIMAL) +
+                                  "audit:\n"
+                                  "  helper: /var/log/a\n"
+                                  "  frontend: /var/log/b\n"
+                                  "  journald: true\n"
+                                  "  rotate_bytes: 2097152\n"
+                                  "  keep: 3\n"
+                                  "  when_unwritable: continue\n"
+                                  "  record_reads: true\n",
+                              "w.yml");
+  EXPECT_EQ(config.audit.helper, "/var/log/a");
+  EXPECT_EQ(config.audit.frontend, "/var/log/b");
+  EXPECT_TRUE(config.audit.journald);
+  EXPECT_EQ(config.audit.rotateBytes, 2u << 20);
+  EXPECT_EQ(config.audit.keep, 3u);
+  EXPECT_FALSE(config.audit.refuseWhenUnwritable);
+  EXPECT_TRUE(config.audit.recordReads);
+  EXPECT_TRUE(parseConfig(MINIMAL, "w.yml").audit.refuseWhenUnwritable);
+}
+
+TEST(ConfigTest, refusesAuditTrailsThatShareAFile) {
+  std::string minimal = MINIMAL;
+  EXPECT_EQ(refusal(minimal + "audit:\n  helper: /a\n  frontend: /a\n"),
+            "w.yml:6: audit.frontend: is the file of audit.helper; a trail has a file of its own");
+  EXPECT_EQ(refusal(minimal + "logging: {file: /a}\naudit:\n  frontend: /a\n"),
+            "w.yml:6: audit.frontend: is the file of logging.file; a trail has a file of its own");
+  EXPECT_EQ(refusal(minimal + "audit: {when_unwritable: maybe}\n"),
+            "w.yml:4: audit.when_unwritable: 'maybe' is neither; refuse or continue is accepted");
+  EXPECT_NE(refusal(minimal + "audit: {keep: 0}\n"), "accepted");
+  EXPECT_NE(refusal(minimal + "audit: {rotate_bytes: 1000}\n"), "accepted");
+}
+
+TEST(ConfigTest, readsQuotasOfEachContainer) {
+  Config config = parseConfig(std::string(MINIMAL) +
+                                  "access: {rules: [{user: 1, quotas: {memory: 4194304, disk: "
+                                  "1048576}}]}\n",
+                              "w.yml");
+  EXPECT_EQ(config.access.rules[0].memory, 4u << 20);
+  EXPECT_EQ(config.access.rules[0].disk, 1u << 20);
+}
+
+TEST(ConfigTest, refusesQuotasThatCannotBeKept) {
+  EXPECT_NE(
+      refusal(std::string(MINIMAL) + "access: {rules: [{user: 1, quotas: {memory: 4096}}]}\n"),
+      "accepted");
+  EXPECT_EQ(refusal(std::string(MINIMAL) + "  quota: {disk_quota_enabled: false}\n"
+                                           "access:\n"
+                                           "  rules:\n"
+                                           "    - user: 1\n"
+                                           "      quotas: {disk: 1048576}\n"),
+            "w.yml:8: access.rules[0].quotas.disk: cannot be kept while "
+            "server.quota.disk_quota_enabled is false; one of the two has to go");
+}
+
+TEST(ConfigTest, tellsTheMistakesOfAllSections) {
+  auto mistakes = findConfigMistakes(std::string(MINIMAL) +
+                                         "network: {mtu: 1}\n"
+                                         "audit: {keep: 0}\n"
+                                         "colour: red\n",
+                                     "w.yml");
+  ASSERT_EQ(mistakes.size(), 3u);
+  EXPECT_EQ(mistakes[0].rfind("w.yml:4: network.mtu: ", 0), 0u) << mistakes[0];
+  EXPECT_EQ(mistakes[1].rfind("w.yml:5: audit.keep: ", 0), 0u) << mistakes[1];
+  EXPECT_EQ(mistakes[2].rfind("w.yml:6: colour: ", 0), 0u) << mistakes[2];
+  EXPECT_TRUE(findConfigMistakes(MINIMAL, "w.yml").empty());
+  EXPECT_EQ(findConfigMistakes("[", "w.yml").size(), 1u);
+}
+
 TEST(ConfigTest, refusesMissingPaths) {
   EXPECT_TRUE(refusal("").starts_with("w.yml:1: server.container_rootfs_path: is missing"));
   EXPECT_TRUE(refusal("\nserver:\n  container_rootfs_path: /a\n")

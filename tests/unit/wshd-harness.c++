@@ -52,7 +52,8 @@ void enterRoot(Root root) {
   if (chroot(".") < 0) die("chroot");
 }
 
-[[noreturn]] void becomeWshd(int connection, int listener, int go, Root root) {
+[[noreturn]] void becomeWshd(int connection, int listener, int go, Root root,
+                             const char* argument) {
   char byte;
   if (read(go, &byte, 1) != 1) die("read");
   if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) die("setresuid");
@@ -73,7 +74,7 @@ void enterRoot(Root root) {
   dup2(listener, 4);
   syscall(SYS_close_range, 5, ~0u, CLOSE_RANGE_CLOEXEC);
   char name[] = "wshd";
-  char* arguments[] = {name, nullptr};
+  char* arguments[] = {name, const_cast<char*>(argument), nullptr};
   char* environment[] = {nullptr};
   fexecve(program, arguments, environment);
   _exit(98);
@@ -263,7 +264,7 @@ JobEnd Frontend::awaitEnd(uint32_t jobId) {
   }
 }
 
-Wshd::Wshd(Root root) : frontend(Fd()) {
+Wshd::Wshd(Root root, const char* argument) : frontend(Fd()) {
   char directory[] = "/tmp/warden-wshd-test-XXXXXX";
   KJ_REQUIRE(mkdtemp(directory) != nullptr);
   listenPath = std::string(directory) + "/wshd.sock";
@@ -278,7 +279,7 @@ Wshd::Wshd(Root root) : frontend(Fd()) {
       syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | SIGCHLD,
               nullptr, nullptr, nullptr, nullptr));
   if (pid < 0) KJ_FAIL_SYSCALL("clone", errno);
-  if (pid == 0) becomeWshd(pair.right, listener, go.readEnd, root);
+  if (pid == 0) becomeWshd(pair.right, listener, go.readEnd, root, argument);
   writeMap(pid, "uid_map");
   writeMap(pid, "gid_map");
   writeAll(go.writeEnd, kj::StringPtr("x").asBytes());

@@ -102,7 +102,7 @@ enum class Root {
 
 class Wshd {
  public:
-  explicit Wshd(Root root = Root::HOST);
+  explicit Wshd(Root root = Root::HOST, const char* argument = nullptr);
   ~Wshd();
   KJ_DISALLOW_COPY(Wshd);
 

@@ -43,6 +43,18 @@ TEST_F(WshdProtocolTest, refusesAJobIdInUse) {
   EXPECT_EQ(refused.error, EEXIST);
 }
 
+TEST_F(WshdProtocolTest, startsNoPrivilegedJobWhereItIsTold) {
+  Wshd strict(Root::HOST, "--no-privileged-jobs");
+  for (const JobSpec& spec :
+       {asRoot({.script = "id"}), JobSpec{.script = "id", .privileged = true},
+        JobSpec{.script = "id", .uid = 0}, JobSpec{.script = "id", .groups = {TEST_USER, 0}}}) {
+    Message refused = strict.frontend.spawn(spec);
+    EXPECT_EQ(refused.which, schema::WshdMessage::FAILED);
+    EXPECT_EQ(refused.error, EPERM);
+  }
+  EXPECT_EQ(strict.run({.script = "echo ok"}).output, "ok\n");
+}
+
 TEST_F(WshdProtocolTest, refusesAScriptThatIsNoFile) {
   capnp::MallocMessageBuilder builder;
   auto request = builder.initRoot<schema::WshdRequest>();
