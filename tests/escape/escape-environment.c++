@@ -1,0 +1,112 @@
+#include "tests/escape/escape-environment.h"
+
+#include <kj/debug.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "tests/support/test-image.h"
+
+namespace warden::test {
+
+namespace fs = std::filesystem;
+
+HostileImage::HostileImage() {
+  std::string pattern =
+      testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-image-XXXXXX";
+  KJ_REQUIRE(mkdtemp(pattern.data()) != nullptr);
+  directory = pattern;
+  fs::permissions(directory, fs::perms(0755));
+  copyTree(busyboxImage(), path());
+  fs::copy_file(PROBE, path() + "/probe");
+  fs::copy_file(SYSTEM_CALL_PROBE, path() + "/system-calls");
+  fs::copy_file(PROBE, path() + SUID_PROBE);
+  fs::permissions(path() + SUID_PROBE, fs::perms(04755));
+  fs::create_directory(path() + IMAGE_DEVICES);
+  node("mem", S_IFCHR, 1, 1);
+  node("null", S_IFCHR, 1, 3);
+  node("kmsg", S_IFCHR, 1, 11);
+  node("console", S_IFCHR, 5, 1);
+  struct stat root;
+  KJ_SYSCALL(stat("/", &root));
+  node("disk", S_IFBLK, major(root.st_dev), minor(root.st_dev));
+}
+
+HostileImage::~HostileImage() {
+  fs::remove_all(directory);
+}
+
+void HostileImage::node(const char* name, mode_t type, unsigned major, unsigned minor) {
+  std::string file = path() + IMAGE_DEVICES + "/" + name;
+  KJ_SYSCALL(mknod(file.c_str(), type | 0666, makedev(major, minor)));
+  KJ_SYSCALL(chmod(file.c_str(), 0666));
+}
+
+HostTargets::HostTargets(const TestServer& server)
+    : secretFile(server.directory() + "/secret"),
+      socketName("warden-test-" + std::to_string(getpid())) {
+  writeFile(secretFile, "host secret of the escape tests\n", 0644);
+  int raw;
+  // Abstract names are those of a network namespace: here of the one that the server is in.
+  server.inNetwork([&]() { KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); });
+  listener = Fd(raw);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  memcpy(address.sun_path + 1, socketName.data(), socketName.size());
+  KJ_SYSCALL(bind(listener, reinterpret_cast<sockaddr*>(&address),
+                  offsetof(sockaddr_un, sun_path) + 1 + socketName.size()));
+  KJ_SYSCALL(listen(listener, 16));
+  KJ_SYSCALL(segment = shmget(SHM_KEY, 4096, IPC_CREAT | 0666));
+}
+
+HostTargets::~HostTargets() {
+  shmctl(segment, IPC_RMID, nullptr);
+}
+
+void EscapeEnvironment::SetUp() {
+  image = std::make_unique<HostileImage>();
+  ServerOptions options;
+  options.image = image->path();
+  server = std::make_unique<TestServer>(options);
+  server->start();
+  targets = std::make_unique<HostTargets>(*server);
+  warmUp(*server);
+  leaks = std::make_unique<LeakCheck>(*server);
+  client = std::make_unique<TestClient>(server->connect());
+  handle = client->create();
+}
+
+void EscapeEnvironment::TearDown() {
+  if (client == nullptr) return;
+  client.reset();
+  destroyAll(*server);
+  leaks->expectNothingLeaked();
+  expectCleanStop(*server);
+  targets.reset();
+  server.reset();
+  image.reset();
+}
+
+EscapeEnvironment& environment() {
+  // Registered by the first test that is defined; googletest owns it.
+  static auto* instance =
+      static_cast<EscapeEnvironment*>(::testing::AddGlobalTestEnvironment(new EscapeEnvironment));
+  return *instance;
+}
+
+namespace {
+
+// Before main(), as googletest asks for.
+[[maybe_unused]] const EscapeEnvironment& REGISTERED = environment();
+
+}  // namespace
+
+}  // namespace warden::test
