@@ -359,6 +359,29 @@ static int leave_project(const char* path) {
   return refused("changing the project");
 }
 
+// What nobody can remove would outlive its container.
+static int immutable(const char* unused) {
+  (void)unused;
+  static const int FLAGS[] = {FS_IMMUTABLE_FL, FS_APPEND_FL};
+  for (size_t i = 0; i < sizeof(FLAGS) / sizeof(FLAGS[0]); ++i) {
+    char path[] = "/tmp/immutable-XXXXXX";
+    int fd = mkstemp(path);
+    if (fd < 0) return not_attempted("a file in /tmp");
+    unlink(path);
+    int flags = FLAGS[i];
+    if (ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0) return worked("FS_IOC_SETFLAGS");
+    refused("FS_IOC_SETFLAGS");
+    struct fsxattr attributes;
+    if (ioctl(fd, FS_IOC_FSGETXATTR, &attributes) == 0) {
+      attributes.fsx_xflags |= i == 0 ? FS_XFLAG_IMMUTABLE : FS_XFLAG_APPEND;
+      if (ioctl(fd, FS_IOC_FSSETXATTR, &attributes) == 0) return worked("FS_IOC_FSSETXATTR");
+      refused("FS_IOC_FSSETXATTR");
+    }
+    close(fd);
+  }
+  return REFUSED;
+}
+
 const struct attack FILE_ATTACKS[] = {
     {"write-proc-sys", write_proc_sys},
     {"sysrq-trigger", sysrq},
@@ -378,5 +401,6 @@ const struct attack FILE_ATTACKS[] = {
     {"am-i-root", am_i_root},
     {"print-status", print_status},
     {"leave-project", leave_project},
+    {"immutable", immutable},
     {0},
 };

@@ -1,0 +1,133 @@
+// Containers that take all there is of something, while a neighbour works.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "tests/support/server-test.h"
+#include "tests/support/test-image.h"
+
+namespace warden::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char STOP[] = "/tmp/bomb-over";
+constexpr int NEIGHBOURS_JOBS = 20;
+constexpr uint64_t BOMBERS_INODES = 2000;
+constexpr char PIDS_LIMIT[] = "200";
+
+class BombTest : public ServerTest {
+ protected:
+  void SetUp() override {
+    pattern = testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-bomb-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    fs::permissions(pattern, fs::perms(0755));
+    copyTree(busyboxImage(), pattern + "/image");
+    fs::copy_file(WARDEN_BIN_DIR "/warden-probe", pattern + "/image/probe");
+    ServerOptions options;
+    options.image = pattern + "/image";
+    options.config["privhelper.pids_limit"] = PIDS_LIMIT;
+    start(options);
+    client.emplace(connect());
+    bomber = client->create();
+    neighbour = client->create();
+  }
+
+  void TearDown() override {
+    client.reset();
+    ServerTest::TearDown();
+    fs::remove_all(pattern);
+  }
+
+  void expectTheNeighbourWorks() {
+    for (int i = 0; i < NEIGHBOURS_JOBS; ++i) {
+      bool privileged = i % 2 == 1;
+      auto response = client->run(neighbour,
+                                  "cd /tmp && echo content > file && cat file && rm file && "
+                                  "[ \"$(echo a | cat)\" = a ]",
+                                  privileged);
+      ASSERT_EQ(response.exit_status(), 0u) << i << response.stderr();
+      ASSERT_EQ(response.stdout(), "content\n") << i;
+    }
+  }
+
+  std::optional<TestClient> client;
+  std::string bomber;
+  std::string neighbour;
+
+ private:
+  std::string pattern;
+};
+
+TEST_F(BombTest, ofProcessesLeavesTheNeighbourAndTheServerWorking) {
+  // As many shells as there may be; each that ends makes room for the next.
+  for (bool privileged : {false, true})
+    client->spawn(bomber, "bomb() { bomb | bomb & }; while true; do bomb; sleep 0.05; done",
+                  privileged);
+  expectTheNeighbourWorks();
+  client->ping();
+  client->destroy(bomber);
+  expectTheNeighbourWorks();
+}
+
+TEST_F(BombTest, ofInodesEndsAtTheContainersLimit) {
+  LimitDiskRequest limit;
+  limit.set_handle(bomber);
+  limit.set_inode_hard(BOMBERS_INODES);
+  client->call(limit);
+  for (bool privileged : {false, true}) {
+    auto result = client->run(
+        bomber, "mkdir -p /tmp/i && chmod 777 /tmp/i; cd /tmp/i && /probe inodes 100000",
+        privileged);
+    unsigned made = 0;
+    size_t at = result.stdout().find("inodes ");
+    ASSERT_NE(at, std::string::npos) << result.stdout() << result.stderr();
+    ASSERT_EQ(sscanf(result.stdout().c_str() + at, "inodes %u", &made), 1);
+    EXPECT_LE(made, BOMBERS_INODES);
+    expectTheNeighbourWorks();
+    EXPECT_EQ(client->output(neighbour,
+                             "mkdir -p /tmp/n && cd /tmp/n && /probe inodes 100 && rm -r /tmp/n",
+                             privileged),
+              "inodes 100\n");
+  }
+}
+
+TEST_F(BombTest, ofCgroupsFindsNoPlaceForAny) {
+  std::string script =
+      "made=0; for d in $(find / -xdev -type d -name '*cgroup*' 2>/dev/null) /sys/fs/cgroup "
+      "$(sed -n 's/^[^ ]* \\([^ ]*\\) cgroup2\\{0,1\\} .*/\\1/p' /proc/mounts); do "
+      "case $d in /sys/*) mkdir $d/bomb 2>/dev/null && made=1;; esac; done; "
+      "grep -c cgroup /proc/mounts; echo made $made";
+  for (bool privileged : {false, true}) {
+    auto before = server().cgroups().size();
+    EXPECT_EQ(client->run(bomber, script, privileged).stdout(), "0\nmade 0\n");
+    EXPECT_EQ(server().cgroups().size(), before);
+  }
+  expectTheNeighbourWorks();
+}
+
+TEST_F(BombTest, ofTerminalsLeavesTheNeighbourItsOwn) {
+  client->run(bomber, std::string("rm -f /tmp/ptys ") + STOP, true);
+  uint32_t job = client->spawn(bomber, std::string("/probe ptys ") + STOP);
+  // It tells when there are no more.
+  std::string count =
+      client->output(bomber, "until [ -s /tmp/ptys ]; do sleep 0.02; done; cat /tmp/ptys", true);
+  EXPECT_GT(std::stoi(count), 100);
+  expectTheNeighbourWorks();
+  EXPECT_EQ(client->output(neighbour, "exec 5<>/dev/ptmx && ls /dev/pts | sort | tail -1"),
+            "ptmx\n");
+  // Nor are those of the host used up.
+  int terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  EXPECT_GE(terminal, 0);
+  if (terminal >= 0) close(terminal);
+  client->run(bomber, std::string("touch ") + STOP, true);
+  client->link(bomber, job);
+}
+
+}  // namespace
+}  // namespace warden::test
