@@ -94,8 +94,6 @@ class HostileImageTest : public ServerTest {
   void expectSafe(TestClient& client, const std::string& handle, const std::string& what) {
     // Where jobs cannot be started at all, nothing has come out.
     try {
-      for (bool privileged : {false, true})
-        client.run(handle, attack(), privileged);
       EXPECT_EQ(client.output(handle, "[ -c /dev/null ] && [ ! -L /dev/null ] && echo device"),
                 "device\n")
           << what;
@@ -110,6 +108,8 @@ class HostileImageTest : public ServerTest {
                 "real\n")
           << what;
       expectVcap(client, handle, what);
+      for (bool privileged : {false, true})
+        client.run(handle, attack(), privileged);
     } catch (const ServerError& e) {
       expectClear(what, e);
     }

@@ -48,6 +48,20 @@ static int link_shows_wshd(const char* pid) {
   return speaks_of_wshd(target);
 }
 
+// A process whose real user is the caller may be looked at, unless it is wshd on its way to a job
+// (proc(5): everybody may read status).
+static int is_ours(const char* pid) {
+  char path[64], line[256];
+  snprintf(path, sizeof(path), "/proc/%s/status", pid);
+  FILE* status = fopen(path, "r");
+  if (status == NULL) return 0;
+  unsigned uid = ~0u;
+  while (fgets(line, sizeof(line), status) != NULL && sscanf(line, "Uid: %u", &uid) != 1) {
+  }
+  fclose(status);
+  return uid == getuid();
+}
+
 // A program's file, held over the end of its process, written when nobody executes it any more.
 static int overwrite_program(const char* pid) {
   char path[64], again[64], before[PATH_MAX];
@@ -76,9 +90,10 @@ static int trace(const char* pid) {
   int number = atoi(pid);
   if (ptrace(PTRACE_SEIZE, number, NULL, NULL) < 0) return REFUSED;
   int was_wshd = link_shows_wshd(pid) == 1;
+  // Only what has stopped can be let go.
   ptrace(PTRACE_INTERRUPT, number, NULL, NULL);
   int status;
-  waitpid(number, &status, __WALL | WNOHANG);
+  waitpid(number, &status, __WALL);
   ptrace(PTRACE_DETACH, number, NULL, NULL);
   return was_wshd ? worked("traced a process that was still wshd") : REFUSED;
 }
@@ -115,7 +130,7 @@ static int siege(const char* stop) {
       if (!isdigit(pid[0]) || strcmp(pid, own) == 0) continue;
       int shown = link_shows_wshd(pid);
       if (shown == 1) return worked("read the link to wshd's program");
-      if (shown < 0 && errno == EACCES && strcmp(pid, "1") != 0) ++hidden;
+      if (shown < 0 && errno == EACCES && strcmp(pid, "1") != 0 && is_ours(pid)) ++hidden;
       if (shows_wshd(pid, "maps") == 1) return worked("read wshd's mappings");
       if (overwrite_program(pid) != REFUSED || look_into(pid) != REFUSED) return WORKED;
       // Its own family it would only disturb.
