@@ -324,18 +324,6 @@ static int am_i_root(const char* unused) {
   return geteuid() == 0 ? worked("became root") : refused_because("user is still the same");
 }
 
-// Not an attack: for the test to look at.
-static int print_status(const char* unused) {
-  (void)unused;
-  FILE* status = fopen("/proc/self/status", "r");
-  if (status == NULL) return not_attempted("/proc/self/status");
-  char line[4096];
-  while (fgets(line, sizeof(line), status) != NULL)
-    fputs(line, stdout);
-  fclose(status);
-  return REFUSED;
-}
-
 // A file without a project is counted in no container's quota (ioctl_fsgetxattr; the kernel's
 // include/uapi/linux/fs.h).
 static int leave_project(const char* path) {
@@ -399,7 +387,6 @@ const struct attack FILE_ATTACKS[] = {
     {"dangling-fds", dangling_fds},
     {"suid", suid},
     {"am-i-root", am_i_root},
-    {"print-status", print_status},
     {"leave-project", leave_project},
     {"immutable", immutable},
     {0},

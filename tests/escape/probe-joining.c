@@ -196,6 +196,18 @@ static int inheritable(const char* unused) {
   return refused_because("no capability to be had");
 }
 
+// Not an attack: for the test to look at.
+static int print_status(const char* unused) {
+  (void)unused;
+  FILE* status = fopen("/proc/self/status", "r");
+  if (status == NULL) return not_attempted("/proc/self/status");
+  char line[4096];
+  while (fgets(line, sizeof(line), status) != NULL)
+    fputs(line, stdout);
+  fclose(status);
+  return REFUSED;
+}
+
 // Directories within each other, as many as `depth`, from the working directory on.
 static int dig(const char* depth) {
   for (int i = atoi(depth); i > 0; --i) {
@@ -260,6 +272,7 @@ const struct attack JOINING_ATTACKS[] = {
     {"siege", siege},
     {"setgroups", setgroups_},
     {"inheritable", inheritable},
+    {"print-status", print_status},
     {"dig", dig},
     {"ptys", ptys},
     {"inodes", inodes},
