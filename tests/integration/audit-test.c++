@@ -43,6 +43,11 @@ std::vector<Json> select(const std::string& path, const std::string& request,
 class AuditTest : public ServerTest {
  protected:
   std::string log;
+  std::string trails;  // a directory, removed when the server has ended
+
+  ~AuditTest() override {
+    if (!trails.empty()) fs::remove_all(trails);
+  }
 
   void startAt(const std::string& logPath = "") {
     ServerOptions options;
@@ -106,23 +111,21 @@ TEST_F(AuditTest, requestsAndOperationsAreRecordedWithWhoAskedAndWhatCameOfIt) {
 }
 
 TEST_F(AuditTest, trailsGoWhereTheConfigurationSaysAndRecordReadsIfAsked) {
-  std::string directory =
-      testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-audit";
-  fs::create_directory(directory);
-  startWith({{"audit.helper", directory + "/a"},
-             {"audit.frontend", directory + "/b"},
+  trails = testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-audit";
+  fs::create_directory(trails);
+  startWith({{"audit.helper", trails + "/a"},
+             {"audit.frontend", trails + "/b"},
              {"audit.record_reads", "true"},
              {"audit.keep", "2"}});
   TestClient client = connect();
   client.ping();
   client.destroy(client.create());
-  EXPECT_TRUE(waitUntil([&]() { return !select(directory + "/b", "destroy", "done").empty(); }));
-  EXPECT_FALSE(select(directory + "/b", "ping", "done").empty());
-  EXPECT_EQ(select(directory + "/a", "create", "done").size(), 1u);
+  EXPECT_TRUE(waitUntil([&]() { return !select(trails + "/b", "destroy", "done").empty(); }));
+  EXPECT_FALSE(select(trails + "/b", "ping", "done").empty());
+  EXPECT_FALSE(select(trails + "/a", "create", "done").empty());
   auto result =
-      runProgram({WARDEN_BIN_DIR "/warden", "audit", "verify", directory + "/a", directory + "/b"});
+      runProgram({WARDEN_BIN_DIR "/warden", "audit", "verify", trails + "/a", trails + "/b"});
   EXPECT_EQ(result.exitStatus, 0) << result.out << result.err;
-  fs::remove_all(directory);
 }
 
 TEST_F(AuditTest, whatTheRulesForbidIsOnRecordAsRefused) {
