@@ -9,7 +9,7 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("warden::schema");
 
-const protocolVersion :UInt32 = 3;
+const protocolVersion :UInt32 = 4;
 
 struct HelperRequest {
   # Frontend -> helper. Requests are executed in the order of their arrival; a destroy may be
@@ -28,13 +28,19 @@ struct HelperRequest {
     limitBandwidth @7 :LimitBandwidth;
     mapPort @8 :MapPort;
     allowOut @9 :AllowOut;
+    copyIn @11 :Copy;
+    copyOut @12 :Copy;
+    openImage @13 :OpenImage;
+    listContainers @14 :Void;
+    # Answered with `containers`.
+    adopt @15 :AdoptContainer;
   }
 
   hasClient @10 :Bool;
   # True: descriptor 0 is the client's socket, as it was accepted from warden.sock, and the request is held against
   # what the access rules grant to the user that the kernel says has connected it (unix(7),
-  # SO_PEERCRED and SO_PEERGROUPS). False: the server itself asks, which hello, destroy and what only
-  # reads a limit may be.
+  # SO_PEERCRED and SO_PEERGROUPS). False: the server itself asks, which hello, destroy, listContainers,
+  # adopt and what only reads a limit may be.
   #
   # Refused when: descriptor 0 is not a socket that was accepted from the server's listener; its peer has closed
   # it; the user may not make this request, or the container belongs to another and the user is
@@ -54,8 +60,8 @@ struct CreateContainer {
   #
   # Refused when: the id is malformed or in use; the slot is out of the pool or in use; an image id
   # is 0 or above 65535; a file is over maxEtcFileBytes; the container limit is reached; the network is
-  # out of the pool or in use; there are other
-  # descriptors than the client's socket.
+  # out of the pool or in use; the access rules do not grant the image or a bind mount; there are
+  # other descriptors than the client's socket.
 
   const maxEtcFileBytes :UInt32 = 24576;
 
@@ -86,6 +92,65 @@ struct CreateContainer {
   # Index into the pool of networks, 0 .. network.pool_size - 1. It fixes the container's addresses:
   # the /30 at network.pool_start_address + 4 * network, of which the host has the first address
   # (interface w-<id>-0) and the container the second (w-<id>-1).
+
+  image @10 :UInt32;
+  # 0: the image of the configuration. Otherwise the `image` of an answer to openImage for the same
+  # client; it is used up.
+
+  bindMounts @11 :List(BindMount);
+  # At most maxBindMounts, mounted in this order.
+
+  const maxBindMounts :UInt32 = 64;
+}
+
+struct BindMount {
+  # A directory or regular file of the host that a container sees. The source is opened once, as the
+  # client's user, inside the prefixes that the access rules grant. The target is made inside the
+  # container, without following a link out of it.
+
+  source @0 :Data;
+  # Absolute path on the host; no NUL.
+  target @1 :Data;
+  # Absolute path in the container; no NUL.
+  writable @2 :Bool;
+  # False: recursively read-only.
+}
+
+struct Copy {
+  # Copies between the host and a tar stream; the frontend connects the stream to a process in the
+  # container. Descriptor 1: one end of a connected AF_UNIX SOCK_STREAM pair. A worker that has become the
+  # client's user opens the host path inside the prefixes that the access rules grant. copyIn: it
+  # writes the archive of what is at `path` to the stream. copyOut: it unpacks the stream at `path`. Answered
+  # when the worker has ended: `done`, or `failed` with the step and cause of what it could not do; what
+  # was copied before stays. Shutting the stream down ends the copy.
+  #
+  # Refused when the id is malformed or unknown; the path is not absolute, has a NUL or is longer than
+  # 4095 bytes; the access rules do not grant the path.
+
+  id @0 :Text;
+  path @1 :Data;
+  # On the host; absolute. A trailing slash has its meaning for rsync(1).
+  owner @2 :Text;
+  # Only copyOut: USER:GROUP of the host that is to own the files; empty: the client's user.
+}
+
+struct OpenImage {
+  # Opens a directory of the host as the client's user, inside the image prefixes that the access
+  # rules grant, for a create that follows. Answered with `image`. At most eight are kept, and each for
+  # a minute.
+  #
+  # Refused when the path is not absolute, has a NUL, or is not granted.
+
+  path @0 :Data;
+}
+
+struct AdoptContainer {
+  # Asks for a container that an earlier frontend, or an earlier helper, has made, and for the
+  # descriptors that its create answered. Answered with `adopted`. May be asked again: each answer has
+  # a new connection to wshd, which ends the one before. Fails when wshd does not answer.
+  # Refused when the id is malformed or unknown.
+
+  id @0 :Text;
 }
 
 struct DestroyContainer {
@@ -221,6 +286,49 @@ struct HelperReply {
     cpuShares @6 :UInt64;
 
     disk @7 :DiskState;
+
+    image @8 :Image;
+
+    containers @9 :List(Text);
+    # Ids of all that are whole, in no order.
+
+    adopted @10 :Adopted;
+  }
+}
+
+struct Adopted {
+  # What the helper knows of a container, by its own record.
+
+  created @0 :Created;
+  # With the same descriptors as a create's answer.
+
+  slot @1 :UInt32;
+  network @2 :UInt32;
+  # As in CreateContainer.
+  ownerUid @3 :UInt32;
+  # The user of the host for whom it was made.
+  privilegedJobs @4 :Bool;
+  ports @5 :List(MappedPort);
+  bandwidth @6 :LimitBandwidth;
+  # What is in force; null: unlimited.
+
+  struct MappedPort {
+    hostPort @0 :UInt16;
+    containerPort @1 :UInt16;
+  }
+}
+
+struct Image {
+  # Descriptors, opened for reading, resolved inside the image: one for each of `files`.
+
+  image @0 :UInt32;
+  # For CreateContainer.image. Never 0.
+  files @1 :List(File);
+  # Those that are regular files.
+
+  enum File {
+    passwd @0;
+    group @1;
   }
 }
 

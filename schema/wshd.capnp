@@ -32,6 +32,26 @@ struct WshdRequest {
     # Answered with `done`.
     signalJob @7 :SignalJob;
     # Answered with `done`, also when the job has ended or there is no such job.
+    copy @8 :CopyFiles;
+    # Answered when the copy has ended: with `done`, or with `failed`.
+  }
+}
+
+struct CopyFiles {
+  # Packs files of the container into a tar stream, or unpacks a stream, in a process that has become `uid`
+  # and has no capability. Descriptor 0: the stream, one end of an AF_UNIX SOCK_STREAM pair. Other
+  # requests are served meanwhile. The process is not a job.
+
+  uid @0 :UInt32;
+  gid @1 :UInt32;
+  groups @2 :List(UInt32);
+  home @3 :Data;
+  # Relative paths begin here.
+  path @4 :Data;
+  # In the container. A trailing slash has its meaning for rsync(1).
+  union {
+    pack @5 :Void;
+    unpack @6 :Void;
   }
 }
 
@@ -95,6 +115,7 @@ struct WshdMessage {
     # The shell's pid as the container sees it. Descriptors 0 and 1: read ends of the job's stdout
     # and stderr. wshd keeps duplicates until `forget`.
     failed @3 :JobFailure;
+    # Of a copy: `step` is the failed step with the path in words, and what was copied before stays.
     jobs @4 :List(Job);
     exited @5 :Job;
     # Event: a job's shell has ended. Sent once on a connection for each job; state is never running.
