@@ -139,8 +139,9 @@ class KillTest : public RecoveryHelperTest {
       awaitStep();
       kill(server->brokerPid(), SIGKILL);
     }
+    EXPECT_EQ(server->waitForExit(std::chrono::seconds(10)), 128 + SIGKILL)
+        << "the step was not reached";
     helper.reset();
-    EXPECT_EQ(server->waitForExit(), 128 + SIGKILL) << "the step was not reached";
     disarm();
     start();
   }
