@@ -288,6 +288,10 @@ void ContainerRecord::write(int directory, const Policy& policy) const {
   step(WRITE, [&] { return renameat(directory, NEW_FILE_NAME, directory, FILE_NAME); });
 }
 
+void ContainerRecord::remove(int directory) noexcept {
+  unlinkat(directory, FILE_NAME, 0);
+}
+
 void ContainerRecord::apply(const StateChange& change) {
   KJ_SWITCH_ONEOF(change) {
     KJ_CASE_ONEOF(port, MappedPort) {
