@@ -1,7 +1,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <kj/debug.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -17,6 +19,8 @@ namespace {
 
 class RecordTest : public testing::Test {
  protected:
+  ~RecordTest() noexcept override {}
+
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "needs root: a record is believed when it is root's";
     char pattern[] = "/var/tmp/warden-record-XXXXXX";
