@@ -136,8 +136,8 @@ struct Copy {
 
 struct OpenImage {
   # Opens a directory of the host as the client's user, inside the image prefixes that the access
-  # rules grant, for a create that follows. Answered with `image`. At most eight are kept, and each for
-  # a minute.
+  # rules grant, for a create that follows. Answered with `image`. Of one client's at most 16 are kept,
+  # of all at most 128, and each for a minute; then the oldest is forgotten.
   #
   # Refused when the path is not absolute, has a NUL, or is not granted.
 
@@ -326,6 +326,9 @@ struct Image {
   files @1 :List(File);
   # Those that are regular files.
 
+  rootHome @2 :Bool;
+  # /root is a directory in it.
+
   enum File {
     passwd @0;
     group @1;
@@ -387,4 +390,6 @@ struct Failure {
   # As errno(3); 0 when no system call failed.
   detail @2 :Text;
   # Step and cause in words: "mount overlay: No space left on device". May be shown to the client.
+  bindMount @3 :Int32 = -1;
+  # Of a create: the one of its bind mounts whose source could not be opened.
 }
