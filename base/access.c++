@@ -110,6 +110,13 @@ std::optional<GrantedPath> findPrefix(const std::vector<HostPrefix>& prefixes, H
   return GrantedPath{*longest, std::move(beneath)};
 }
 
+bool isSystemTarget(const std::string& target) {
+  static const std::vector<HostPrefix> SYSTEM{{"/proc"}, {"/sys"}, {"/dev"}};
+  if (target.empty() || target[0] != '/') return true;
+  bool isRoot = endOfPrefix("/", target) == target.size();
+  return isRoot || findPrefix(SYSTEM, HostUse::READ, target).has_value();
+}
+
 bool PeerCredentials::isMember(gid_t group) const {
   return gid == group || std::find(groups.begin(), groups.end(), group) != groups.end();
 }

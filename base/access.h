@@ -57,6 +57,10 @@ std::optional<GrantedPath> findPrefix(const std::vector<HostPrefix>& prefixes, H
 // the use. None: there is none, or the path is not absolute. A ".." after the prefix stays in
 // `rest`: whoever opens it must hold it to the prefix (RESOLVE_BENEATH).
 
+bool isSystemTarget(const std::string& target);
+// Of a bind mount, an absolute path in the container: it is "/", or is or lies in /proc, /sys or
+// /dev, where the container's own system is; or it is not absolute.
+
 class AccessPolicy {
  public:
   AccessPolicy() : AccessPolicy(Config::Access(), "") {}

@@ -55,13 +55,6 @@ std::string toString(capnp::Data::Reader data) {
   return std::string(data.asChars().begin(), data.size());
 }
 
-// Where the container's own system lies. wshd's first process looks again, when links are resolved.
-bool isTargetOfTheSystem(const std::string& target) {
-  static const std::vector<HostPrefix> SYSTEM{{"/proc"}, {"/sys"}, {"/dev"}};
-  bool isRoot = target.find_first_not_of("/.") == std::string::npos;
-  return isRoot || findPrefix(SYSTEM, HostUse::READ, target).has_value();
-}
-
 kj::OneOf<kj::Array<BindOrder>, Refusal> checkBindMounts(
     capnp::List<schema::BindMount>::Reader list) {
   if (list.size() > schema::CreateContainer::MAX_BIND_MOUNTS) {
@@ -76,7 +69,7 @@ kj::OneOf<kj::Array<BindOrder>, Refusal> checkBindMounts(
       }
     }
     auto target = toString(bind.getTarget());
-    if (isTargetOfTheSystem(target)) {
+    if (isSystemTarget(target)) {
       return Refusal{kj::str("a bind mount would cover ", target.c_str())};
     }
     orders.add(BindOrder{toString(bind.getSource()), std::move(target), bind.getWritable()});
