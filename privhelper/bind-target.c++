@@ -68,6 +68,9 @@ int attachBindMount(int root, int mount, const std::string& target, bool isDirec
   int error = 0;
   Fd place = openOrMake(root, target, isDirectory, error);
   if (place == nullptr) return error;
+  struct stat status;
+  if (fstat(place, &status) < 0) return errno;
+  if (S_ISDIR(status.st_mode) && !isDirectory) return EISDIR;
   std::string path = pathOf(place);
   if (path.empty() || isSystemTarget(path)) return EPERM;
   if (move_mount(mount, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) {

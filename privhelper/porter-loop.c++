@@ -126,6 +126,8 @@ void PorterLoop::serve(Packet packet) {
     start(order, packet.fdCount() > 0 ? packet.takeFd(0) : Fd());
   } catch (const StepError& e) {
     fail(order.getNumber(), e);
+  } catch (const kj::Exception& e) {
+    fail(order.getNumber(), StepError("start worker", 0, e.getDescription()));
   }
 }
 
@@ -286,7 +288,7 @@ void runPorter(Fd broker) {
     PorterLoop(kj::mv(broker), Fd(signals), Fd(null)).run();
   } catch (const kj::Exception& e) {
     // The end of the connection is the order to end, also for workers (PR_SET_PDEATHSIG).
-    _exit(e.getType() == kj::Exception::Type::DISCONNECTED ? 0 : 1);
+    if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
   }
   _exit(0);
 }

@@ -52,7 +52,9 @@ class PorterWorker {
 
 // Whoever asks must not be able to look into this process, or at what it inherits.
 void forgetOrigin(WorkerDescriptors& fds) {
-  int keep[] = {fds.answers, fds.stream, fds.null};
+  kj::Vector<int> keep;
+  for (int fd : {fds.answers.get(), fds.stream.get(), fds.null})
+    if (fd >= 0) keep.add(fd);
   closeAllExcept(keep);
   for (int fd = 0; fd <= 2; ++fd)
     KJ_SYSCALL(dup2(fds.null, fd));
