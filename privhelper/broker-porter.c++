@@ -234,7 +234,7 @@ void Broker::imageOpened(const Porting& order, schema::OpenedPath::Reader opened
   answer.setSequence(order.sequence);
   auto described = answer.initImage();
   described.setImage(images.keep(order.client, kj::mv(image), monotonicUs()));
-  described.setRootHome(opened.getHasRootHome());
+  described.setRootHome(allIds ? opened.getHasRootHome() : opened.getMayEnterRootHome());
   kj::Vector<Fd> fds;
   kj::Vector<schema::Image::File> files;
   if (opened.getHasPasswd()) files.add(schema::Image::File::PASSWD);

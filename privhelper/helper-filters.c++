@@ -55,13 +55,14 @@ SeccompFilter brokerFilter() {
 namespace {
 
 void allowHostFiles(SeccompFilter& filter) {
-  filter.allow(
-      {"chdir",     "copy_file_range", "dup",       "fadvise64",  "fallocate",  "fchdir",
-       "fchmod",    "fchmodat",        "fchmodat2", "fchown",     "fchownat",   "fstatfs",
-       "ftruncate", "getdents64",      "getppid",   "getsockopt", "linkat",     "mkdirat",
-       "openat",    "openat2",         "pread64",   "pwrite64",   "readlinkat", "recvfrom",
-       "recvmsg",   "renameat",        "renameat2", "sendfile",   "sendmsg",    "sendto",
-       "splice",    "statx",           "symlinkat", "umask",      "unlinkat",   "utimensat"});
+  filter.allow({"chdir",      "copy_file_range", "faccessat",  "faccessat2", "dup",
+                "fadvise64",  "fallocate",       "fchdir",     "fchmod",     "fchmodat",
+                "fchmodat2",  "fchown",          "fchownat",   "fstatfs",    "ftruncate",
+                "getdents64", "getppid",         "getsockopt", "linkat",     "mkdirat",
+                "openat",     "openat2",         "pread64",    "pwrite64",   "readlinkat",
+                "recvfrom",   "recvmsg",         "renameat",   "renameat2",  "sendfile",
+                "sendmsg",    "sendto",          "splice",     "statx",      "symlinkat",
+                "umask",      "unlinkat",        "utimensat"});
 }
 
 }  // namespace

@@ -46,7 +46,6 @@ class PorterWorker {
   void openImage();
   void openSource();
   void copy();
-  void answerOpened(int file, bool isDirectory, int passwd, int group, bool hasRootHome);
   void answer(capnp::MessageBuilder& message, kj::ArrayPtr<const int> files = nullptr);
 };
 
@@ -151,7 +150,17 @@ void PorterWorker::openImage() {
   Fd passwd = openImageFile(image, "etc/passwd");
   Fd group = openImageFile(image, "etc/group");
   Fd home(openResolved(image, "root", O_PATH | O_DIRECTORY, Resolve::IN_ROOT));
-  answerOpened(image, true, passwd, group, home != nullptr);
+  capnp::MallocMessageBuilder message;
+  auto opened = message.initRoot<schema::PorterAnswer>().initOpened();
+  opened.setIsDirectory(true);
+  opened.setHasPasswd(passwd != nullptr);
+  opened.setHasGroup(group != nullptr);
+  opened.setHasRootHome(home != nullptr);
+  opened.setMayEnterRootHome(home != nullptr && faccessat(home, ".", X_OK, 0) == 0);
+  kj::Vector<int> files;
+  for (int file : {image.get(), passwd.get(), group.get()})
+    if (file >= 0) files.add(file);
+  answer(message, files);
 }
 
 void PorterWorker::openSource() {
@@ -161,7 +170,10 @@ void PorterWorker::openSource() {
   if (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode)) {
     throw StepError(what, EINVAL, "it is neither a directory nor a regular file");
   }
-  answerOpened(source, S_ISDIR(status.st_mode), -1, -1, false);
+  capnp::MallocMessageBuilder message;
+  message.initRoot<schema::PorterAnswer>().initOpened().setIsDirectory(S_ISDIR(status.st_mode));
+  int file = source;
+  answer(message, kj::arrayPtr(&file, 1));
 }
 
 void PorterWorker::copy() {
@@ -172,20 +184,6 @@ void PorterWorker::copy() {
     });
   }
   throw StepError("copy", ENOSYS);
-}
-
-void PorterWorker::answerOpened(int file, bool isDirectory, int passwd, int group,
-                                bool hasRootHome) {
-  capnp::MallocMessageBuilder message;
-  auto opened = message.initRoot<schema::PorterAnswer>().initOpened();
-  opened.setIsDirectory(isDirectory);
-  opened.setHasPasswd(passwd >= 0);
-  opened.setHasGroup(group >= 0);
-  opened.setHasRootHome(hasRootHome);
-  kj::Vector<int> files;
-  for (int fd : {file, passwd, group})
-    if (fd >= 0) files.add(fd);
-  answer(message, files);
 }
 
 void PorterWorker::fail(kj::StringPtr step, int error, kj::StringPtr detail) {

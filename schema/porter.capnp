@@ -77,5 +77,7 @@ struct OpenedPath {
   hasPasswd @2 :Bool;
   hasGroup @3 :Bool;
   hasRootHome @4 :Bool;
-  # /root is a directory in it.
+  # /root is a directory in it,
+  mayEnterRootHome @5 :Bool;
+  # and the user may enter it.
 }

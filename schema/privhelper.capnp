@@ -327,7 +327,7 @@ struct Image {
   # Those that are regular files.
 
   rootHome @2 :Bool;
-  # /root is a directory in it.
+  # /root is a directory in it, which the container's root may enter.
 
   enum File {
     passwd @0;

@@ -307,6 +307,7 @@ TEST_F(GrantedFilesTest, aPrefixThatIsALinkGrantsNothing) {
 }
 
 TEST_F(GrantedFilesTest, imagesThatAreNamedAreThoseOfTheConfiguration) {
+  makeOwned(host + "/images", 0);
   copyTree(busyboxImage(), host + "/images/one");
   writeOwned(host + "/images/one/secret", "of the image\n", 0, 0600);
   copyTree(host + "/images/one", host + "/images/loose");
