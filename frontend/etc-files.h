@@ -8,7 +8,7 @@
 
 #include "base/config.h"
 #include "base/container-id.h"
-#include "frontend/accounts.h"
+#include "base/accounts.h"
 #include "frontend/helper-client.h"
 #include "frontend/network-pool.h"
 

@@ -185,12 +185,14 @@ void Broker::sourceOpened(const ContainerId& id, schema::OpenedPath::Reader open
 // -- answers
 
 void Broker::handlePorter() {
+  KJ_REQUIRE(porter.fd() >= 0, "the porter has died");
   porter.resume();
   for (;;) {
     auto received = porter.receive();
     KJ_IF_MAYBE (packet, received) {
       settlePorting(kj::mv(*packet));
     } else {
+      KJ_REQUIRE(porter.fd() >= 0, "the porter has died");
       return;
     }
   }

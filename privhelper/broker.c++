@@ -181,6 +181,7 @@ void Broker::waitForEvents() {
   if (fds[0].revents != 0) handleSignals();
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
+  KJ_REQUIRE(porter.fd() >= 0, "the porter has died");
   if (fds[5].revents != 0) host.network.handleEvents();
   if (fds[6].revents != 0) receiveRecords(RECORDS_A_TURN);
   if (fds[7].revents != 0) handlePorter();

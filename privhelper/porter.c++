@@ -18,6 +18,15 @@ Porter::Porter(Fd connectionParam) : connection(kj::mv(connectionParam)) {
   setNonblocking(connection);
 }
 
+template <typename Action>
+void Porter::ifItLives(Action&& action) {
+  if (connection == nullptr) return;
+  KJ_IF_MAYBE (e, kj::runCatchingExceptions(action)) {
+    if (e->getType() != kj::Exception::Type::DISCONNECTED) kj::throwFatalException(kj::mv(*e));
+    connection = nullptr;
+  }
+}
+
 kj::Maybe<uint64_t> Porter::order(kj::StringPtr laneName, const PeerCredentials& client,
                                   const GrantedPath& path, Fill&& fill, Fd stream) {
   auto& lane = lanes[laneName.cStr()];
@@ -59,12 +68,15 @@ void Porter::dispatch() {
 
 bool Porter::send(const Order& order) {
   int fd = order.stream.get();
-  return sendPacket(connection, order.words, kj::arrayPtr(&fd, fd < 0 ? 0 : 1));
+  bool sent = false;
+  ifItLives([&] { sent = sendPacket(connection, order.words, kj::arrayPtr(&fd, fd < 0 ? 0 : 1)); });
+  return sent;
 }
 
 kj::Maybe<Packet> Porter::receive() {
   for (;;) {
-    auto received = receivePacket(connection);
+    kj::Maybe<Packet> received;
+    ifItLives([&] { received = receivePacket(connection); });
     KJ_IF_MAYBE (packet, received) {
       uint64_t number = packet->getRoot<schema::PorterAnswer>().getNumber();
       // What was to be ended may have been answered a moment before.
@@ -91,9 +103,11 @@ void Porter::endAll() {
   capnp::MallocMessageBuilder message;
   message.initRoot<schema::PorterRequest>().setEndAll();
   // Waits: of what the porter reads, nothing may come after this that was ordered before.
-  setNonblocking(connection, false);
-  sendPacket(connection, message);
-  setNonblocking(connection);
+  ifItLives([&] {
+    setNonblocking(connection, false);
+    sendPacket(connection, message);
+    setNonblocking(connection);
+  });
 }
 
 }  // namespace warden::privhelper

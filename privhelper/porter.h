@@ -29,6 +29,7 @@ class Porter {
   explicit Porter(Fd connection);
 
   int fd() const { return connection; }
+  // -1: the porter has died.
   bool isBlocked() const { return blocked; }
   // Orders wait until the connection is writable: then call resume().
   void resume() { dispatch(); }
@@ -39,7 +40,7 @@ class Porter {
   // The number that the answer will have. None: too many orders of the lane wait already.
 
   kj::Maybe<Packet> receive();
-  // An answer; none: there is none now. Throws DISCONNECTED when the porter has died.
+  // An answer; none: there is none now.
 
   void endAll();
   // Nothing that was ordered is answered any more.
@@ -65,6 +66,8 @@ class Porter {
 
   void dispatch();
   bool send(const Order& order);
+  template <typename Action>
+  void ifItLives(Action&& action);
   void forget(uint64_t number);
 };
 

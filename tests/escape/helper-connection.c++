@@ -52,6 +52,7 @@ std::optional<Handed> receiveDescriptors(int connection) {
 Reply readReply(Packet& packet) {
   auto reply = packet.getRoot<schema::HelperReply>();
   Reply result{reply.which(), reply.getSequence(), "", {}, {}};
+  if (reply.isImage()) result.image = reply.getImage().getImage();
   if (reply.isRefused()) result.text = reply.getRefused().cStr();
   if (reply.isFailed()) {
     result.text = kj::str(reply.getFailed().getStep(), ": ", reply.getFailed().getDetail()).cStr();

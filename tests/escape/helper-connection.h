@@ -27,6 +27,7 @@ struct Reply {
   std::string text;  // of a refusal; "STEP: DETAIL" of a failure
   std::vector<Fd> fds;
   std::optional<DiskReply> disk;
+  uint32_t image = 0;
 };
 
 class HelperConnection {

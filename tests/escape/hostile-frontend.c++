@@ -1,6 +1,6 @@
 // Stands in for warden-frontend in tests of the helper: whoever connects to the server's socket
-// gets the connection with the helper and the server's end of its own connection (SCM_RIGHTS), and is then the
-// frontend. The process itself only waits.
+// gets the connection with the helper and the server's end of its own connection (SCM_RIGHTS), and
+// is then the frontend. The process itself only waits.
 
 #include <poll.h>
 #include <signal.h>

@@ -132,19 +132,19 @@ TEST_F(RestartTest, brokerKilledEndsTheRestAndIsCleanedAtTheNextStart) {
       if (isAlive(pid)) return false;
     }
     return true;
-  })) << "frontend, launcher or sweeper outlive the broker";
+  })) << "frontend, launcher, porter or sweeper outlive the broker";
   server().start();
   EXPECT_TRUE(connect().list().empty());
   EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
   expectWorkingServer();
 }
 
-// Of the helper's own three processes none can do without another, and none is replaced.
+// Of the helper's own four processes none can do without another, and none is replaced.
 class HelperDeathTest : public RestartTest {
  protected:
-  pid_t sweeperPid() {
+  pid_t pidOf(const std::string& name) {
     for (pid_t pid : server().helperPids()) {
-      if (pid != server().brokerPid() && pid != server().launcherPid()) return pid;
+      if (statusField(pid, "Name") == name) return pid;
     }
     return -1;
   }
@@ -165,7 +165,7 @@ class HelperDeathTest : public RestartTest {
         if (isAlive(pid)) return false;
       }
       return true;
-    })) << "frontend, broker, launcher or sweeper outlive it";
+    })) << "frontend, broker, launcher, porter or sweeper outlive it";
     EXPECT_NE(access(server().socketPath().c_str(), F_OK), 0);
     server().start();
     EXPECT_TRUE(connect().list().empty());
@@ -179,7 +179,11 @@ TEST_F(HelperDeathTest, launcherKilledEndsTheServerAndAllIsRemoved) {
 }
 
 TEST_F(HelperDeathTest, sweeperKilledEndsTheServerAndAllIsRemoved) {
-  expectThatItsEndIsTheServersEnd(sweeperPid(), "the sweeper has died");
+  expectThatItsEndIsTheServersEnd(pidOf("warden-sweeper"), "the sweeper has died");
+}
+
+TEST_F(HelperDeathTest, porterKilledEndsTheServerAndAllIsRemoved) {
+  expectThatItsEndIsTheServersEnd(pidOf("warden-porter"), "the porter has died");
 }
 
 TEST_F(HelperDeathTest, launcherKilledDuringCreatesEndsTheServerAndAllIsRemoved) {
