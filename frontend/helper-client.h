@@ -85,7 +85,8 @@ class HelperClient {
                                        uint32_t network, const ContainerImage& image,
                                        const EtcFiles& files,
                                        const kj::Vector<BindMount>& bindMounts);
-  // Of type OVERLOADED when slot or network are lost to a container of an earlier frontend.
+  // `bindMounts` outlives the promise. Of type OVERLOADED when slot or network are lost to a
+  // container of an earlier frontend.
 
   kj::Promise<void> destroy(const ContainerId& id);
 
