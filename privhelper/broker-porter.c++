@@ -12,6 +12,14 @@ namespace warden::privhelper {
 
 namespace {
 
+constexpr kj::StringPtr FRONTEND_ASKS = "the frontend's own user has no files of the host"_kj;
+
+// The frontend itself, as a client of its own: its sandbox keeps it from files that its user may
+// read.
+bool isFrontend(const PeerCredentials& client, const Policy& policy) {
+  return client.uid == policy.frontendUid;
+}
+
 PeerCredentials copyOf(const PeerCredentials& peer) {
   return {peer.pid, peer.uid, peer.gid, kj::heapArray<gid_t>(peer.groups)};
 }
@@ -63,6 +71,7 @@ void Broker::copy(uint64_t sequence, const char* operation, schema::Copy::Reader
     return refuse(sequence, operation, text, "the stream is not a unix stream socket");
   }
   auto& client = KJ_ASSERT_NONNULL(asking);
+  if (isFrontend(client, host.policy)) return refuse(sequence, operation, text, FRONTEND_ASKS);
   auto& grant = host.policy.access.grantOf(client);
   auto granted = findPrefix(grant.copies, use, order.path);
   if (!granted) return refuse(sequence, operation, text, notGranted(grant, "copies", order.path));
@@ -92,6 +101,9 @@ void Broker::openImage(schema::HelperRequest::Reader request) {
   }
   std::string path(data.asChars().begin(), data.size());
   auto& client = KJ_ASSERT_NONNULL(asking);
+  if (isFrontend(client, host.policy)) {
+    return refuse(request.getSequence(), operation, nullptr, FRONTEND_ASKS);
+  }
   auto& grant = host.policy.access.grantOf(client);
   auto granted = findPrefix(grant.images, HostUse::READ, path);
   if (!granted) {
@@ -110,6 +122,9 @@ void Broker::openImage(schema::HelperRequest::Reader request) {
 kj::Maybe<kj::String> Broker::reasonAgainstHostFiles(CreateOrder& order) {
   auto& client = KJ_ASSERT_NONNULL(asking);
   auto& grant = host.policy.access.grantOf(client);
+  if (order.bindMounts.size() > 0 && isFrontend(client, host.policy)) {
+    return kj::str(FRONTEND_ASKS);
+  }
   for (auto& bind : order.bindMounts) {
     auto use = bind.writable ? HostUse::WRITE : HostUse::READ;
     if (!findPrefix(grant.bindMounts, use, bind.source)) {

@@ -28,7 +28,11 @@ namespace warden::privhelper {
 
 namespace {
 
-constexpr size_t MOST_WORKERS = 1024;  // with those that do not end because a file system hangs
+// Workers at once, with those that cannot be ended because a file system hangs: of FUSE, whoever
+// has mounted it decides how long.
+constexpr size_t MOST_WORKERS = 1024;
+constexpr size_t MOST_OF_USERS = 768;  // all but root
+constexpr size_t MOST_OF_A_USER = 96;
 constexpr uint64_t OPEN_US = 10'000'000;
 
 constexpr int CAPABILITIES[] = {
@@ -46,6 +50,7 @@ constexpr int CAPABILITIES[] = {
 
 struct Worker {
   uint64_t number;
+  uid_t user;
   Pidfd process;
   Fd answers;
   bool opens;  // and so must be done soon
@@ -69,6 +74,7 @@ class PorterLoop {
   void waitForEvents();
   int timeoutMs() const;
   void serve(Packet packet);
+  bool hasRoomFor(uid_t user) const;
   void start(schema::PorterOrder::Reader order, Fd stream);
   void receiveAnswer(Worker& worker);
   void passOn(Worker& worker, Packet packet);
@@ -131,10 +137,21 @@ void PorterLoop::serve(Packet packet) {
   }
 }
 
+bool PorterLoop::hasRoomFor(uid_t user) const {
+  if (workers.size() >= MOST_WORKERS) return false;
+  if (user == 0) return true;
+  size_t users = 0, own = 0;
+  for (auto& [pid, worker] : workers) {
+    if (worker.user != 0) ++users;
+    if (worker.user == user) ++own;
+  }
+  return users < MOST_OF_USERS && own < MOST_OF_A_USER;
+}
+
 void PorterLoop::start(schema::PorterOrder::Reader order, Fd stream) {
   const char* what = "start worker";
-  if (workers.size() >= MOST_WORKERS) {
-    throw StepError(what, EAGAIN, "too many of them wait for file systems that do not answer");
+  if (!hasRoomFor(order.getUid())) {
+    throw StepError(what, EAGAIN, "too many are at work, or wait for file systems that hang");
   }
   SocketPair pair = makePacketPair();
   pid_t porter = getpid();
@@ -143,8 +160,9 @@ void PorterLoop::start(schema::PorterOrder::Reader order, Fd stream) {
     runPorterWorker(order, {kj::mv(pair.right), kj::mv(stream), null}, porter);
   }
   bool opens = order.isImage() || order.isSource();
-  workers.emplace(pid, Worker{order.getNumber(), Pidfd::open(pid), kj::mv(pair.left), opens,
-                              opens ? monotonicUs() + OPEN_US : NEVER_US});
+  workers.emplace(
+      pid, Worker{order.getNumber(), order.getUid(), Pidfd::open(pid), kj::mv(pair.left), opens,
+                  opens ? monotonicUs() + OPEN_US : NEVER_US});
 }
 
 void PorterLoop::receiveAnswer(Worker& worker) {

@@ -2,6 +2,7 @@
 // paths that are none, by images that are not the client's. Each is refused, and on record.
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -226,6 +227,19 @@ TEST_F(HostilePorterTest, filesThatOnlyRootReadsFailForAUserByWhateverRequest) {
   auto bind = call(binding(host + "/closed/etc", "/data"), {alice.client()});
   EXPECT_EQ(bind.which, HelperReply::FAILED) << bind.text;
   EXPECT_TRUE(server->depotEntries().empty());
+}
+
+TEST_F(HostilePorterTest, theFrontendIsNoClientOfItsOwn) {
+  const passwd* user = getpwnam("warden");
+  ASSERT_NE(user, nullptr);
+  HelperConnection frontend = clientOf(user->pw_uid);
+  ASSERT_EQ(call(creating([](auto) {}), {frontend.client()}).which, HelperReply::CREATED);
+  Stream stream = makeStream();
+  expectRefusedWith(copyingIn(ID, "/etc/hostname"), {frontend.client(), stream.theirs});
+  expectRefusedWith(copyingOut(ID, "/tmp"), {frontend.client(), stream.theirs});
+  expectRefusedWith(openingImage(server->imagePath()), {frontend.client()});
+  helper->destroy(ID);
+  expectRefusedWith(binding("/usr", "/data"), {frontend.client()});
 }
 
 TEST_F(HostilePorterTest, filesOfAnImageAreItsRegularFilesAndNoOthers) {
