@@ -2,9 +2,10 @@
 # What the frontend may ask of the privileged helper, and what the helper answers.
 #
 # Transport: a SOCK_SEQPACKET socket pair; one packet is one message with at most eight descriptors
-# (base/packet.h). Nothing here carries a path: what the helper touches it derives from a validated
-# container id and from its own root-owned configuration. The helper checks every field as if an
-# attacker had written it; a field that fails is answered with `refused` and logged as an attack.
+# (base/packet.h). What the helper touches it derives from a validated container id and from its own
+# root-owned configuration; but for paths of the host that a client asks for, which a process opens that has
+# become the client's user. The helper checks every field as if an attacker had written it; a field that
+# fails is answered with `refused` and logged as an attack.
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("warden::schema");
