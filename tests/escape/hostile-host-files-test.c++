@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <kj/debug.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -327,6 +328,59 @@ TEST_F(GrantedFilesTest, imagesThatAreNamedAreThoseOfTheConfiguration) {
   for (auto& rootfs : {host + "/roots", std::string("/"), host + "/images/../roots"}) {
     EXPECT_FALSE(alice.expectError(rootfsRequest("b", rootfs)).empty()) << rootfs;
   }
+}
+
+// -- file systems that do not answer
+
+class HangingFileSystem {
+  // FUSE, and nobody serves it: whoever looks for a name in it waits.
+ public:
+  explicit HangingFileSystem(std::string directory) : directory(std::move(directory)) {
+    int raw;
+    KJ_SYSCALL(raw = open("/dev/fuse", O_RDWR | O_CLOEXEC));
+    device = Fd(raw);
+    auto options = kj::str("fd=", raw, ",rootmode=40000,user_id=0,group_id=0,allow_other");
+    KJ_SYSCALL(mount("test", this->directory.c_str(), "fuse", 0, options.cStr()));
+  }
+  ~HangingFileSystem() {
+    device = nullptr;  // whoever waits gets an error
+    umount2(directory.c_str(), MNT_DETACH);
+  }
+  KJ_DISALLOW_COPY(HangingFileSystem);
+
+ private:
+  std::string directory;
+  Fd device;
+};
+
+TEST_F(HostFilesTest, aFileSystemThatHangsDelaysItsUserOnlyAndNotForEver) {
+  if (access("/dev/fuse", R_OK | W_OK) != 0) GTEST_SKIP() << "needs /dev/fuse";
+  makeOwned(host + "/hanging", 0);
+  HangingFileSystem hanging(host + "/hanging");
+  start();
+  std::vector<TestClient> waiting;
+  for (int i = 0; i < 4; ++i) {
+    waiting.push_back(connectAs(ALICE));
+    auto handle = std::to_string(i);
+    if (i % 2 == 0) {
+      waiting.back().send(bindRequest(handle, host + "/hanging/x", "/data"));
+    } else {
+      waiting.back().send(rootfsRequest(handle, host + "/hanging/x"));
+    }
+  }
+  auto bob = connectAs(BOB);
+  auto begin = std::chrono::steady_clock::now();
+  bob.call(bindRequest("b", host + "/roots", "/data"));
+  EXPECT_EQ(bob.output("b", "cat /data/open"), "for everybody\n");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, patient(std::chrono::seconds(2)));
+  // Also Alice, for what takes no file of the host.
+  connectAs(ALICE).create("a");
+
+  for (auto& client : waiting) {
+    auto error = client.receiveError();
+    EXPECT_TRUE(contains(error, "its file system does not answer")) << error;
+  }
+  EXPECT_TRUE(waitUntil([&]() { return server().helperPids().size() == 4; }));
 }
 
 // -- races
