@@ -167,6 +167,22 @@ TEST_F(HostFilesTest, anotherUsersFilesAreNobodysInTheContainer) {
       0u);
 }
 
+TEST_F(HostFilesTest, sourcesAreOpenedWithTheGroupsOfTheUserAndNoOthers) {
+  constexpr gid_t STAFF = 60009;
+  makeOwned(host + "/staff", 0, 0750);
+  KJ_SYSCALL(chown((host + "/staff").c_str(), 0, STAFF));
+  makeOwned(host + "/staff/in", 0);
+  makeOwned(host + "/wheel", 0, 0750);
+  makeOwned(host + "/wheel/in", 0);
+  start();
+  auto alice = connectAs(ALICE, {STAFF}), bob = connectAs(BOB);
+  alice.call(bindRequest("a", host + "/staff/in", "/data"));
+  EXPECT_TRUE(contains(bob.expectError(bindRequest("b", host + "/staff/in", "/data")),
+                       "Permission denied"));
+  EXPECT_TRUE(contains(alice.expectError(bindRequest("c", host + "/wheel/in", "/data")),
+                       "Permission denied"));
+}
+
 TEST_F(HostFilesTest, membershipInAGroupGivesTheContainerNothingMore) {
   constexpr gid_t STAFF = 60009;
   start();
