@@ -23,7 +23,7 @@ SeccompFilter brokerFilter();
 // No exec, no fork, no new sockets but unix ones.
 
 SeccompFilter porterFilter();
-// Forking, becoming users, cloning mounts; and what its workers need, who inherit it.
+// Forking, becoming users, cloning mounts; and what its workers need, which inherit it.
 
 SeccompFilter porterWorkerFilter();
 // Files only: no other process, no other user, no mount.

@@ -71,10 +71,10 @@ SeccompFilter porterFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);
   allowHostFiles(filter);
-  filter.allow({"capget", "capset", "close_range", "dup2", "getgid", "getgroups", "getresgid",
-                "getresuid", "getuid", "mount_setattr", "open_tree", "pidfd_open",
-                "pidfd_send_signal", "seccomp", "setgroups", "setresgid", "setresuid", "setsockopt",
-                "wait4"});
+  filter.allow({"chroot",        "capget",    "capset",     "close_range",       "dup2",
+                "getgid",        "getgroups", "getresgid",  "getresuid",         "getuid",
+                "mount_setattr", "open_tree", "pidfd_open", "pidfd_send_signal", "seccomp",
+                "setgroups",     "setresgid", "setresuid",  "setsockopt",        "wait4"});
   filter.allowIf("socketpair", {SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, AF_UNIX)});
   // A process, in the namespaces that there are.
   constexpr uint64_t NEW_NAMESPACES = CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |

@@ -41,6 +41,7 @@ constexpr int CAPABILITIES[] = {
     CAP_SETPCAP,          // their bounding sets are emptied
     CAP_SYS_ADMIN,        // open_tree(2) of what a worker has opened, which only works in the mount
                           // namespace where it was opened
+    CAP_SYS_CHROOT,       // workers of copies shut themselves in
     CAP_KILL,             // ends workers, which are other users' processes
     CAP_DAC_READ_SEARCH,  // workers of root read what they are told to
     CAP_DAC_OVERRIDE,     // and write

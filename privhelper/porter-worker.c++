@@ -42,6 +42,10 @@ class PorterWorker {
   schema::PorterOrder::Reader order;
   WorkerDescriptors fds;
 
+  bool copies() const { return order.isCopyIn() || order.isCopyOut(); }
+  kj::Vector<int> lastingCapabilities() const;
+  // All others go: at once, or when a copy has opened its directory.
+  void shutInto(int directory);
   Fd open(int flags, const char* what);
   void openImage();
   void openSource();
@@ -66,23 +70,38 @@ void PorterWorker::becomeClient(pid_t porter) {
   auto groups = kj::heapArray<gid_t>(list.size());
   for (size_t i = 0; i < groups.size(); ++i)
     groups[i] = list[i];
-  if (order.getUid() == 0) {
-    becomeUser(0, order.getGid(), groups);
-    if (order.isCopyOut()) {
-      limitCapabilities(ROOT_WRITES);
-    } else {
-      limitCapabilities(ROOT_READS);
-    }
-  } else {
-    emptyBoundingSet();
-    becomeUser(order.getUid(), order.getGid(), groups);
-    dropAllCapabilities();
-  }
+  auto keep = lastingCapabilities();
+  if (copies()) keep.add(CAP_SYS_CHROOT);
+  emptyBoundingSet();
+  if (copies()) KJ_SYSCALL(prctl(PR_SET_KEEPCAPS, 1));
+  becomeUser(order.getUid(), order.getGid(), groups);
+  limitCapabilities(keep);
   // Both are reset when ids change (prctl(2)).
   KJ_SYSCALL(prctl(PR_SET_DUMPABLE, 0));
   KJ_SYSCALL(prctl(PR_SET_PDEATHSIG, SIGKILL));
   KJ_REQUIRE(getppid() == porter, "the porter has ended");
   umask(022);
+  if (!copies()) porterWorkerFilter().install();
+}
+
+kj::Vector<int> PorterWorker::lastingCapabilities() const {
+  kj::Vector<int> capabilities;
+  if (order.getUid() != 0) return capabilities;
+  if (order.isCopyOut()) {
+    capabilities.addAll(ROOT_WRITES, ROOT_WRITES + kj::size(ROOT_WRITES));
+  } else {
+    capabilities.addAll(ROOT_READS, ROOT_READS + kj::size(ROOT_READS));
+  }
+  return capabilities;
+}
+
+void PorterWorker::shutInto(int directory) {
+  // Before a byte of the container is read. What is done from here on is done to this directory and
+  // what is in it, also by somebody who has found a flaw in the unpacking of archives.
+  const char* what = "shut the worker in";
+  step(what, [&] { return fchdir(directory); });
+  step(what, [] { return chroot("."); });
+  limitCapabilities(lastingCapabilities());
   porterWorkerFilter().install();
 }
 
