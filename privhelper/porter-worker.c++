@@ -15,6 +15,8 @@
 #include "base/packet.h"
 #include "base/path.h"
 #include "base/privilege.h"
+#include "privhelper/copy-place.h"
+#include "privhelper/file-owner.h"
 #include "privhelper/filters.h"
 #include "privhelper/step.h"
 
@@ -47,6 +49,9 @@ class PorterWorker {
   // All others go: at once, or when a copy has opened its directory.
   void shutInto(int directory);
   Fd open(int flags, const char* what);
+  Resolve resolution() const;
+  CopyPlace findPlace();
+  kj::Maybe<FileOwner> findOwner();
   void openImage();
   void openSource();
   void copy();
@@ -131,13 +136,15 @@ Fd openPrefix(kj::StringPtr prefix) {
 }
 
 Fd PorterWorker::open(int flags, const char* what) {
-  auto prefix = text(order.getPrefix());
   auto path = text(order.getPath());
-  Fd directory = openPrefix(prefix);
-  // From "/" nothing leads out, and absolute links are what they are for everybody else.
-  auto resolve = prefix == "/" ? Resolve::IN_ROOT : Resolve::BENEATH;
+  Fd directory = openPrefix(text(order.getPrefix()));
   const char* beneath = path.size() == 0 ? "." : path.cStr();
-  return Fd(step(what, [&] { return openResolved(directory, beneath, flags, resolve); }));
+  return Fd(step(what, [&] { return openResolved(directory, beneath, flags, resolution()); }));
+}
+
+Resolve PorterWorker::resolution() const {
+  // From "/" nothing leads out, and absolute links are what they are for everybody else.
+  return text(order.getPrefix()) == "/" ? Resolve::IN_ROOT : Resolve::BENEATH;
 }
 
 struct stat statusOf(int file, const char* what) {
@@ -195,6 +202,27 @@ void PorterWorker::openSource() {
   answer(message, kj::arrayPtr(&file, 1));
 }
 
+CopyPlace PorterWorker::findPlace() {
+  std::string prefix = text(order.getPrefix()).cStr();
+  std::string path = text(order.getPath()).cStr();
+  Fd directory = openPrefix(prefix.c_str());
+  GrantedDirectory granted{directory, prefix.substr(prefix.rfind('/') + 1), resolution()};
+  return order.isCopyIn() ? findCopySource(granted, path) : findCopyTarget(granted, path);
+}
+
+kj::Maybe<FileOwner> PorterWorker::findOwner() {
+  if (!order.isCopyOut() || order.getCopyOut().size() == 0) return nullptr;
+  FileOwner owner = findFileOwner(order.getCopyOut(), "/etc/passwd", "/etc/group");
+  bool ownGroup = owner.gid == order.getGid();
+  for (gid_t group : order.getGroups())
+    ownGroup |= owner.gid == group;
+  if (order.getUid() != 0 && (owner.uid != order.getUid() || !ownGroup)) {
+    throw StepError("give the copy to its owner", EPERM,
+                    "only root gives files to other users, or to groups that it is not in");
+  }
+  return owner;
+}
+
 void PorterWorker::copy() {
   const char* what = "prepare stream";
   for (int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
@@ -202,6 +230,9 @@ void PorterWorker::copy() {
       return setsockopt(fds.stream, SOL_SOCKET, option, &STREAM_IDLE, sizeof(STREAM_IDLE));
     });
   }
+  CopyPlace place = findPlace();
+  auto owner = findOwner();
+  shutInto(place.directory);
   throw StepError("copy", ENOSYS);
 }
 

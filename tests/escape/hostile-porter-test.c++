@@ -229,6 +229,41 @@ TEST_F(HostilePorterTest, filesThatOnlyRootReadsFailForAUserByWhateverRequest) {
   EXPECT_TRUE(server->depotEntries().empty());
 }
 
+TEST_F(HostilePorterTest, copiesAreOpenedWithTheRightsOfTheClientsUser) {
+  HelperConnection alice = clientOf(ALICE);
+  ASSERT_EQ(call(creating([](auto) {}), {alice.client()}).which, HelperReply::CREATED);
+  makeOwned(host + "/closed", 0, 0700);
+  makeOwned(host + "/closed/in", 0, 0777);
+  auto failure = [&](const HelperConnection::Fill& fill) {
+    Stream stream = makeStream();
+    auto reply = call(fill, {alice.client(), stream.theirs});
+    EXPECT_EQ(reply.which, HelperReply::FAILED) << reply.text;
+    // The other end is told: nobody holds the stream any more.
+    stream.theirs = nullptr;
+    char byte;
+    EXPECT_TRUE(waitUntil([&]() { return recv(stream.ours, &byte, 1, MSG_DONTWAIT) == 0; }));
+    return reply.text;
+  };
+  auto expectDenied = [&](const HelperConnection::Fill& fill) {
+    auto text = failure(fill);
+    EXPECT_NE(text.find("Permission denied"), std::string::npos) << text;
+  };
+  for (const char* path :
+       {"/closed/in/file", "/closed/in/", "/closed/in", "/closed/../closed/in/"}) {
+    expectDenied(copyingIn(ID, host + path));
+    expectDenied(copyingOut(ID, host + path));
+  }
+  for (const char* owner : {"0:0", "root:root", "60002:60002", "60001:0", "60001:60002"}) {
+    auto text = failure(copyingOut(ID, host + "/alice", owner));
+    EXPECT_NE(text.find("only root gives files to other users"), std::string::npos) << text;
+  }
+  for (const char* owner : {"alice", "nobody-there:0", ":", "60001:60001:60001"}) {
+    auto text = failure(copyingOut(ID, host + "/alice", owner));
+    EXPECT_NE(text.find("find the owner of the copy"), std::string::npos) << text;
+  }
+  helper->destroy(ID);
+}
+
 TEST_F(HostilePorterTest, theFrontendIsNoClientOfItsOwn) {
   const passwd* user = getpwnam("warden");
   ASSERT_NE(user, nullptr);
