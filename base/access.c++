@@ -43,14 +43,79 @@ gid_t findGroup(const std::string& file, const NamedAt& name, const std::string&
 }
 
 Grant grantEverything(std::string source) {
-  return {std::move(source), ALL_ACCESS_REQUESTS, true, {}, {}, {}, {}};
+  return {.source = std::move(source),
+          .requests = ALL_ACCESS_REQUESTS,
+          .privileged = true,
+          .images = {{"/", true, false}},
+          .imagesAreVouchedFor = false,
+          .bindMounts = {{"/"}},
+          .copies = {{"/"}},
+          .containers = {},
+          .ports = {},
+          .memory = {},
+          .disk = {}};
 }
 
 Grant grantNothing(std::string source) {
-  return {std::move(source), AccessRequests(), false, 0, 0, 0, 0};
+  return {std::move(source), AccessRequests(), false, {}, false, {}, {}, 0, 0, 0, 0};
+}
+
+std::vector<HostPrefix> imagePrefixes(const Config::AccessRule& rule) {
+  if (!rule.images) return {{"/", true, false}};
+  std::vector<HostPrefix> prefixes;
+  for (auto& path : *rule.images)
+    prefixes.push_back({path, true, false});
+  return prefixes;
+}
+
+// Where the path goes on after the prefix; npos: it is not beneath it. Both are absolute.
+size_t endOfPrefix(const std::string& prefix, const std::string& path) {
+  size_t at = 0, wanted = 0;
+  for (;;) {
+    // Slashes count once, and "." is nothing; in the prefix there are none.
+    while (at < path.size() &&
+           (path[at] == '/' || (path[at] == '.' && path[at - 1] == '/' &&
+                                (at + 1 == path.size() || path[at + 1] == '/'))))
+      ++at;
+    while (wanted < prefix.size() && prefix[wanted] == '/')
+      ++wanted;
+    if (wanted == prefix.size()) return at;
+    size_t end = std::min(prefix.find('/', wanted), prefix.size());
+    size_t length = end - wanted;
+    if (path.compare(at, length, prefix, wanted, length) != 0) return std::string::npos;
+    at += length;
+    wanted = end;
+    if (at < path.size() && path[at] != '/') return std::string::npos;
+  }
 }
 
 }  // namespace
+
+std::optional<GrantedPath> findPrefix(const std::vector<HostPrefix>& prefixes, HostUse use,
+                                      const std::string& path) {
+  if (path.empty() || path[0] != '/') return std::nullopt;
+  const HostPrefix* longest = nullptr;
+  size_t rest = 0;
+  for (auto& prefix : prefixes) {
+    if (!(use == HostUse::READ ? prefix.reads : prefix.writes)) continue;
+    size_t end = endOfPrefix(prefix.path, path);
+    if (end == std::string::npos) continue;
+    if (longest != nullptr && prefix.path.size() <= longest->path.size()) continue;
+    longest = &prefix;
+    rest = end;
+  }
+  if (longest == nullptr) return std::nullopt;
+  std::string beneath = path.substr(rest);
+  if (beneath.empty() && path.back() == '/') beneath = "./";
+  return GrantedPath{*longest, std::move(beneath)};
+}
+
+bool isSystemTarget(const std::string& target) {
+  static const std::vector<HostPrefix> SYSTEM{{"/proc"}, {"/sys"}, {"/dev"}};
+  if (target.empty() || target[0] != '/') return true;
+  bool isRoot = endOfPrefix("/", target) == target.size();
+  return isRoot || findPrefix(SYSTEM, HostUse::READ, target).has_value();
+}
 
 bool PeerCredentials::isMember(gid_t group) const {
   return gid == group || std::find(groups.begin(), groups.end(), group) != groups.end();
@@ -88,8 +153,17 @@ AccessPolicy::AccessPolicy(const Config::Access& access, const std::string& file
     Rule resolved;
     if (rule.user) resolved.user = findUser(fileName, *rule.user, name + ".user");
     if (rule.group) resolved.group = findGroup(fileName, *rule.group, name + ".group");
-    resolved.grant = {name,       rule.requests, rule.privileged, rule.containers,
-                      rule.ports, rule.memory,   rule.disk};
+    resolved.grant = {name,
+                      rule.requests,
+                      rule.privileged,
+                      imagePrefixes(rule),
+                      rule.images.has_value(),
+                      rule.bindMounts,
+                      rule.copies,
+                      rule.containers,
+                      rule.ports,
+                      rule.memory,
+                      rule.disk};
     rules.push_back(std::move(resolved));
   }
 }

@@ -28,16 +28,38 @@ struct PeerCredentials {
 PeerCredentials readPeerCredentials(int socket);
 // Of a connected AF_UNIX socket. Throws where it is another.
 
+struct GrantedPath {
+  // A path of the host, as a client has written it, cut where the prefix ends that grants it.
+  const HostPrefix& prefix;
+  std::string rest;  // beneath it; relative, or empty; with a slash at the end where there was one
+};
+
 struct Grant {
   // What one rule, or the lack of one, allows.
   std::string source;  // "access.rules[2]" or "access.otherwise", for messages
   AccessRequests requests;
-  bool privileged;                     // jobs
+  bool privileged;                 // jobs
+  std::vector<HostPrefix> images;  // only reads
+  bool imagesAreVouchedFor;        // whoever wrote the configuration has named them
+  std::vector<HostPrefix> bindMounts;
+  std::vector<HostPrefix> copies;
   std::optional<uint32_t> containers;  // at once, of the user; none: as many as the server has
   std::optional<uint32_t> ports;       // mapped at once, likewise
   std::optional<uint64_t> memory;      // bytes; of each container, from its start on
   std::optional<uint64_t> disk;        // likewise
 };
+
+enum class HostUse { READ, WRITE };
+
+std::optional<GrantedPath> findPrefix(const std::vector<HostPrefix>& prefixes, HostUse use,
+                                      const std::string& path);
+// The longest prefix that `path` is or is beneath, by whole components as text, and that grants
+// the use. None: there is none, or the path is not absolute. A ".." after the prefix stays in
+// `rest`: whoever opens it must hold it to the prefix (RESOLVE_BENEATH).
+
+bool isSystemTarget(const std::string& target);
+// Of a bind mount, an absolute path in the container: it is "/", or is or lies in /proc, /sys or
+// /dev, where the container's own system is; or it is not absolute.
 
 class AccessPolicy {
  public:

@@ -1,5 +1,7 @@
 #include "base/config-access.h"
 
+#include <algorithm>
+#include <initializer_list>
 #include <iterator>
 
 namespace warden {
@@ -7,8 +9,9 @@ namespace warden {
 namespace {
 
 constexpr const char* REQUEST_NAMES[] = {
-    "create", "stop",   "destroy", "info",         "spawn",     "run",        "link",
-    "stream", "net_in", "net_out", "limit_memory", "limit_cpu", "limit_disk", "limit_bandwidth"};
+    "create",       "stop",      "destroy",    "info",           "spawn",   "run",
+    "link",         "stream",    "net_in",     "net_out",        "copy_in", "copy_out",
+    "limit_memory", "limit_cpu", "limit_disk", "limit_bandwidth"};
 static_assert(std::size(REQUEST_NAMES) == static_cast<size_t>(AccessRequest::COUNT));
 
 AccessRequests readRequests(ConfigSection& section) {
@@ -40,6 +43,75 @@ std::optional<NamedAt> readName(ConfigSection& section, const std::string& key) 
   return NamedAt{name, section.line(key)};
 }
 
+// A path that says the same as text as it does to the kernel, so that it can be compared.
+bool isPlainPath(const std::string& path) {
+  if (path == "/") return true;
+  if (path.empty() || path[0] != '/' || path.back() == '/') return false;
+  for (size_t start = 1; start <= path.size();) {
+    size_t end = std::min(path.find('/', start), path.size());
+    std::string component = path.substr(start, end - start);
+    if (component.empty() || component == "." || component == "..") return false;
+    start = end + 1;
+  }
+  return true;
+}
+
+void requirePlainPath(const ConfigSection& section, const std::string& key,
+                      const std::string& path) {
+  if (isPlainPath(path)) return;
+  section.fail(key, "'" + path +
+                        "' is no plain path; absolute paths without '.', '..' and a slash at the "
+                        "end are accepted");
+}
+
+std::vector<std::string> readImages(ConfigSection& section) {
+  auto prefixes = section.texts("images");
+  for (auto& prefix : prefixes) {
+    requirePlainPath(section, "images", prefix);
+    if (prefix == "/") {
+      section.fail("images",
+                   "'/' would give every file of the host to whoever names it as an image; "
+                   "directories that hold nothing but images are accepted, and without the key "
+                   "everybody has what they may open themselves");
+    }
+  }
+  return prefixes;
+}
+
+struct Mode {
+  const char* name;
+  bool reads;
+  bool writes;
+};
+
+// A list of {path, mode}.
+std::vector<HostPrefix> readPrefixes(ConfigSection& section, const std::string& key,
+                                     std::initializer_list<Mode> modes) {
+  std::vector<HostPrefix> prefixes;
+  for (auto& entry : section.sections(key)) {
+    HostPrefix prefix;
+    if (!entry.has("path")) entry.fail("path", "is missing; an absolute path is accepted");
+    prefix.path = *entry.path("path");
+    requirePlainPath(entry, "path", prefix.path);
+    std::string accepted;
+    const Mode* found = nullptr;
+    auto name = entry.text("mode");
+    for (auto& mode : modes) {
+      accepted += std::string(accepted.empty() ? "" : " or ") + mode.name;
+      if (name && *name == mode.name) found = &mode;
+    }
+    if (found == nullptr) {
+      entry.fail("mode", (name ? "'" + *name + "' is no mode; " : "is missing; ") + accepted +
+                             " is accepted");
+    }
+    prefix.reads = found->reads;
+    prefix.writes = found->writes;
+    entry.finish();
+    prefixes.push_back(std::move(prefix));
+  }
+  return prefixes;
+}
+
 // Less leaves no room for what a container starts with.
 constexpr uint64_t LEAST_MEMORY = 4 << 20;
 constexpr uint64_t LEAST_DISK = 1 << 20;
@@ -54,6 +126,15 @@ Config::AccessRule readRule(ConfigSection section, bool diskQuotaEnabled) {
   }
   if (section.has("requests")) rule.requests = readRequests(section);
   if (auto privileged = section.flag("privileged")) rule.privileged = *privileged;
+  if (section.has("images")) rule.images = readImages(section);
+  if (section.has("bind_mounts")) {
+    rule.bindMounts =
+        readPrefixes(section, "bind_mounts", {{"ro", true, false}, {"rw", true, true}});
+  }
+  if (section.has("copies")) {
+    rule.copies = readPrefixes(section, "copies",
+                               {{"in", true, false}, {"out", false, true}, {"both", true, true}});
+  }
   ConfigSection quotas = section.section("quotas");
   if (auto value = quotas.number("containers", 0, UINT32_MAX)) rule.containers = *value;
   if (auto value = quotas.number("ports", 0, UINT32_MAX)) rule.ports = *value;

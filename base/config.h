@@ -35,6 +35,8 @@ enum class AccessRequest {
   STREAM,
   NET_IN,
   NET_OUT,
+  COPY_IN,
+  COPY_OUT,
   LIMIT_MEMORY,
   LIMIT_CPU,
   LIMIT_DISK,
@@ -51,6 +53,13 @@ struct NamedAt {
   // A name of a user or group, and where it stands.
   std::string text;
   int line;
+};
+
+struct HostPrefix {
+  // A directory of the host, and what of it a client may ask for.
+  std::string path;  // absolute and plain: no "." or "..", no double slash, none at the end
+  bool reads = true;
+  bool writes = true;
 };
 
 struct Config {
@@ -115,6 +124,9 @@ struct Config {
     std::optional<NamedAt> group;
     AccessRequests requests = ALL_ACCESS_REQUESTS;
     bool privileged = true;
+    std::optional<std::vector<std::string>> images;  // prefixes; none: whatever the user may open
+    std::vector<HostPrefix> bindMounts = {{"/"}};
+    std::vector<HostPrefix> copies = {{"/"}};
     std::optional<uint32_t> containers;  // quotas; none: no quota
     std::optional<uint32_t> ports;
     std::optional<uint64_t> memory;  // bytes, of each container

@@ -11,14 +11,28 @@ namespace warden {
 
 namespace {
 
-constexpr uint64_t BENEATH = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-constexpr uint64_t IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+uint64_t flagsOf(Resolve resolve) {
+  switch (resolve) {
+    case Resolve::NO_LINKS:
+      return RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+    case Resolve::BENEATH:
+      return RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+    case Resolve::BENEATH_PLAIN:
+      return RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+    case Resolve::IN_ROOT:
+      return RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  }
+  return ~uint64_t(0);
+}
 
-int openat2(int directory, const char* path, int flags, mode_t mode, uint64_t resolve) {
+}  // namespace
+
+int openResolved(int directory, const char* path, int flags, Resolve resolve,
+                 mode_t mode) noexcept {
   open_how how{};
   how.flags = static_cast<uint64_t>(flags) | O_CLOEXEC;
   how.mode = mode;
-  how.resolve = resolve;
+  how.resolve = flagsOf(resolve);
   int fd;
   do {
     // EAGAIN: a rename or mount raced with the resolution of "..", and the kernel asks to try
@@ -28,22 +42,20 @@ int openat2(int directory, const char* path, int flags, mode_t mode, uint64_t re
   return fd;
 }
 
-}  // namespace
-
 Fd openBeneath(int directory, kj::StringPtr path, int flags, mode_t mode) {
-  int fd = openat2(directory, path.cStr(), flags, mode, BENEATH);
+  int fd = openResolved(directory, path.cStr(), flags, Resolve::BENEATH_PLAIN, mode);
   if (fd < 0) KJ_FAIL_SYSCALL("openat2", errno, path);
   return Fd(fd);
 }
 
 Fd openInRoot(int root, kj::StringPtr path, int flags) {
-  int fd = openat2(root, path.cStr(), flags, 0, IN_ROOT);
+  int fd = openResolved(root, path.cStr(), flags, Resolve::IN_ROOT);
   if (fd < 0) KJ_FAIL_SYSCALL("openat2", errno, path);
   return Fd(fd);
 }
 
 kj::Maybe<Fd> tryOpenInRoot(int root, kj::StringPtr path, int flags) {
-  int fd = openat2(root, path.cStr(), flags, 0, IN_ROOT);
+  int fd = openResolved(root, path.cStr(), flags, Resolve::IN_ROOT);
   if (fd >= 0) return Fd(fd);
   int error = errno;
   if (error == ENOENT || error == ENOTDIR || error == ELOOP) return nullptr;

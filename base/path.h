@@ -8,6 +8,18 @@
 
 namespace warden {
 
+enum class Resolve {
+  NO_LINKS,       // no component is a link
+  BENEATH,        // nothing leads out: neither a link, which may stay beneath, nor ".."
+  BENEATH_PLAIN,  // likewise, and no component is a link
+  IN_ROOT,        // as for a process whose root directory it is: links are followed inside of it
+};
+// Magic links (proc(5)) are refused by all of them.
+
+int openResolved(int directory, const char* path, int flags, Resolve resolve,
+                 mode_t mode = 0) noexcept;
+// openat2(2). CLOEXEC is added. -1 and errno: ELOOP for a link, EXDEV for an escape.
+
 Fd openBeneath(int directory, kj::StringPtr path, int flags, mode_t mode = 0);
 // `path` is relative; no component may leave `directory`, be a symbolic link or a magic link.
 // CLOEXEC is added. Fails with the errno of openat2(2): ELOOP for a link, EXDEV for an escape.

@@ -95,6 +95,13 @@ void dropAllCapabilities() {
   }
 }
 
+void emptyBoundingSet() {
+  for (int cap = 0; cap <= cap_max_bits() - 1; ++cap) {
+    if (cap_get_bound(cap) == 1) KJ_SYSCALL(cap_drop_bound(cap), cap);
+    KJ_ASSERT(cap_get_bound(cap) != 1, "a capability is still in the bounding set", cap);
+  }
+}
+
 void setNoNewPrivileges() {
   KJ_SYSCALL(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
   KJ_ASSERT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);

@@ -20,6 +20,9 @@ void dropAllCapabilities();
 // As limitCapabilities with nothing to keep. Works without CAP_SETPCAP when the process has no
 // capability at all; then the bounding set stays, and no_new_privs makes it moot.
 
+void emptyBoundingSet();
+// Needs CAP_SETPCAP, and so comes before becomeUser().
+
 void setNoNewPrivileges();
 
 }  // namespace warden

@@ -11,6 +11,23 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
+struct Modes {
+  // What a prefix that only reads, only writes, or does both is for.
+  const char* reads;
+  const char* writes;
+  const char* both;
+};
+
+Json describe(const google::protobuf::RepeatedPtrField<WhoamiResponse::Prefix>& prefixes,
+              const Modes& modes) {
+  Json list = Json::array();
+  for (auto& prefix : prefixes) {
+    const char* mode = !prefix.writes() ? modes.reads : prefix.reads() ? modes.both : modes.writes;
+    list.push_back(prefix.path() + (*mode == 0 ? "" : " ") + mode);
+  }
+  return list;
+}
+
 Json describe(const WhoamiResponse& who) {
   Json json = {{"uid", who.uid()}, {"gid", who.gid()}, {"groups", Json::array()}};
   for (uint32_t group : who.groups())
@@ -21,6 +38,9 @@ Json describe(const WhoamiResponse& who) {
   for (auto& request : who.requests())
     json["requests"].push_back(request);
   json["privileged"] = who.privileged();
+  json["images"] = describe(who.images(), {"", "", ""});
+  json["bind_mounts"] = describe(who.bind_mounts(), {"ro", "", "rw"});
+  json["copies"] = describe(who.copies(), {"in", "out", "both"});
   if (who.has_max_containers()) json["max_containers"] = who.max_containers();
   if (who.has_max_ports()) json["max_ports"] = who.max_ports();
   if (who.has_max_memory()) json["max_memory"] = who.max_memory();

@@ -55,10 +55,11 @@ void Container::requireActiveOrStopped() const {
   if (current != State::ACTIVE && current != State::STOPPED) refuse("active, stopped", current);
 }
 
-kj::Promise<void> Container::create(int client, ContainerSetup setup) {
+kj::Promise<void> Container::create(int client, ContainerSetup setup,
+                                    const kj::Vector<BindMount>& bindMounts) {
   auto network = KJ_ASSERT_NONNULL(resources).network.number();
-  auto answer = services.helper.create(client, containerId, slotIndex(), network, setup.imageVcap,
-                                       setup.files);
+  auto answer = services.helper.create(client, containerId, slotIndex(), network, setup.image,
+                                       setup.files, bindMounts);
   return answer.then([this, setup = kj::mv(setup)](
                          CreatedContainer created) mutable -> kj::Promise<void> {
     KJ_IF_MAYBE (reason,

@@ -66,7 +66,8 @@ class Container final : public kj::Refcounted,
   void requireActiveOrStopped() const;
   // Throw an error for the client.
 
-  kj::Promise<void> create(int client, ContainerSetup setup);
+  kj::Promise<void> create(int client, ContainerSetup setup,
+                           const kj::Vector<BindMount>& bindMounts);
   // BORN -> ACTIVE. Rejects when nothing of the container is left; then the object is to be
   // dropped. The promise must not be dropped.
 

@@ -171,11 +171,11 @@ ContainerSetup setUpContainer(ImageFacts& image, const ContainerId& id, uint32_t
       makeResolvConf(network, addresses, hostResolvConf),
       kj::str(id.text(), "\n"),
   };
-  kj::Maybe<ImageOwner> owner;
+  ContainerImage used{image.number(), nullptr};
   KJ_IF_MAYBE (found, accounts.vcap) {
-    owner = *found;
+    used.vcap = *found;
   }
-  return {kj::mv(files), kj::mv(owner), kj::mv(vcap), kj::mv(root)};
+  return {kj::mv(files), kj::mv(used), kj::mv(vcap), kj::mv(root)};
 }
 
 }  // namespace warden::frontend

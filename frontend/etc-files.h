@@ -8,7 +8,7 @@
 
 #include "base/config.h"
 #include "base/container-id.h"
-#include "frontend/accounts.h"
+#include "base/accounts.h"
 #include "frontend/helper-client.h"
 #include "frontend/network-pool.h"
 
@@ -25,7 +25,7 @@ struct ContainerUser {
 
 struct ContainerSetup {
   EtcFiles files;
-  kj::Maybe<ImageOwner> imageVcap;
+  ContainerImage image;
   ContainerUser vcap;
   ContainerUser root;
 };
@@ -35,6 +35,12 @@ class ImageFacts {
 
  public:
   explicit ImageFacts(Fd imageDirectory) : image(kj::mv(imageDirectory)) {}
+
+  explicit ImageFacts(OpenedImage opened);
+  // Of an image of which there are these descriptors only. Throws as accounts().
+
+  uint32_t number() const { return imageNumber; }
+  // Of OpenedImage; 0.
 
   struct Accounts {
     kj::Vector<PasswdEntry> passwd;
@@ -66,7 +72,9 @@ class ImageFacts {
     Version version;
   };
 
-  Fd image;
+  Fd image;  // none: what can be known is in `cached`
+  uint32_t imageNumber = 0;
+  bool hasRootHome = false;
   kj::Maybe<Accounts> cached;
   Version passwdVersion;
   Version groupVersion;

@@ -83,9 +83,9 @@ void HelperClient::dispatch(Packet packet) {
 }
 
 kj::Promise<CreatedContainer> HelperClient::create(int client, const ContainerId& id, uint32_t slot,
-                                                   uint32_t network,
-                                                   const kj::Maybe<ImageOwner>& imageVcap,
-                                                   const EtcFiles& files) {
+                                                   uint32_t network, const ContainerImage& image,
+                                                   const EtcFiles& files,
+                                                   const kj::Vector<BindMount>& bindMounts) {
   auto created = ask(client, [&](auto root) {
     auto create = root.initCreate();
     create.setId(id.text());
@@ -93,7 +93,9 @@ kj::Promise<CreatedContainer> HelperClient::create(int client, const ContainerId
     create.setNetwork(network);
     create.setImageVcapUid(UINT32_MAX);
     create.setImageVcapGid(UINT32_MAX);
-    KJ_IF_MAYBE (owner, imageVcap) {
+    create.setImage(image.number);
+    fillBindMounts(create, bindMounts);
+    KJ_IF_MAYBE (owner, image.vcap) {
       create.setImageVcapUid(owner->uid);
       create.setImageVcapGid(owner->gid);
     }
@@ -104,7 +106,11 @@ kj::Promise<CreatedContainer> HelperClient::create(int client, const ContainerId
     etc.setResolvConf(data(files.resolvConf));
     etc.setHostname(data(files.hostname));
   });
-  return created.then([](Packet packet) { return readCreated(kj::mv(packet)); });
+  return created.then([&bindMounts](Packet packet) {
+    auto reply = packet.getRoot<schema::HelperReply>();
+    if (reply.isFailed()) throwBindMountFailure(reply.getFailed(), bindMounts);
+    return readCreated(kj::mv(packet));
+  });
 }
 
 kj::Promise<void> HelperClient::destroy(const ContainerId& id) {

@@ -6,6 +6,7 @@
 #include "base/container-id.h"
 #include "base/pidfd.h"
 #include "frontend/disk-limits.h"
+#include "frontend/host-files.h"
 #include "frontend/network-request.h"
 #include "frontend/packet-link.h"
 #include "frontend/reply-table.h"
@@ -28,6 +29,18 @@ struct ImageOwner {
   // The ids that own vcap's files in the image on disk, 1..65535.
   uint32_t uid;
   uint32_t gid;
+};
+
+struct OpenedImage {
+  uint32_t number;  // for one create
+  Fd passwd;        // regular files, or none
+  Fd group;
+  bool hasRootHome;  // /root is a directory in it
+};
+
+struct ContainerImage {
+  uint32_t number = 0;         // of OpenedImage; 0: the configured image
+  kj::Maybe<ImageOwner> vcap;  // where it has one
 };
 
 struct CreatedContainer {
@@ -66,10 +79,14 @@ class HelperClient {
   // `client` is the socket of whom it is done for, borrowed for the call; NO_CLIENT: nobody.
   static constexpr int NO_CLIENT = -1;
 
+  kj::Promise<OpenedImage> openImage(int client, const std::string& path);
+
   kj::Promise<CreatedContainer> create(int client, const ContainerId& id, uint32_t slot,
-                                       uint32_t network, const kj::Maybe<ImageOwner>& imageVcap,
-                                       const EtcFiles& files);
-  // Of type OVERLOADED when slot or network are lost to a container of an earlier frontend.
+                                       uint32_t network, const ContainerImage& image,
+                                       const EtcFiles& files,
+                                       const kj::Vector<BindMount>& bindMounts);
+  // `bindMounts` outlives the promise. Of type OVERLOADED when slot or network are lost to a
+  // container of an earlier frontend.
 
   kj::Promise<void> destroy(const ContainerId& id);
 
@@ -101,6 +118,13 @@ class HelperClient {
                               kj::ArrayPtr<const int> fds);
   void dispatch(Packet packet);
 };
+
+// In helper-images.c++, for create().
+void fillBindMounts(schema::CreateContainer::Builder create,
+                    const kj::Vector<BindMount>& bindMounts);
+void throwBindMountFailure(schema::Failure::Reader failure,
+                           const kj::Vector<BindMount>& bindMounts);
+// Throws an error for the client where the failure is about one of them.
 
 template <typename Fill>
 kj::Promise<Packet> HelperClient::ask(int client, Fill&& fill, kj::Maybe<int> descriptor) {

@@ -26,7 +26,27 @@ kj::Maybe<ImageOwner> findVcap(const kj::Vector<PasswdEntry>& passwd) {
   return nullptr;
 }
 
+kj::Array<char> readOpened(kj::StringPtr path, int file) {
+  if (file < 0) return nullptr;
+  kj::Array<kj::byte> content;
+  KJ_IF_MAYBE (problem,
+               kj::runCatchingExceptions([&]() { content = readAll(file, MAX_FILE_BYTES); })) {
+    kj::throwFatalException(clientErrorOf("could not read the root file system's ", path, ": ",
+                                          problem->getDescription()));
+  }
+  return kj::heapArray(content.asChars());
+}
+
 }  // namespace
+
+ImageFacts::ImageFacts(OpenedImage opened)
+    : imageNumber(opened.number), hasRootHome(opened.hasRootHome) {
+  Accounts facts;
+  facts.passwd = parsePasswd(readOpened(PASSWD, opened.passwd));
+  facts.group = parseGroup(readOpened(GROUP, opened.group));
+  facts.vcap = findVcap(facts.passwd);
+  cached = kj::mv(facts);
+}
 
 bool ImageFacts::Version::operator==(const Version& other) const {
   auto same = [](const timespec& a, const timespec& b) {
@@ -56,21 +76,21 @@ ImageFacts::File ImageFacts::find(kj::StringPtr path) const {
 
 kj::Array<char> ImageFacts::read(kj::StringPtr path, const File& file) const {
   if (file.fd.get() < 0) return nullptr;
-  kj::Array<kj::byte> content;
+  Fd fd;
   KJ_IF_MAYBE (problem, kj::runCatchingExceptions([&]() {
-                 auto fd = openInRoot(image, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+                 fd = openInRoot(image, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
                  struct stat status;
                  KJ_SYSCALL(fstat(fd, &status));
                  KJ_REQUIRE(S_ISREG(status.st_mode), "no longer a regular file");
-                 content = readAll(fd, MAX_FILE_BYTES);
                })) {
     kj::throwFatalException(clientErrorOf("could not read the root file system's ", path, ": ",
                                           problem->getDescription()));
   }
-  return kj::heapArray(content.asChars());
+  return readOpened(path, fd);
 }
 
 const ImageFacts::Accounts& ImageFacts::accounts() {
+  if (image == nullptr) return KJ_ASSERT_NONNULL(cached);
   auto passwd = find(PASSWD);
   auto group = find(GROUP);
   KJ_IF_MAYBE (known, cached) {
@@ -86,6 +106,7 @@ const ImageFacts::Accounts& ImageFacts::accounts() {
 }
 
 bool ImageFacts::hasDirectory(kj::StringPtr absolutePath) const {
+  if (image.get() < 0) return absolutePath == "/root" && hasRootHome;
   return tryOpenInRoot(image, absolutePath, O_PATH | O_DIRECTORY) != nullptr;
 }
 

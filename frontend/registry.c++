@@ -7,19 +7,6 @@
 
 namespace warden::frontend {
 
-namespace {
-
-void refuseUnsupported(const CreateRequest& request) {
-  kj::StringPtr field;
-  if (request.bind_mounts_size() > 0) field = "bind_mounts";
-  if (request.has_rootfs()) field = "rootfs";
-  if (field.size() > 0) {
-    kj::throwFatalException(clientErrorOf(field, " is not supported by this server version"));
-  }
-}
-
-}  // namespace
-
 Registry::Registry(const Services& services, Fd imageDirectory, std::string hostResolvConf)
     : services(services),
       image(kj::mv(imageDirectory)),
@@ -107,7 +94,6 @@ ContainerResources Registry::takeResources(const Requester& requester,
 }
 
 Registry::Entry& Registry::reserve(const Requester& requester, const CreateRequest& request) {
-  refuseUnsupported(request);
   if (shuttingDown) kj::throwFatalException(clientErrorOf("the server is shutting down"));
   auto id = ids.next();
   while (!request.has_handle() && entries.count(id.text().cStr()) > 0)
@@ -137,6 +123,7 @@ Registry::Entry& Registry::reserve(const Requester& requester, const CreateReque
 
 kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by, const Requester& requester,
                                                  const CreateRequest& request) {
+  auto files = kj::heap<HostFiles>(readHostFiles(request, requester, services.config));
   auto& entry = reserve(requester, request);
   if (connections.count(by) > 0) entry.namedBy.insert(by);
   auto container = kj::addRef(*entry.container);
@@ -144,35 +131,31 @@ kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by, const Requ
 
   auto client = requester.forHelper();
   int socket = client;
-  auto built = build(socket, reference, !request.has_network(), services.config.user.poolSize)
-                   .attach(kj::mv(client))
-                   .then(
-                       [this, &reference]() {
-                         spdlog::info("container {} created", reference.id().text().cStr());
-                         considerGrace(entryOf(reference));
-                       },
-                       [this, &reference](kj::Exception&& reason) {
-                         spdlog::warn("container {} could not be created: {}",
-                                      reference.id().text().cStr(), reason.getDescription().cStr());
-                         reference.releaseResources();
-                         entries.erase(reference.handle());
-                         kj::throwFatalException(kj::mv(reason));
-                       })
-                   .fork();
+  auto built =
+      build(socket, reference, *files, !request.has_network(), services.config.user.poolSize)
+          .attach(kj::mv(client), kj::mv(files))
+          .then(
+              [this, &reference]() {
+                spdlog::info("container {} created", reference.id().text().cStr());
+                considerGrace(entryOf(reference));
+              },
+              [this, &reference](kj::Exception&& reason) {
+                spdlog::warn("container {} could not be created: {}", reference.id().text().cStr(),
+                             reason.getDescription().cStr());
+                reference.releaseResources();
+                entries.erase(reference.handle());
+                kj::throwFatalException(kj::mv(reason));
+              })
+          .fork();
   tasks.add(built.addBranch().catch_([](kj::Exception&&) {}).attach(kj::addRef(reference)));
   return built.addBranch().then(
       [container = kj::mv(container)]() mutable { return kj::mv(container); });
 }
 
-kj::Promise<void> Registry::build(int client, Container& container, bool anyNetwork,
-                                  uint32_t otherSlots) {
-  return kj::evalNow([&]() {
-           auto vcapId = services.config.user.poolStartUid + container.slotIndex();
-           return container.create(
-               client, setUpContainer(image, container.id(), vcapId, container.addresses(),
-                                      services.config.network, hostResolvConf));
-         })
-      .catch_([this, client, &container, anyNetwork,
+kj::Promise<void> Registry::build(int client, Container& container, const HostFiles& files,
+                                  bool anyNetwork, uint32_t otherSlots) {
+  return kj::evalNow([&]() { return buildOnce(client, container, files); })
+      .catch_([this, client, &container, &files, anyNetwork,
                otherSlots](kj::Exception&& reason) -> kj::Promise<void> {
         // A container that an earlier frontend made does not end and keeps its slot and
         // network. The next ones are taken before these are given back, and so are others.
@@ -183,10 +166,24 @@ kj::Promise<void> Registry::build(int client, Container& container, bool anyNetw
           kj::Maybe<Network> network;
           if (anyNetwork) network = networks.acquire();
           container.moveTo(kj::mv(*slot), kj::mv(network));
-          return build(client, container, anyNetwork, otherSlots - 1);
+          return build(client, container, files, anyNetwork, otherSlots - 1);
         }
         return kj::mv(reason);
       });
+}
+
+kj::Promise<void> Registry::buildOnce(int client, Container& container, const HostFiles& files) {
+  auto start = [this, client, &container, &files](ImageFacts& facts) {
+    auto vcapId = services.config.user.poolStartUid + container.slotIndex();
+    auto setup = setUpContainer(facts, container.id(), vcapId, container.addresses(),
+                                services.config.network, hostResolvConf);
+    return container.create(client, kj::mv(setup), files.bindMounts);
+  };
+  if (files.rootfs.empty()) return start(image);
+  return services.helper.openImage(client, files.rootfs).then([start](OpenedImage opened) {
+    ImageFacts facts(kj::mv(opened));
+    return start(facts);
+  });
 }
 
 // -- destroy

@@ -71,9 +71,11 @@ class Registry final : private kj::TaskSet::ErrorHandler {
 
   Entry& reserve(const Requester& requester, const CreateRequest& request);
   ContainerResources takeResources(const Requester& requester, const CreateRequest& request);
-  kj::Promise<void> build(int client, Container& container, bool anyNetwork, uint32_t otherSlots);
+  kj::Promise<void> build(int client, Container& container, const HostFiles& files, bool anyNetwork,
+                          uint32_t otherSlots);
   // Tries so many other slots where one is lost (HelperClient::create); and with each another
   // network, where it may be any.
+  kj::Promise<void> buildOnce(int client, Container& container, const HostFiles& files);
   Entry& entryOf(const Container& container);
   bool isReferenced(const Entry& entry) const;
   void considerGrace(Entry& entry);

@@ -68,13 +68,14 @@ AuditLog::AuditLog(AuditTrail operations, AuditTrail requests,
     : operations(kj::mv(operations)), requests(kj::mv(requests)), whenUnwritable(whenUnwritable) {}
 
 void AuditLog::record(kj::StringPtr operation, kj::StringPtr container, Outcome outcome,
-                      kj::StringPtr cause, uint64_t durationUs) {
+                      kj::StringPtr cause, uint64_t durationUs, kj::StringPtr path) {
   Json object = {{"from", "privhelper"}};
   KJ_IF_MAYBE (client, present) {
     object["peer"] = describe(*client);
   }
   object["request"] = operation.cStr();
   if (container.size() > 0) object["container"] = auditText(view(container), LONGEST_ID);
+  if (path.size() > 0) object["path"] = auditText(view(path), LONGEST_CAUSE);
   object["outcome"] = nameOf(outcome);
   if (cause.size() > 0) object["cause"] = auditText(view(cause), LONGEST_CAUSE);
   if (durationUs != 0) object["duration_us"] = durationUs;

@@ -32,9 +32,9 @@ class AuditLog {
            AuditOptions::WhenUnwritable whenUnwritable = AuditOptions::WhenUnwritable::REFUSE);
 
   void record(kj::StringPtr operation, kj::StringPtr container, Outcome outcome,
-              kj::StringPtr cause = nullptr, uint64_t durationUs = 0);
-  // `container`: the id as requested, which may be anything: it is escaped. Empty: none. The line
-  // names the peer of the present OnBehalf.
+              kj::StringPtr cause = nullptr, uint64_t durationUs = 0, kj::StringPtr path = nullptr);
+  // `container`: the id as requested, which may be anything: it is escaped. Empty: none. `path`: of
+  // the host, likewise. The line names the peer of the present OnBehalf.
 
   void recordRequest(schema::RequestRecord::Reader request);
   // Throws kj::Exception for a message that cannot be walked; nothing has been written then.

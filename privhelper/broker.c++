@@ -58,19 +58,23 @@ const Broker::Permitted Broker::PERMITTED[] = {
      AccessRequest::LIMIT_BANDWIDTH},
     {schema::HelperRequest::MAP_PORT, "map port", &Broker::mapPort, AccessRequest::NET_IN},
     {schema::HelperRequest::ALLOW_OUT, "allow out", &Broker::allowOut, AccessRequest::NET_OUT},
+    {schema::HelperRequest::COPY_IN, "copy in", &Broker::copyIn, AccessRequest::COPY_IN, 1},
+    {schema::HelperRequest::COPY_OUT, "copy out", &Broker::copyOut, AccessRequest::COPY_OUT, 1},
+    {schema::HelperRequest::OPEN_IMAGE, "open image", &Broker::openImage, AccessRequest::CREATE},
     {schema::HelperRequest::LIST_CONTAINERS, "list containers", &Broker::listContainers, nullptr, 0,
      false},
     {schema::HelperRequest::ADOPT, "adopt", &Broker::adopt, nullptr, 0, false},
 };
 
 Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
-               const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper)
+               const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper, Porter& porter)
     : host(host),
       log(log),
       frontend(frontend),
       listener(listener),
       signals(kj::mv(signals)),
       sweeper(sweeper),
+      porter(porter),
       slotInUse(host.policy.slotCount),
       networkInUse(host.policy.network.poolSize) {}
 
@@ -118,6 +122,7 @@ int Broker::timeoutMs() const {
   } else {
     deadline = stopping ? waitForDyingUntilUs : frontend.startableAtUs();
   }
+  deadline = kj::min(deadline, images.nextExpiryUs());
   deadline = kj::min(deadline, nextRemovalUs());
   if (deadline == NEVER_US) return -1;
   uint64_t now = monotonicUs();
@@ -136,6 +141,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
   fds.add(pollfd{host.network.fd(), POLLIN, 0});
   fds.add(pollfd{frontend.auditConnection(), POLLIN, 0});
+  fds.add(pollfd{porter.fd(), short(porter.isBlocked() ? POLLIN | POLLOUT : POLLIN), 0});
   for (auto& [id, entry] : dying)
     if (entry.endedUs == 0) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
@@ -146,8 +152,11 @@ void Broker::waitForEvents() {
   if (fds[0].revents != 0) handleSignals();
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
+  KJ_REQUIRE(porter.fd() >= 0, "the porter has died");
   if (fds[5].revents != 0) host.network.handleEvents();
   if (fds[6].revents != 0) receiveRecords(RECORDS_A_TURN);
+  if (fds[7].revents != 0) handlePorter();
+  images.expire(monotonicUs());
   reapDying();
   removeLeftovers();
   if (!diskOrders.empty()) {
@@ -185,6 +194,7 @@ void Broker::handleFrontendEnd() {
     receiveRecords(RECORDS_A_TURN);
   frontend.forget();
   unsent.clear();
+  forgetPorting();
   // What is under way goes on. There is nobody to be told.
   for (auto& order : diskOrders)
     order.sequence = nullptr;
@@ -274,6 +284,9 @@ kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Pa
   if (packet.fdCount() != sockets + permitted.descriptors) {
     return kj::str("the request carries ", packet.fdCount(), " descriptors");
   }
+  carried.clear();
+  for (size_t i = sockets; i < packet.fdCount(); ++i)
+    carried.add(packet.takeFd(i));
   if (sockets == 0) {
     if (isServersOwn(request)) return nullptr;
     return kj::str("the request has no client");
@@ -360,6 +373,7 @@ void Broker::create(schema::HelperRequest::Reader request) {
   }
   auto& grant = host.policy.access.grantOf(KJ_ASSERT_NONNULL(asking));
   order.owner = KJ_ASSERT_NONNULL(asking).uid;
+  order.ownerGid = KJ_ASSERT_NONNULL(asking).gid;
   order.privilegedJobs = grant.privileged;
   if (grant.memory) order.memory = *grant.memory;
   if (grant.disk) order.disk = *grant.disk;
@@ -373,12 +387,16 @@ void Broker::create(schema::HelperRequest::Reader request) {
     return fail(request.getSequence(), "create", order.id,
                 StepError(*schema::SLOT_LOST_STEP, EBUSY, detail));
   }
+  KJ_IF_MAYBE (reason, reasonAgainstHostFiles(order)) {
+    return refuse(request.getSequence(), "create", order.id.text(), *reason);
+  }
+  if (order.bindMounts.size() > 0) return prepare(request.getSequence(), kj::mv(order));
   build(request.getSequence(), order);
 }
 
 kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
   if (containers.count(order.id) > 0 || dying.count(order.id) > 0 ||
-      leftovers.count(order.id) > 0) {
+      preparing.count(order.id) > 0 || leftovers.count(order.id) > 0) {
     return kj::str("there is a container with this id");
   }
   if (slotInUse[order.slot] && !isSlotLost(order.slot)) {

@@ -12,7 +12,9 @@
 #include "privhelper/audit-log.h"
 #include "privhelper/container.h"
 #include "privhelper/frontend-process.h"
+#include "privhelper/kept-images.h"
 #include "privhelper/peer.h"
+#include "privhelper/porter.h"
 #include "privhelper/step.h"
 #include "schema/privhelper.capnp.h"
 
@@ -21,7 +23,7 @@ namespace warden::privhelper {
 class Broker {
  public:
   Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
-         const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper);
+         const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper, Porter& porter);
   // `signals`: a signalfd for TERM, INT and USR2. All references are borrowed.
 
   bool run();
@@ -60,6 +62,22 @@ class Broker {
     bool tried = false;  // to end its processes
     bool told = false;
   };
+  struct Porting {
+    // What the porter does for a client.
+    const char* operation;
+    uint64_t sequence;
+    kj::Maybe<ContainerId> container;  // none: an image
+    std::string path;
+    PeerCredentials client;
+    uint64_t startedUs;
+  };
+  struct Preparing {
+    // A create whose sources of bind mounts are opened, one after the other.
+    uint64_t sequence;
+    CreateOrder order;
+    PeerCredentials client;
+    uint64_t startedUs;
+  };
   using Handler = void (Broker::*)(schema::HelperRequest::Reader request);
   struct Permitted {
     schema::HelperRequest::Which which;
@@ -77,6 +95,7 @@ class Broker {
   const ListenerIdentity& listener;
   Fd signals;
   const Pidfd& sweeper;
+  Porter& porter;
   std::vector<bool> slotInUse;
   std::vector<bool> networkInUse;
   std::map<ContainerId, kj::Own<Container>> containers;
@@ -88,6 +107,10 @@ class Broker {
     uint32_t ports = 0;
   };
   std::map<uid_t, Use> uses;
+  std::map<uint64_t, Porting> porting;  // by the porter's number
+  std::map<ContainerId, Preparing> preparing;
+  KeptImages images;
+  kj::Vector<Fd> carried;  // by the request that is being handled, beside the client's socket
   std::deque<Settling> diskOrders;
   std::deque<Reply> unsent;           // while the frontend does not read, it is not listened to
   kj::Maybe<PeerCredentials> asking;  // the client whose request is being handled
@@ -142,6 +165,23 @@ class Broker {
   void change(schema::HelperRequest::Reader request, const char* operation,
               capnp::Text::Reader container, kj::OneOf<Order, Refusal> checked, Carry&& carryOut);
   void settleDisk(const Settling& order);
+
+  // In broker-porter.c++: what needs files of the host that are a client's business.
+  void copyIn(schema::HelperRequest::Reader request);
+  void copyOut(schema::HelperRequest::Reader request);
+  void copy(uint64_t sequence, const char* operation, schema::Copy::Reader parameters, HostUse use);
+  void openImage(schema::HelperRequest::Reader request);
+  kj::Maybe<kj::String> reasonAgainstHostFiles(CreateOrder& order);
+  void prepare(uint64_t sequence, CreateOrder order);
+  void openNextSource(Preparing& create);
+  void handlePorter();
+  void settlePorting(Packet packet);
+  void imageOpened(const Porting& order, schema::OpenedPath::Reader opened, Packet& packet);
+  void sourceOpened(const ContainerId& id, schema::OpenedPath::Reader opened, Packet& packet);
+  void failPorting(const Porting& order, schema::PorterAnswer::Failed::Reader failed);
+  void failTooMany(uint64_t sequence, const char* operation, kj::StringPtr container);
+  void forgetPorting();
+  void stopPreparing(const ContainerId& id);
 
   void build(uint64_t sequence, const CreateOrder& order);
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "base/packet.h"
+#include "privhelper/bind-target.h"
 #include "privhelper/links.h"
 #include "privhelper/private-root.h"
 #include "privhelper/step.h"
@@ -72,6 +73,7 @@ struct Init {
   uint32_t gateway;
   bool allowIpv6;
   bool privilegedJobs;
+  uint32_t bindMounts;  // that are still to come
   uint32_t faultAt = 0;
   Fd sysctls;  // /proc/sys/net, as it is before it is made read-only
   Fd root;     // the attached root file system, later "/"
@@ -83,8 +85,10 @@ struct Init {
 
 class InitError {
  public:
-  explicit InitError(int error) : error(error) {}
+  explicit InitError(int error, kj::String detail = nullptr)
+      : error(error), detail(kj::mv(detail)) {}
   int error;
+  kj::String detail;
 };
 
 // For calls that answer -1 and errno.
@@ -124,6 +128,7 @@ void receiveBuild(Init& init) {
   init.gateway = build.getGateway();
   init.allowIpv6 = build.getAllowIpv6();
   init.privilegedJobs = build.getPrivilegedJobs();
+  init.bindMounts = build.getBindMounts();
   init.overlay = packet.takeFd(0);
   init.devices = packet.takeFd(1);
   init.connection = packet.takeFd(2);
@@ -260,6 +265,24 @@ void pivotRoot(Init& init) {
   init.root = nullptr;
 }
 
+void mountBinds(Init& init) {
+  Fd root(check(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)));
+  while (init.bindMounts > 0) {
+    Packet packet = receiveSetup(init);
+    auto message = packet.getRoot<schema::SetupMessage>();
+    if (!message.isBindMounts()) throw InitError(EPROTO);
+    auto targets = message.getBindMounts();
+    if (targets.size() == 0 || targets.size() > init.bindMounts) throw InitError(EPROTO);
+    init.bindMounts -= targets.size();
+    for (size_t i = 0; i < targets.size(); ++i) {
+      auto path = targets[i].getPath().asChars();
+      std::string target(path.begin(), path.size());
+      int error = attachBindMount(root, packet.takeFd(i), target, targets[i].getIsDirectory());
+      if (error != 0) throw InitError(error, kj::str("target ", target.c_str()));
+    }
+  }
+}
+
 void setHostname(Init& init) {
   check(sethostname(init.hostname.cStr(), init.hostname.size()));
 }
@@ -344,6 +367,7 @@ constexpr InitStep STEPS[] = {
     {"mask paths", maskPaths},
     {"make paths read-only", protectPaths},
     {"pivot root", pivotRoot},
+    {"mount bind mounts", mountBinds},
     {"set host name", setHostname},
     {"configure network", configureNetwork},
     {"arrange descriptors", arrangeDescriptors},
@@ -352,13 +376,14 @@ constexpr InitStep STEPS[] = {
     {"execute wshd", execWshd},
 };
 
-void report(int setup, const char* step, int error) {
+void report(int setup, const char* step, int error, kj::StringPtr detail = nullptr) {
   // A broker that is gone needs no report.
   kj::runCatchingExceptions([&] {
     capnp::MallocMessageBuilder message;
     auto root = message.initRoot<schema::StepReport>();
     root.setStep(step);
     root.setErrno(error);
+    root.setDetail(detail);
     sendPacket(setup, message);
   });
 }
@@ -384,7 +409,7 @@ void runStep(Init& init, const InitStep& step, [[maybe_unused]] uint32_t number)
     step.run(init);
 #endif
   } catch (const InitError& e) {
-    report(init.context.setup, step.name, e.error);
+    report(init.context.setup, step.name, e.error, e.detail);
     _exit(1);
   } catch (...) {
     report(init.context.setup, step.name, 0);

@@ -7,12 +7,17 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <string>
+#include <string_view>
+
 #include "privhelper/private-root.h"
 #include "privhelper/step.h"
 
 namespace warden::privhelper {
 
 namespace {
+
+constexpr size_t MOST_MOUNTINFO = 64 << 20;
 
 struct DeviceNode {
   const char* name;
@@ -43,10 +48,40 @@ void configure(int context, const char* what, const char* key, kj::StringPtr val
 
 }  // namespace
 
-IdMappedImage::IdMappedImage(int userNamespace) {
-  Fd tree(step("clone image", [&] {
+Fd cloneConfiguredImage() {
+  return Fd(step("clone image", [&] {
     return open_tree(AT_FDCWD, IMAGE_PATH.cStr(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
   }));
+}
+
+bool hasMountsBeneathImage() {
+  // proc_pid_mountinfo(5): the fifth field is where it is mounted.
+  Fd file(step("look for mounts in the image",
+               [] { return open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC); }));
+  auto text = readAll(file, MOST_MOUNTINFO);
+  auto beneath = std::string(" ") + LOWER_PATH.cStr() + "/";
+  return std::string_view(text.asChars().begin(), text.size()).find(beneath) !=
+         std::string_view::npos;
+}
+
+void mapBindMount(int tree, int userNamespace, bool writable, kj::StringPtr source) {
+  const char* what = "map ids of bind mount";
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_IDMAP | (writable ? 0 : MOUNT_ATTR_RDONLY);
+  attributes.userns_fd = userNamespace;
+  try {
+    step(what, [&] {
+      return mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes));
+    });
+  } catch (const StepError& e) {
+    // mount_setattr(2): EINVAL for a file system that cannot do it, EPERM for one that is mapped.
+    if (e.error() != EINVAL && e.error() != EPERM) throw;
+    throw StepError(what, e.error(),
+                    kj::str("a file system at or below ", source, " cannot be id-mapped"));
+  }
+}
+
+IdMappedImage::IdMappedImage(int tree, int userNamespace) {
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV;
   attributes.userns_fd = userNamespace;

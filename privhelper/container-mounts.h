@@ -9,15 +9,27 @@
 namespace warden::privhelper {
 
 class IdMappedImage {
-  // The image with its owners mapped into the container's range of ids, attached at LOWER_PATH for
+  // An image with its owners mapped into the container's range of ids, attached at LOWER_PATH for
   // as long as this lives. (overlayfs on kernel 6.1 takes a lower layer only by the path of an
   // attached mount; it keeps a clone of its own.)
 
  public:
-  explicit IdMappedImage(int userNamespace);
+  IdMappedImage(int tree, int userNamespace);
+  // `tree`: a detached mount.
   ~IdMappedImage() noexcept(false);
   KJ_DISALLOW_COPY(IdMappedImage);
 };
+
+Fd cloneConfiguredImage();
+// A detached mount of the image that the configuration names.
+
+bool hasMountsBeneathImage();
+// While there is an IdMappedImage: what is mounted in it. overlayfs does not see those mounts, and
+// would show what they hide.
+
+void mapBindMount(int tree, int userNamespace, bool writable, kj::StringPtr source);
+// Read-only where it is not writable; with all that is mounted beneath it. `source` is for
+// messages.
 
 Fd mountOverlay(const ContainerDirectory& directory);
 // The container's root: its own layer over the image at LOWER_PATH (Documentation/filesystems/

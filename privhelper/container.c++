@@ -144,8 +144,29 @@ void FirstProcess::build(const Orders& orders, int root, int devices, int connec
   build.setGateway(orders.gateway);
   build.setAllowIpv6(orders.allowIpv6);
   build.setPrivilegedJobs(orders.privilegedJobs);
+  build.setBindMounts(orders.bindMounts);
   int fds[] = {root, devices, connection, listener};
   send(message, fds);
+}
+
+void FirstProcess::bind(kj::ArrayPtr<const BindOrder> binds,
+                        kj::ArrayPtr<const OpenedMount> mounts) {
+  for (size_t done = 0; done < binds.size();) {
+    faultPoint("send bind mounts");
+    size_t count = kj::min(binds.size() - done, MAX_PACKET_FDS);
+    capnp::MallocMessageBuilder message;
+    auto setupMessage = message.initRoot<schema::SetupMessage>();
+    setupMessage.setFaultAt(childFault());
+    auto targets = setupMessage.initBindMounts(count);
+    kj::Vector<int> fds;
+    for (size_t i = 0; i < count; ++i) {
+      targets[i].setPath(kj::StringPtr(binds[done + i].target.c_str()).asBytes());
+      targets[i].setIsDirectory(mounts[done + i].isDirectory);
+      fds.add(mounts[done + i].tree);
+    }
+    send(message, fds);
+    done += count;
+  }
 }
 
 void FirstProcess::connected() {
@@ -174,7 +195,7 @@ void FirstProcess::receiveEnd() {
   try {
     KJ_IF_MAYBE (packet, receivePacket(setup)) {
       auto report = packet->getRoot<schema::StepReport>();
-      failure = StepError(report.getStep(), report.getErrno());
+      failure = StepError(report.getStep(), report.getErrno(), report.getDetail());
     }
   } catch (const kj::Exception& e) {
     if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
@@ -246,6 +267,7 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   Fd userNamespace = writeIdMaps(directoryOfProcess, ids, ids);
   Fd netNamespace = openNamespace(directoryOfProcess, "ns/net");
   Fd root = prepareRoot(host, order, userNamespace);
+  mapBindMounts(host, order, userNamespace);
   const NetworkPolicy& addresses = host.policy.network;
   process.build({.hostname = containerId.text(),
                  .vcapGid = host.policy.vcapUid(slotNumber),
@@ -253,8 +275,10 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
                  .address = addresses.containerAddress(order.network),
                  .gateway = addresses.hostAddress(order.network),
                  .allowIpv6 = addresses.allowIpv6,
-                 .privilegedJobs = order.privilegedJobs},
+                 .privilegedJobs = order.privilegedJobs,
+                 .bindMounts = uint32_t(order.bindMounts.size())},
                 root, devices, pair.left, listener);
+  process.bind(order.bindMounts, order.openedSources);
   networkPart.attach(netNamespace);
   netNamespace = nullptr;  // which would outlive its processes
   process.connected();
@@ -269,15 +293,59 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
 }
 
 Fd Container::prepareRoot(const ContainerHost& host, const CreateOrder& order, int userNamespace) {
+  KJ_IF_MAYBE (image, order.openedImage) {
+    if (!image->allIds) return prepareOwnRoot(host, order, image->mount.tree);
+  }
+  Fd configured;
+  int tree;
+  KJ_IF_MAYBE (image, order.openedImage) {
+    tree = image->mount.tree;
+  } else {
+    configured = cloneConfiguredImage();
+    tree = configured;
+  }
   if (order.imageVcapUid == nullptr && order.imageVcapGid == nullptr) {
-    IdMappedImage image(userNamespace);
+    IdMappedImage image(tree, userNamespace);
     return mountOverlay(directory);
   }
   // The image has a vcap of its own, whose files change hands: a map that no process has.
   HeldNamespace swapped(host.launcher, imageIdMap(host.policy, slotNumber, order.imageVcapUid),
                         imageIdMap(host.policy, slotNumber, order.imageVcapGid));
-  IdMappedImage image(swapped.fd());
+  IdMappedImage image(tree, swapped.fd());
   return mountOverlay(directory);
+}
+
+Fd Container::prepareOwnRoot(const ContainerHost& host, const CreateOrder& order, int tree) {
+  // Root of the container has, and overrides permissions of, the files that are the client's own on
+  // the host. All others are nobody's: with root's files mapped, whoever names "/" as an image
+  // would read what only root may.
+  uint32_t root = host.policy.rootUid(slotNumber);
+  HeldNamespace own(host.launcher, singleIdMap(order.owner, root),
+                    singleIdMap(order.ownerGid, root));
+  IdMappedImage image(tree, own.fd());
+  if (hasMountsBeneathImage()) {
+    throw StepError("look for mounts in the image", EBUSY,
+                    "the root file system has others mounted in it");
+  }
+  return mountOverlay(directory);
+}
+
+void Container::mapBindMounts(const ContainerHost& host, const CreateOrder& order,
+                              int userNamespace) {
+  if (order.bindMounts.size() == 0) return;
+  auto map = [&](int ids) {
+    for (size_t i = 0; i < order.bindMounts.size(); ++i) {
+      auto& bind = order.bindMounts[i];
+      mapBindMount(order.openedSources[i].tree, ids, bind.writable, bind.source.c_str());
+    }
+  };
+  // The host's root shares its files with the container's. Everybody else's are vcap's there, as
+  // jobs are; and nobody has a file that is not the client's, for the reason above.
+  if (order.owner == 0) return map(userNamespace);
+  uint32_t vcap = host.policy.vcapUid(slotNumber);
+  HeldNamespace own(host.launcher, singleIdMap(order.owner, vcap),
+                    singleIdMap(order.ownerGid, vcap));
+  map(own.fd());
 }
 
 }  // namespace warden::privhelper

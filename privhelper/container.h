@@ -44,8 +44,11 @@ class FirstProcess {
     uint32_t gateway;
     bool allowIpv6;
     bool privilegedJobs;
+    uint32_t bindMounts;
   };
   void build(const Orders& orders, int root, int devices, int connection, int listener);
+  void bind(kj::ArrayPtr<const BindOrder> binds, kj::ArrayPtr<const OpenedMount> mounts);
+  // Of those that build() has announced, all.
   void connected();
   void awaitExec();
   // Returns when wshd runs. Throws StepError with the step that failed in the process.
@@ -123,6 +126,8 @@ class Container {
   void limit(const CreateOrder& order);
   void writeRecord(const ContainerHost& host, const CreateOrder& order);
   Fd prepareRoot(const ContainerHost& host, const CreateOrder& order, int userNamespace);
+  Fd prepareOwnRoot(const ContainerHost& host, const CreateOrder& order, int tree);
+  void mapBindMounts(const ContainerHost& host, const CreateOrder& order, int userNamespace);
 };
 
 }  // namespace warden::privhelper

@@ -22,6 +22,12 @@ SeccompFilter launcherFilter();
 SeccompFilter brokerFilter();
 // No exec, no fork, no new sockets but unix ones.
 
+SeccompFilter porterFilter();
+// Forking, becoming users, cloning mounts; and what its workers need, which inherit it.
+
+SeccompFilter porterWorkerFilter();
+// Files only: no other process, no other user, no mount.
+
 SeccompFilter sweeperFilter();
 // Reading directories and unlinking.
 

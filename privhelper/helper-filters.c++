@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <linux/un.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include "privhelper/filters.h"
@@ -47,6 +48,45 @@ SeccompFilter brokerFilter() {
   }
   // Whose socket it is.
   filter.allowIf("ioctl", {SCMP_A1(SCMP_CMP_EQ, SIOCUNIXFILE)});
+  return filter;
+}
+
+namespace {
+
+void allowHostFiles(SeccompFilter& filter) {
+  filter.allow({"chdir",      "copy_file_range", "faccessat",  "faccessat2", "dup",
+                "fadvise64",  "fallocate",       "fchdir",     "fchmod",     "fchmodat",
+                "fchmodat2",  "fchown",          "fchownat",   "fstatfs",    "ftruncate",
+                "getdents64", "getppid",         "getsockopt", "linkat",     "mkdirat",
+                "openat",     "openat2",         "pread64",    "pwrite64",   "readlinkat",
+                "recvfrom",   "recvmsg",         "renameat",   "renameat2",  "sendfile",
+                "sendmsg",    "sendto",          "splice",     "statx",      "symlinkat",
+                "umask",      "unlinkat",        "utimensat"});
+}
+
+}  // namespace
+
+SeccompFilter porterFilter() {
+  SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
+  allowRuntime(filter);
+  allowHostFiles(filter);
+  filter.allow({"chroot",        "capget",    "capset",     "close_range",       "dup2",
+                "getgid",        "getgroups", "getresgid",  "getresuid",         "getuid",
+                "mount_setattr", "open_tree", "pidfd_open", "pidfd_send_signal", "seccomp",
+                "setgroups",     "setresgid", "setresuid",  "setsockopt",        "wait4"});
+  filter.allowIf("socketpair", {SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffff, AF_UNIX)});
+  // A process, in the namespaces that there are.
+  constexpr uint64_t NEW_NAMESPACES = CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
+                                      CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  filter.allowIf("clone", {SCMP_A0(SCMP_CMP_MASKED_EQ, NEW_NAMESPACES, 0)});
+  return filter;
+}
+
+SeccompFilter porterWorkerFilter() {
+  SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
+  allowRuntime(filter);
+  allowHostFiles(filter);
+  filter.allow({"setsockopt"});
   return filter;
 }
 

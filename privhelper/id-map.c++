@@ -46,6 +46,11 @@ IdMap imageIdMap(const Policy& policy, uint32_t slot, kj::Maybe<uint32_t> imageV
   return containerIdMap(policy, slot);
 }
 
+IdMap singleIdMap(uint32_t onDisk, uint32_t host) {
+  IdExtent extent{onDisk, host, 1};
+  return kj::heapArray(&extent, 1);
+}
+
 kj::String idMapText(const IdMap& map) {
   kj::Vector<kj::String> lines;
   for (const IdExtent& e : map)

@@ -25,6 +25,9 @@ IdMap imageIdMap(const Policy& policy, uint32_t slot, kj::Maybe<uint32_t> imageV
 // Owners on disk to host ids: as the container's map, with what the image gave to its own vcap
 // going to the container's vcap. Owners above 65535 are not mapped (they read as nobody).
 
+IdMap singleIdMap(uint32_t onDisk, uint32_t host);
+// One owner on disk to one host id; all others read as nobody.
+
 kj::String idMapText(const IdMap& map);
 // As /proc/PID/uid_map takes it.
 

@@ -17,6 +17,7 @@
 #include "privhelper/disk.h"
 #include "privhelper/fault-point.h"
 #include "privhelper/filters.h"
+#include "privhelper/porter.h"
 #include "privhelper/private-root.h"
 #include "privhelper/startup.h"
 #include "privhelper/sweeper.h"
@@ -110,6 +111,15 @@ Sweeper startSweeper(const Config& config) {
   return {kj::mv(process), kj::mv(pipe.writeEnd)};
 }
 
+Porter startPorter() {
+  SocketPair pair = makePacketPair();
+  forkProcess({pair.right}, [&] {
+    enterPorterRoot();
+    runPorter(kj::mv(pair.right));
+  });
+  return Porter(kj::mv(pair.left));
+}
+
 kj::Own<DiskBackend> chooseDisk(const Config& config, AuditLog& log) {
   int depot;
   KJ_SYSCALL(
@@ -162,6 +172,7 @@ bool serve(const std::string& configPath) {
   Network network(policy.network, log);
   Launcher launcher = startLauncher(config, policy);
   Sweeper sweeper = startSweeper(config);
+  Porter porter = startPorter();
 
   raiseDescriptorLimit(policy);
   kj::Own<DiskBackend> disk = chooseDisk(config, log);
@@ -172,7 +183,7 @@ bool serve(const std::string& configPath) {
     FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
     try {
       clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network}, log, frontend,
-                     listener, kj::mv(signals), sweeper.process)
+                     listener, kj::mv(signals), sweeper.process, porter)
                   .run();
     } catch (const kj::Exception& e) {
       log.note(kj::str("ending, because ", e.getDescription()));

@@ -2,10 +2,14 @@
 // What a request asks for, once it is known to be within the policy.
 
 #include <kj/array.h>
+#include <kj/vector.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <string>
+
 #include "base/container-id.h"
+#include "base/fd.h"
 #include "base/ipv4.h"
 #include "schema/privhelper.capnp.h"
 
@@ -13,22 +17,50 @@ namespace warden::privhelper {
 
 struct EtcFile {
   const char* name;  // one of a fixed set
-  kj::ArrayPtr<const kj::byte> content;
+  kj::Array<kj::byte> content;
+};
+
+struct BindOrder {
+  std::string source;  // on the host
+  std::string target;  // in the container
+  bool writable;
+};
+
+struct OpenedMount {
+  // Detached, and as the porter answers it: nosuid, nodev, private.
+  Fd tree;
+  bool isDirectory;
+};
+
+struct OpenedImage {
+  OpenedMount mount;
+  bool allIds;  // false: only the client's files are anybody's in the container
 };
 
 struct CreateOrder {
-  // Borrows from the request.
   ContainerId id;
   uint32_t slot;
   kj::Maybe<uint32_t> imageVcapUid;
   kj::Maybe<uint32_t> imageVcapGid;
   kj::Array<EtcFile> etcFiles;
   uint32_t network;
+  uint32_t image;  // 0: the configured one
+  kj::Array<BindOrder> bindMounts;
   // Of the client; the request does not say it.
   uid_t owner;
+  gid_t ownerGid;
   bool privilegedJobs;
   kj::Maybe<uint64_t> memory;  // bytes; limits from the start on
   kj::Maybe<uint64_t> disk;
+  // What was opened for it.
+  kj::Maybe<OpenedImage> openedImage;
+  kj::Vector<OpenedMount> openedSources;  // one for each of bindMounts
+};
+
+struct CopyOrder {
+  ContainerId id;
+  std::string path;  // on the host
+  kj::String owner;
 };
 
 struct DiskLimits {

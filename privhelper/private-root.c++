@@ -14,10 +14,10 @@ namespace warden::privhelper {
 
 namespace {
 
-void leaveHostMounts() {
-  // Private, so that nothing mounted here ever shows in a mount table of the host.
+void leaveHostMounts(unsigned long propagation = MS_PRIVATE) {
+  // Nothing mounted here ever shows in a mount table of the host.
   KJ_SYSCALL(unshare(CLONE_NEWNS));
-  KJ_SYSCALL(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr));
+  KJ_SYSCALL(mount(nullptr, "/", nullptr, MS_REC | propagation, nullptr));
 }
 
 Fd cloneTree(kj::StringPtr path) {
@@ -76,6 +76,11 @@ void enterLauncherRoot(kj::StringPtr mountPoint) {
   KJ_SYSCALL(mount("sysfs", "sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr));
   pivotToHere();
   makeReadOnly("/");
+}
+
+void enterPorterRoot() {
+  leaveHostMounts(MS_SLAVE);
+  KJ_SYSCALL(chdir("/"));
 }
 
 void enterSweeperRoot(kj::StringPtr directory) {

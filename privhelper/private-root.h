@@ -21,6 +21,10 @@ void enterLauncherRoot(kj::StringPtr mountPoint);
 // A read-only tmpfs with /proc, /sys and an empty ROOT_PATH: the kernel lets a user namespace mount
 // proc and sysfs only where full ones are visible already. `mountPoint` is any directory.
 
+void enterPorterRoot();
+// The host's files, as the host has them: what it mounts later is seen too, and nothing that is
+// mounted here is seen there.
+
 void enterSweeperRoot(kj::StringPtr directory);
 // `directory` alone.
 

@@ -1,12 +1,14 @@
 #include "privhelper/request-check.h"
 
 #include <kj/vector.h>
+#include <limits.h>
 
 namespace warden::privhelper {
 
 namespace {
 
 constexpr uint32_t ABSENT = 0xffffffff;
+constexpr size_t LONGEST_OWNER = 512;
 constexpr uint32_t LARGEST_IMAGE_ID = IDS_PER_CONTAINER - 1;
 
 bool isImageId(uint32_t id) {
@@ -47,6 +49,32 @@ kj::Maybe<kj::String> reasonAgainst(const OutRule& rule) {
       return nullptr;
   }
   return kj::str("there is no such protocol");
+}
+
+std::string toString(capnp::Data::Reader data) {
+  return std::string(data.asChars().begin(), data.size());
+}
+
+kj::OneOf<kj::Array<BindOrder>, Refusal> checkBindMounts(
+    capnp::List<schema::BindMount>::Reader list) {
+  if (list.size() > schema::CreateContainer::MAX_BIND_MOUNTS) {
+    return Refusal{kj::str(list.size(), " bind mounts are more than ",
+                           schema::CreateContainer::MAX_BIND_MOUNTS)};
+  }
+  auto orders = kj::heapArrayBuilder<BindOrder>(list.size());
+  for (auto bind : list) {
+    for (auto path : {bind.getSource(), bind.getTarget()}) {
+      KJ_IF_MAYBE (reason, reasonAgainstPath(path)) {
+        return Refusal{kj::str("a bind mount: ", *reason)};
+      }
+    }
+    auto target = toString(bind.getTarget());
+    if (isSystemTarget(target)) {
+      return Refusal{kj::str("a bind mount would cover ", target.c_str())};
+    }
+    orders.add(BindOrder{toString(bind.getSource()), std::move(target), bind.getWritable()});
+  }
+  return orders.finish();
 }
 
 template <typename Order, typename Check>
@@ -102,15 +130,48 @@ kj::OneOf<CreateOrder, Refusal> checkCreate(schema::CreateContainer::Reader requ
       return Refusal{kj::str("/etc/", c.name, " is larger than ",
                              schema::CreateContainer::MAX_ETC_FILE_BYTES, " bytes")};
     }
-    accepted.add(EtcFile{c.name, c.content});
+    accepted.add(EtcFile{c.name, kj::heapArray(c.content)});
   }
-  return CreateOrder{idOrRefusal.get<ContainerId>(),
-                     slot,
-                     present(request.getImageVcapUid()),
-                     present(request.getImageVcapGid()),
-                     accepted.releaseAsArray(),
-                     request.getNetwork(),
-                     0};
+  auto bindMounts = checkBindMounts(request.getBindMounts());
+  if (bindMounts.is<Refusal>()) return kj::mv(bindMounts.get<Refusal>());
+  return CreateOrder{.id = idOrRefusal.get<ContainerId>(),
+                     .slot = slot,
+                     .imageVcapUid = present(request.getImageVcapUid()),
+                     .imageVcapGid = present(request.getImageVcapGid()),
+                     .etcFiles = accepted.releaseAsArray(),
+                     .network = request.getNetwork(),
+                     .image = request.getImage(),
+                     .bindMounts = kj::mv(bindMounts.get<kj::Array<BindOrder>>()),
+                     .owner = 0,
+                     .ownerGid = 0,
+                     .privilegedJobs = false,
+                     .memory = nullptr,
+                     .disk = nullptr,
+                     .openedImage = nullptr,
+                     .openedSources = {}};
+}
+
+kj::Maybe<kj::String> reasonAgainstPath(capnp::Data::Reader path) {
+  if (path.size() == 0 || path[0] != '/') return kj::str("a path is not absolute");
+  if (path.size() >= PATH_MAX) return kj::str("a path is longer than ", PATH_MAX - 1, " bytes");
+  for (kj::byte b : path) {
+    if (b == 0) return kj::str("a path has a NUL");
+  }
+  return nullptr;
+}
+
+kj::OneOf<CopyOrder, Refusal> checkCopy(schema::Copy::Reader request, HostUse use) {
+  return withId<CopyOrder>(request.getId(), [&](ContainerId id) -> kj::OneOf<CopyOrder, Refusal> {
+    KJ_IF_MAYBE (reason, reasonAgainstPath(request.getPath())) {
+      return Refusal{kj::mv(*reason)};
+    }
+    auto owner = request.getOwner();
+    if (owner.size() > 0 && use == HostUse::READ) {
+      return Refusal{kj::str("a copy into the container gives files to nobody of the host")};
+    }
+    if (owner.size() > LONGEST_OWNER) return Refusal{kj::str("the owner's name is too long")};
+    return CopyOrder{id, toString(request.getPath()), kj::heapString(owner)};
+  });
 }
 
 kj::OneOf<LimitOrder, Refusal> checkLimitMemory(schema::LimitMemory::Reader request) {

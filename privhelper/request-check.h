@@ -29,4 +29,10 @@ kj::OneOf<BandwidthOrder, Refusal> checkLimitBandwidth(schema::LimitBandwidth::R
 kj::OneOf<PortOrder, Refusal> checkMapPort(schema::MapPort::Reader request, const Policy& policy);
 kj::OneOf<OutOrder, Refusal> checkAllowOut(schema::AllowOut::Reader request);
 
+kj::Maybe<kj::String> reasonAgainstPath(capnp::Data::Reader path);
+// Of a path of the host, or of the container: it is not absolute, has a NUL, or is longer than 4095
+// bytes.
+
+kj::OneOf<CopyOrder, Refusal> checkCopy(schema::Copy::Reader request, HostUse use);
+
 }  // namespace warden::privhelper

@@ -13,4 +13,10 @@ StepError::StepError(kj::StringPtr step, int error, kj::StringPtr detail)
   }
 }
 
+StepError StepError::reported(kj::StringPtr step, int error, kj::StringPtr text) {
+  StepError result(step, error);
+  result.text = kj::heapString(text);
+  return result;
+}
+
 }  // namespace warden::privhelper

@@ -15,6 +15,9 @@ class StepError final : public std::exception {
  public:
   StepError(kj::StringPtr step, int error, kj::StringPtr detail = nullptr);
 
+  static StepError reported(kj::StringPtr step, int error, kj::StringPtr text);
+  // By another process of the helper; `text` is its detail().
+
   kj::StringPtr step() const { return stepName; }
   int error() const { return errorNumber; }      // errno(3); 0: no system call failed
   kj::StringPtr detail() const { return text; }  // "mount overlay: No space left on device"

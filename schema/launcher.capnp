@@ -54,6 +54,9 @@ struct SetupMessage {
 
     connected @3 :Void;
     # Its end of the network interface is there. It is made while the process mounts its file systems.
+
+    bindMounts @4 :List(BindTarget);
+    # The next ones, at most eight. Descriptors: one detached mount for each.
   }
 
   faultAt @2 :UInt32;
@@ -75,6 +78,16 @@ struct Build {
 
   privilegedJobs @6 :Bool;
   # False: wshd refuses them, and the capabilities that only they have are in nobody's bounding set.
+
+  bindMounts @7 :UInt32;
+  # How many will follow.
+}
+
+struct BindTarget {
+  path @0 :Data;
+  # Absolute, in the container. What is missing of it is made.
+  isDirectory @1 :Bool;
+  # What the mount is; otherwise it is a file.
 }
 
 struct StepReport {
@@ -83,4 +96,6 @@ struct StepReport {
 
   step @0 :Text;
   errno @1 :Int32;
+  detail @2 :Text;
+  # More of the cause, where there is more.
 }

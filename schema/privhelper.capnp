@@ -2,9 +2,10 @@
 # What the frontend may ask of the privileged helper, and what the helper answers.
 #
 # Transport: a SOCK_SEQPACKET socket pair; one packet is one message with at most eight descriptors
-# (base/packet.h). Nothing here carries a path: what the helper touches it derives from a validated
-# container id and from its own root-owned configuration. The helper checks every field as if an
-# attacker had written it; a field that fails is answered with `refused` and logged as an attack.
+# (base/packet.h). What the helper touches it derives from a validated container id and from its own
+# root-owned configuration; but for paths of the host that a client asks for, which a process opens that has
+# become the client's user. The helper checks every field as if an attacker had written it; a field that
+# fails is answered with `refused` and logged as an attack.
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("warden::schema");
@@ -136,8 +137,8 @@ struct Copy {
 
 struct OpenImage {
   # Opens a directory of the host as the client's user, inside the image prefixes that the access
-  # rules grant, for a create that follows. Answered with `image`. At most eight are kept, and each for
-  # a minute.
+  # rules grant, for a create that follows. Answered with `image`. Of one client's at most 16 are kept,
+  # of all at most 128, and each for a minute; then the oldest is forgotten.
   #
   # Refused when the path is not absolute, has a NUL, or is not granted.
 
@@ -338,6 +339,9 @@ struct Image {
   files @1 :List(File);
   # Those that are regular files.
 
+  rootHome @2 :Bool;
+  # /root is a directory in it, which the container's root may enter.
+
   enum File {
     passwd @0;
     group @1;
@@ -399,4 +403,6 @@ struct Failure {
   # As errno(3); 0 when no system call failed.
   detail @2 :Text;
   # Step and cause in words: "mount overlay: No space left on device". May be shown to the client.
+  bindMount @3 :Int32 = -1;
+  # Of a create: the one of its bind mounts whose source could not be opened.
 }

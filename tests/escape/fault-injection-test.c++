@@ -7,38 +7,81 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "tests/support/host-files.h"
 #include "tests/support/server-test.h"
+#include "tests/support/test-image.h"
 
 namespace warden::test {
 namespace {
 
 constexpr char FAULTY_HELPER[] = WARDEN_BIN_DIR "/warden-privhelper-faults";
 
+// What is created: the first container of the server has no files of the host, or an image and
+// bind mounts of a user of the host, which takes other steps.
+enum class Kind { PLAIN, WITH_HOST_FILES };
+
+constexpr uid_t USER = 60001;
+
 struct Step {
+  Kind kind;
   std::string number;
   std::string name;
 };
 
-std::vector<Step> listSteps() {
+class HostFiles {
+ public:
+  HostFiles()
+      : path(testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-files") {
+    makeOwned(path, 0);
+    copyTree(busyboxImage(), path + "/image");
+    makeOwned(path + "/data", USER);
+  }
+  ~HostFiles() { std::filesystem::remove_all(path); }
+
+  CreateRequest request(Kind kind) const {
+    if (kind == Kind::PLAIN) return createRequest("faulty");
+    auto request = rootfsRequest("faulty", path + "/image");
+    for (int i = 0; i < 9; ++i)
+      addBind(request, path + "/data", "/data/" + std::to_string(i), CreateRequest::BindMount::RW);
+    return request;
+  }
+
+ private:
+  std::string path;
+};
+
+TestClient connectFor(Kind kind, const TestServer& server) {
+  return connectAs(server, kind == Kind::PLAIN ? 0 : USER);
+}
+
+std::vector<Step> listSteps(Kind kind) {
   ServerOptions options;
   options.helper = FAULTY_HELPER;
   std::string list = testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + ".steps";
   options.environment["WARDEN_FAULT_COUNT_FILE"] = list;
   TestServer server(options);
   server.start();
-  warmUp(server);
+  HostFiles files;
+  TestClient client = connectFor(kind, server);
+  client.call(files.request(kind));
+  client.destroy("faulty");
   server.stop();
   std::vector<Step> steps;
   for (const auto& line : splitLines(readFile(list))) {
     size_t space = line.find(' ');
-    steps.push_back({line.substr(0, space), line.substr(space + 1)});
+    steps.push_back({kind, line.substr(0, space), line.substr(space + 1)});
   }
   unlink(list.c_str());
   return steps;
 }
 
 std::string testName(const Step& step) {
-  std::string name = "undoesAllWhenStep" + step.number + "_";
+  std::string name =
+      "undoesAllWhenStep" + step.number + (step.kind == Kind::PLAIN ? "_" : "WithHostFiles_");
   for (char c : step.name)
     name += isalnum(static_cast<unsigned char>(c)) ? c : '_';
   return name + "Fails";
@@ -55,10 +98,11 @@ class FaultInjectionTest : public ::testing::Test {
     options.slots = 1;  // the second create needs the slot of the failed one
     TestServer server(options);
     server.start();
+    HostFiles files;
     LeakCheck leaks(server);
     {
-      TestClient client = server.connect();
-      std::string message = client.expectError(createRequest("faulty"));
+      TestClient client = connectFor(step.kind, server);
+      std::string message = client.expectError(files.request(step.kind));
       // In the helper it may be a neighbour of the step: how often a busy device is asked again
       // differs. Each step of the child has a number of its own.
       bool injected = message.find("injected fault") != std::string::npos;
@@ -67,8 +111,8 @@ class FaultInjectionTest : public ::testing::Test {
     }
     leaks.expectNothingLeaked();
     // The handle, the slot and everything else are free again.
-    TestClient client = server.connect();
-    client.create("faulty");
+    TestClient client = connectFor(step.kind, server);
+    client.call(files.request(step.kind));
     EXPECT_EQ(client.output("faulty", "echo works"), "works\n");
     client.destroy("faulty");
     expectCleanStop(server);
@@ -79,8 +123,20 @@ class FaultInjectionTest : public ::testing::Test {
   Step step;
 };
 
+// Those of a plain create, and what the other one has besides.
+std::vector<Step> allSteps() {
+  auto steps = listSteps(Kind::PLAIN);
+  std::set<std::string> known;
+  for (auto& step : steps)
+    known.insert(step.name);
+  for (auto& step : listSteps(Kind::WITH_HOST_FILES)) {
+    if (known.count(step.name) == 0 || step.name == "mount bind mounts") steps.push_back(step);
+  }
+  return steps;
+}
+
 void registerTests() {
-  for (const Step& step : listSteps()) {
+  for (const Step& step : allSteps()) {
     ::testing::RegisterTest("FaultInjectionTest", testName(step).c_str(), nullptr, nullptr,
                             __FILE__, __LINE__,
                             [step]() -> ::testing::Test* { return new FaultInjectionTest(step); });
@@ -89,6 +145,13 @@ void registerTests() {
 
 TEST(FaultInjectionListTest, hasStepsOfHelperAndChild) {
   EXPECT_GT(::testing::UnitTest::GetInstance()->total_test_count(), 20);
+  auto all = allSteps();
+  for (const char* name : {"mount overlay", "map ids of bind mount", "send bind mounts",
+                           "look for mounts in the image", "mount bind mounts"}) {
+    EXPECT_TRUE(std::any_of(all.begin(), all.end(), [&](const Step& step) {
+      return step.name == name;
+    })) << name;
+  }
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ struct Reply {
   std::optional<AdoptedReply> adopted;    //
   std::vector<std::string> whole, dying;  // of containers, sorted
   uint64_t number = 0;                    // of a limit
+  uint32_t image = 0;
 };
 
 class HelperConnection {

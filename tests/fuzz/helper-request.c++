@@ -32,6 +32,12 @@ void requireWithinPolicy(const CreateOrder& order) {
       KJ_ASSERT(*value >= 1 && *value < IDS_PER_CONTAINER);
     }
   }
+  KJ_ASSERT(order.bindMounts.size() <= schema::CreateContainer::MAX_BIND_MOUNTS);
+  for (auto& bind : order.bindMounts) {
+    requirePath(bind.source);
+    requirePath(bind.target);
+    KJ_ASSERT(!isSystemTarget(bind.target));
+  }
   KJ_ASSERT(order.etcFiles.size() <= 5);
   for (auto& file : order.etcFiles) {
     KJ_ASSERT(file.content.size() <= schema::CreateContainer::MAX_ETC_FILE_BYTES);
@@ -41,6 +47,15 @@ void requireWithinPolicy(const CreateOrder& order) {
       (void)last;
     }
   }
+}
+
+void requirePath(const std::string& path) {
+  KJ_ASSERT(path.size() > 0 && path.size() < 4096 && path[0] == '/');
+  KJ_ASSERT(path.find('\0') == std::string::npos);
+}
+
+void requireWithinPolicy(const CopyOrder& order) {
+  requirePath(order.path);
 }
 
 void requireWithinPolicy(const PortOrder& order) {
@@ -90,6 +105,16 @@ void checkRequest(schema::HelperRequest::Reader request) {
       return requireWithinPolicy(checkMapPort(request.getMapPort(), POLICY));
     case schema::HelperRequest::ALLOW_OUT:
       return requireWithinPolicy(checkAllowOut(request.getAllowOut()));
+    case schema::HelperRequest::COPY_IN:
+      return requireWithinPolicy(checkCopy(request.getCopyIn(), HostUse::READ));
+    case schema::HelperRequest::COPY_OUT:
+      return requireWithinPolicy(checkCopy(request.getCopyOut(), HostUse::WRITE));
+    case schema::HelperRequest::OPEN_IMAGE:
+      reasonAgainstPath(request.getOpenImage().getPath());
+      return;
+    case schema::HelperRequest::LIST_CONTAINERS:
+    case schema::HelperRequest::ADOPT:
+      return;
   }
   // An unknown member of the union: a newer or hostile frontend.
 }

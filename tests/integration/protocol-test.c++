@@ -184,21 +184,6 @@ TEST_F(UnsupportedTest, requestsAreAnsweredWithAClearError) {
   expectUnsupported(copyOut, "copy_out");
 }
 
-TEST_F(UnsupportedTest, fieldsOfCreateAreAnsweredWithAClearErrorAndCreateNothing) {
-  start();
-  TestClient client = connect();
-  CreateRequest rootfs;
-  rootfs.set_rootfs(server().imagePath());
-  EXPECT_NE(client.expectError(rootfs).find("not supported"), std::string::npos);
-  CreateRequest mounts;
-  auto& mount = *mounts.add_bind_mounts();
-  mount.set_src_path("/etc");
-  mount.set_dst_path("/mnt");
-  mount.set_mode(CreateRequest::BindMount::RO);
-  EXPECT_NE(client.expectError(mounts).find("not supported"), std::string::npos);
-  EXPECT_TRUE(client.list().empty());
-}
-
 // --- frames that cannot be decoded
 
 struct BadFrame {

@@ -31,15 +31,24 @@ void RecoveryHelperTest::end(End how) {
       EXPECT_NE(access(server->socketPath().c_str(), F_OK), 0);
       break;
     case End::KILL_LAUNCHER:
-    case End::KILL_SWEEPER: {
-      pid_t launcher = server->launcherPid(), victim = launcher;
-      for (pid_t pid : server->helperPids()) {
-        if (how == End::KILL_SWEEPER && pid != server->brokerPid() && pid != launcher) victim = pid;
-      }
-      kill(victim, SIGKILL);
-      EXPECT_EQ(server->waitForExit(), 1) << server->logs();
-    }
+      return endByDeathOf("warden-launcher");
+    case End::KILL_SWEEPER:
+      return endByDeathOf("warden-sweeper");
+    case End::KILL_PORTER:
+      return endByDeathOf("warden-porter");
   }
+  awaitEnd();
+}
+
+void RecoveryHelperTest::endByDeathOf(const std::string& name) {
+  for (pid_t pid : server->helperPids()) {
+    if (statusField(pid, "Name") == name) kill(pid, SIGKILL);
+  }
+  EXPECT_EQ(server->waitForExit(), 1) << server->logs();
+  awaitEnd();
+}
+
+void RecoveryHelperTest::awaitEnd() {
   EXPECT_TRUE(waitUntil([&]() { return server->helperPids().empty() && !server->findFrontend(); }));
 }
 
@@ -154,13 +163,13 @@ bool wshdAnswers(int connection) {
 }
 
 std::vector<End> allEnds() {
-  return {End::KILL_FRONTEND, End::KILL_BROKER,   End::KILL_ALL,    End::TERM,
-          End::USR2,          End::KILL_LAUNCHER, End::KILL_SWEEPER};
+  return {End::KILL_FRONTEND, End::KILL_BROKER,   End::KILL_ALL,     End::TERM,
+          End::USR2,          End::KILL_LAUNCHER, End::KILL_SWEEPER, End::KILL_PORTER};
 }
 
 std::string endName(const ::testing::TestParamInfo<End>& info) {
-  constexpr const char* NAMES[] = {"frontendKilled", "brokerKilled",   "allKilled",    "term",
-                                   "usr2",           "launcherKilled", "sweeperKilled"};
+  constexpr const char* NAMES[] = {"frontendKilled", "brokerKilled",  "allKilled",   "term", "usr2",
+                                   "launcherKilled", "sweeperKilled", "porterKilled"};
   return NAMES[static_cast<int>(info.param)];
 }
 

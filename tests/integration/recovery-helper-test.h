@@ -16,6 +16,7 @@ enum class End {
   USR2,
   KILL_LAUNCHER,
   KILL_SWEEPER,
+  KILL_PORTER,
 };
 
 class RecoveryHelperTest : public HostileFrontendTest {
@@ -47,6 +48,10 @@ class RecoveryHelperTest : public HostileFrontendTest {
   std::string recordPath(const std::string& id) const {
     return server->depotPath() + "/" + id + "/helper.state";
   }
+
+ private:
+  void endByDeathOf(const std::string& name);
+  void awaitEnd();
 };
 
 bool wshdAnswers(int connection);

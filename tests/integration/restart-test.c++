@@ -157,18 +157,18 @@ TEST_F(RestartTest, brokerKilledEndsTheRestOfTheServerOnly) {
       if (isAlive(pid)) return false;
     }
     return true;
-  })) << "frontend, launcher or sweeper outlive the broker";
+  })) << "frontend, launcher, porter or sweeper outlive the broker";
   server().start();
   expectAlive(containers);
   expectWorkingServer();
 }
 
-// Of the helper's own three processes none can do without another, and none is replaced.
+// Of the helper's own four processes none can do without another, and none is replaced.
 class HelperDeathTest : public RestartTest {
  protected:
-  pid_t sweeperPid() {
+  pid_t pidOf(const std::string& name) {
     for (pid_t pid : server().helperPids()) {
-      if (pid != server().brokerPid() && pid != server().launcherPid()) return pid;
+      if (statusField(pid, "Name") == name) return pid;
     }
     return -1;
   }
@@ -189,7 +189,7 @@ class HelperDeathTest : public RestartTest {
         if (isAlive(pid)) return false;
       }
       return true;
-    })) << "frontend, broker, launcher or sweeper outlive it";
+    })) << "frontend, broker, launcher, porter or sweeper outlive it";
     EXPECT_NE(access(server().socketPath().c_str(), F_OK), 0);
     server().start();
     expectAlive(containers);
@@ -202,7 +202,11 @@ TEST_F(HelperDeathTest, launcherKilledEndsTheServerAndNoContainer) {
 }
 
 TEST_F(HelperDeathTest, sweeperKilledEndsTheServerAndNoContainer) {
-  expectThatItsEndIsTheServersEnd(sweeperPid(), "the sweeper has died");
+  expectThatItsEndIsTheServersEnd(pidOf("warden-sweeper"), "the sweeper has died");
+}
+
+TEST_F(HelperDeathTest, porterKilledEndsTheServerAndNoContainer) {
+  expectThatItsEndIsTheServersEnd(pidOf("warden-porter"), "the porter has died");
 }
 
 TEST_F(HelperDeathTest, launcherKilledDuringCreatesLeavesNothingHalfMade) {

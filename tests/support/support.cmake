@@ -3,6 +3,7 @@ include_guard(GLOBAL)
 
 add_library(warden_test_support STATIC
   ${CMAKE_CURRENT_LIST_DIR}/depot.c++
+  ${CMAKE_CURRENT_LIST_DIR}/host-files.c++
   ${CMAKE_CURRENT_LIST_DIR}/leak-check.c++
   ${CMAKE_CURRENT_LIST_DIR}/limits.c++
   ${CMAKE_CURRENT_LIST_DIR}/network-host.c++

@@ -74,7 +74,7 @@ class TestServer {
 
   // --- processes
   pid_t brokerPid() const { return broker; }  // the started one
-  std::vector<pid_t> helperPids() const;      // broker, launcher, sweeper
+  std::vector<pid_t> helperPids() const;      // broker, launcher, porter, sweeper; workers
   pid_t frontendPid() const;                  // throws when there is none
   std::optional<pid_t> findFrontend() const;
   pid_t launcherPid() const;  // the frontend's parent

@@ -331,6 +331,54 @@ TEST(ConfigTest, refusesQuotasThatCannotBeKept) {
             "server.quota.disk_quota_enabled is false; one of the two has to go");
 }
 
+TEST(ConfigTest, readsPrefixesOfHostPaths) {
+  Config config = parseConfig(std::string(MINIMAL) +
+                                  "access:\n"
+                                  "  rules:\n"
+                                  "    - {user: 1, images: [/srv/images], bind_mounts: [{path: /a, "
+                                  "mode: ro}, {path: /b/c, mode: rw}],\n"
+                                  "       copies: [{path: /in, mode: in}, {path: /out, mode: out}, "
+                                  "{path: /, mode: both}]}\n"
+                                  "    - {user: 2, images: [], bind_mounts: [], copies: []}\n"
+                                  "    - {user: 3}\n",
+                              "w.yml");
+  auto& rules = config.access.rules;
+  auto text = [](const std::vector<HostPrefix>& prefixes) {
+    std::string all;
+    for (auto& p : prefixes)
+      all += p.path + (p.reads ? " r" : " -") + (p.writes ? "w;" : "-;");
+    return all;
+  };
+  EXPECT_EQ(*rules[0].images, std::vector<std::string>{"/srv/images"});
+  EXPECT_EQ(text(rules[0].bindMounts), "/a r-;/b/c rw;");
+  EXPECT_EQ(text(rules[0].copies), "/in r-;/out -w;/ rw;");
+  EXPECT_TRUE(rules[1].images->empty() && rules[1].bindMounts.empty() && rules[1].copies.empty());
+  EXPECT_FALSE(rules[2].images.has_value());
+  EXPECT_EQ(text(rules[2].bindMounts), "/ rw;");
+  EXPECT_EQ(text(rules[2].copies), "/ rw;");
+}
+
+TEST(ConfigTest, refusesPrefixesThatAreNoPlainPathsOrHaveNoMode) {
+  auto rule = [](const std::string& keys) {
+    return refusal(std::string(MINIMAL) + "access: {rules: [{user: 1, " + keys + "}]}\n");
+  };
+  for (const char* path : {"relative", "/a/", "//a", "/a//b", "/a/./b", "/a/..", "/..", "''"}) {
+    EXPECT_NE(rule(std::string("images: [") + path + "]"), "accepted") << path;
+    EXPECT_NE(rule(std::string("copies: [{path: ") + path + ", mode: in}]"), "accepted") << path;
+  }
+  EXPECT_EQ(
+      rule("copies: [{path: /a/, mode: in}]"),
+      "w.yml:4: access.rules[0].copies[0].path: '/a/' is no plain path; absolute paths without "
+      "'.', '..' and a slash at the end are accepted");
+  EXPECT_EQ(rule("bind_mounts: [{path: /a, mode: in}]"),
+            "w.yml:4: access.rules[0].bind_mounts[0].mode: 'in' is no mode; ro or rw is accepted");
+  EXPECT_EQ(rule("copies: [{path: /a}]"),
+            "w.yml:4: access.rules[0].copies[0].mode: is missing; in or out or both is accepted");
+  EXPECT_EQ(rule("copies: [{mode: in}]"),
+            "w.yml:4: access.rules[0].copies[0].path: is missing; an absolute path is accepted");
+  EXPECT_NE(rule("images: [/]").find("would give every file of the host"), std::string::npos);
+}
+
 TEST(ConfigTest, tellsTheMistakesOfAllSections) {
   auto mistakes = findConfigMistakes(std::string(MINIMAL) +
                                          "network: {mtu: 1}\n"

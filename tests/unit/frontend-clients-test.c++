@@ -98,11 +98,44 @@ TEST_F(ClientsTest, helperClientMatchesRepliesThatComeInAnotherOrder) {
   first.wait(scope);
 }
 
+const kj::Vector<BindMount> NO_BIND_MOUNTS;
+
+kj::Promise<CreatedContainer> create(HelperClient& client,
+                                     const kj::Vector<BindMount>& bindMounts = NO_BIND_MOUNTS) {
+  return client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, ContainerImage(),
+                       EtcFiles(), bindMounts);
+}
+
+TEST_F(ClientsTest, helperClientSaysWhichSourceOfABindMountThereIsNot) {
+  HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
+  auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
+  receiveFromHelperClient();
+  kj::Vector<BindMount> binds;
+  binds.add(BindMount{"/there", "/a", false});
+  binds.add(BindMount{"/missing", "/b", true});
+  auto fail = [&](int error, int index) {
+    auto failing = create(client, binds);
+    reply(receiveFromHelperClient(), [&](auto root) {
+      auto failed = root.initFailed();
+      failed.setErrno(error);
+      failed.setDetail("open source of bind mount: cause");
+      failed.setBindMount(index);
+    });
+    return errorOf(kj::mv(failing));
+  };
+  EXPECT_EQ(fail(ENOENT, 1), "client: Source path for bind mount does not exist: /missing");
+  EXPECT_EQ(fail(EACCES, 0),
+            "client: could not create the container: bind mount of /there: open source of bind "
+            "mount: cause; it is opened with the rights of your own user");
+  for (int index : {-1, 2})
+    EXPECT_EQ(fail(ENOENT, index).find("client: could not create the container: open"), 0u);
+}
+
 TEST_F(ClientsTest, helperClientTellsClientsWhatFailedButNotWhatWasRefused) {
   HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
   auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
   receiveFromHelperClient();
-  auto failing = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto failing = create(client);
   reply(receiveFromHelperClient(), [](auto root) {
     auto failed = root.initFailed();
     failed.setStep("mount overlay");
@@ -113,7 +146,7 @@ TEST_F(ClientsTest, helperClientTellsClientsWhatFailedButNotWhatWasRefused) {
       errorOf(kj::mv(failing)),
       "client: could not create the container: mount overlay: No space left on device; free space "
       "or inodes where the depot is");
-  auto refused = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto refused = create(client);
   reply(receiveFromHelperClient(), [](auto root) { root.setRefused("slot in use"); });
   EXPECT_EQ(errorOf(kj::mv(refused)).find("internal: "), 0u);
 }
@@ -122,7 +155,7 @@ TEST_F(ClientsTest, helperClientFailsACreatedReplyWithoutDescriptors) {
   HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
   auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
   receiveFromHelperClient();
-  auto created = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto created = create(client);
   reply(receiveFromHelperClient(), [](auto root) { root.initCreated(); });
   EXPECT_EQ(errorOf(kj::mv(created)).find("internal: "), 0u);
 }
@@ -130,13 +163,13 @@ TEST_F(ClientsTest, helperClientFailsACreatedReplyWithoutDescriptors) {
 TEST_F(ClientsTest, helperClientFailsEverythingWhenTheHelperIsGone) {
   HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
   auto running = client.run();
-  auto pending = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto pending = create(client);
   sockets.right = nullptr;
   bool rejected = false;
   running.then([]() {}, [&](kj::Exception&&) { rejected = true; }).wait(scope);
   EXPECT_TRUE(rejected);
   EXPECT_EQ(errorOf(kj::mv(pending)).find("client: the privileged helper has gone"), 0u);
-  auto later = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto later = create(client);
   EXPECT_EQ(errorOf(kj::mv(later)).find("client: the privileged helper has gone"), 0u);
 }
 

@@ -43,7 +43,7 @@ class EtcFilesTest : public ::testing::Test {
 
   void expectNoImageVcap(const std::string& line) {
     passwd("root:x:0:0:root:/root:/bin/bash\n" + line + "\n");
-    EXPECT_TRUE(setUp().imageVcap == nullptr) << line;
+    EXPECT_TRUE(setUp().image.vcap == nullptr) << line;
   }
 };
 
@@ -60,7 +60,7 @@ TEST_F(EtcFilesTest, makesBothUsersForAnImageWithoutFiles) {
   EXPECT_STREQ(setup.files.hosts.cStr(), "127.0.0.1 localhost\n10.254.0.6 00000000001\n");
   EXPECT_STREQ(setup.files.hostname.cStr(), "00000000001\n");
   EXPECT_STREQ(setup.files.resolvConf.cStr(), "nameserver 192.0.2.1\n");
-  EXPECT_TRUE(setup.imageVcap == nullptr);
+  EXPECT_TRUE(setup.image.vcap == nullptr);
   EXPECT_STREQ(setup.root.home.cStr(), "/");
 }
 
@@ -73,7 +73,7 @@ TEST_F(EtcFilesTest, replacesTheImagesVcap) {
                "root:x:0:0:root:/root:/bin/bash\nweb:x:33:33::/:/x\n"
                "vcap:x:10007:10007:vcap:/home/vcap:/bin/sh\n");
   EXPECT_STREQ(setup.files.group.cStr(), "root:x:0:\nweb:x:33:\nvcap:x:10007:\n");
-  auto owner = KJ_ASSERT_NONNULL(setup.imageVcap);
+  auto owner = KJ_ASSERT_NONNULL(setup.image.vcap);
   EXPECT_EQ(owner.uid, 1000u);
   EXPECT_EQ(owner.gid, 1001u);
 }
@@ -124,13 +124,13 @@ TEST_F(EtcFilesTest, doesNotFollowALinkOutOfTheImage) {
   outside.write("secret", "vcap:x:77:77::/:/bin/sh\n");
   ASSERT_EQ(
       symlink((outside.path() + "/secret").c_str(), (directory.path() + "/etc/passwd").c_str()), 0);
-  EXPECT_TRUE(setUp().imageVcap == nullptr);
+  EXPECT_TRUE(setUp().image.vcap == nullptr);
 }
 
 TEST_F(EtcFilesTest, followsALinkInsideOfTheImage) {
   directory.write("accounts", "vcap:x:77:78::/:/bin/sh\n");
   ASSERT_EQ(symlink("/accounts", (directory.path() + "/etc/passwd").c_str()), 0);
-  EXPECT_EQ(KJ_ASSERT_NONNULL(setUp().imageVcap).uid, 77u);
+  EXPECT_EQ(KJ_ASSERT_NONNULL(setUp().image.vcap).uid, 77u);
 }
 
 TEST_F(EtcFilesTest, refusesAFifoWithoutBlocking) {
@@ -157,9 +157,9 @@ TEST_F(EtcFilesTest, takesTheImagesHomeOnlyWhenItIsADirectoryThere) {
 
 TEST_F(EtcFilesTest, readsAFileAgainWhenItHasChanged) {
   passwd("vcap:x:77:77::/:/bin/sh\n");
-  EXPECT_EQ(KJ_ASSERT_NONNULL(setUp().imageVcap).uid, 77u);
+  EXPECT_EQ(KJ_ASSERT_NONNULL(setUp().image.vcap).uid, 77u);
   passwd("vcap:x:1078:78::/:/bin/sh\n");
-  EXPECT_EQ(KJ_ASSERT_NONNULL(setUp().imageVcap).uid, 1078u);
+  EXPECT_EQ(KJ_ASSERT_NONNULL(setUp().image.vcap).uid, 1078u);
 }
 
 TEST_F(EtcFilesTest, collectsSupplementaryGroups) {

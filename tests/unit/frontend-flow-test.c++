@@ -31,10 +31,23 @@ TEST_F(CoreTest, refusesWhatItDoesNotServe) {
   copy.set_dst_path("/b");
   EXPECT_EQ(client->error(Message::CopyIn, copy),
             "copy_in is not supported by this server version");
+}
+
+TEST_F(CoreTest, refusesHostFilesThatMakeNoSense) {
   CreateRequest create;
-  create.set_rootfs("/x");
+  create.set_rootfs("x");
+  EXPECT_EQ(client->error(Message::Create, create), "rootfs must be an absolute path");
+  create.clear_rootfs();
+  auto& bind = *create.add_bind_mounts();
+  bind.set_src_path("/a");
+  bind.set_dst_path("/proc/a");
+  bind.set_mode(CreateRequest::BindMount::RO);
   EXPECT_EQ(client->error(Message::Create, create),
-            "rootfs is not supported by this server version");
+            "dst_path /proc/a is in the way of the container's own system: choose one outside of "
+            "/proc, /sys and /dev");
+  bind.set_src_path("a");
+  EXPECT_EQ(client->error(Message::Create, create), "src_path must be an absolute path");
+  EXPECT_TRUE(client->call<ListResponse>(Message::List, ListRequest()).handles().empty());
 }
 
 TEST_F(CoreTest, takesAnyHandle) {

@@ -42,6 +42,11 @@ TEST(ContainerIdMapTest, mapsEveryIdOnceAndNoneToRootOfTheHost) {
     EXPECT_NE(host, 0u);
 }
 
+TEST(SingleIdMapTest, mapsNothingButTheOneId) {
+  auto ids = expand(singleIdMap(1000, 10007));
+  EXPECT_EQ(ids, (std::map<uint32_t, uint32_t>{{1000, 10007}}));
+}
+
 TEST(ContainerIdMapTest, givesVcapTheSameIdOnBothSides) {
   EXPECT_EQ(expand(containerIdMap(POLICY, 7))[10007], 10007u);
 }

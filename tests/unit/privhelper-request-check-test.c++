@@ -104,6 +104,37 @@ TEST_F(CreateCheckTest, refusesAFileThatIsTooLarge) {
   }
 }
 
+TEST_F(CreateCheckTest, takesBindMountsThatMakeSenseAndNoOthers) {
+  auto bytes = [](const std::string& text) {
+    return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
+  };
+  auto with = [&](const std::string& source, const std::string& target) {
+    auto bind = request.initBindMounts(1)[0];
+    bind.setSource(bytes(source));
+    bind.setTarget(bytes(target));
+    bind.setWritable(true);
+    return refusal();
+  };
+  std::string longest = "/" + std::string(4094, 'x');
+  EXPECT_EQ(with("/a", "/b"), "");
+  EXPECT_EQ(with(longest, longest), "");
+  for (auto& path : {std::string(), std::string("a"), longest + "x", std::string("/a\0b", 4)}) {
+    EXPECT_NE(with(path, "/b"), "");
+    EXPECT_NE(with("/a", path), "");
+  }
+  EXPECT_NE(with("/a", "/proc/self"), "");
+  EXPECT_NE(with("/a", "/"), "");
+  auto fill = [&](uint32_t count) {
+    for (auto bind : request.initBindMounts(count)) {
+      bind.setSource(bytes("/a"));
+      bind.setTarget(bytes("/b"));
+    }
+    return refusal();
+  };
+  EXPECT_EQ(fill(64), "");
+  EXPECT_NE(fill(65), "");
+}
+
 TEST_F(CreateCheckTest, refusesANetworkOutsideOfThePool) {
   for (uint32_t network : {8u, 9u, 0xffffffffu}) {
     request.setNetwork(network);

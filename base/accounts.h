@@ -1,12 +1,12 @@
 #pragma once
-// passwd(5) and group(5) as an image's author may have written them: hostile until parsed.
+// passwd(5) and group(5), as whoever may have written them: hostile until parsed.
 
 #include <kj/array.h>
 #include <kj/string.h>
 #include <kj/vector.h>
 #include <stdint.h>
 
-namespace warden::frontend {
+namespace warden {
 
 struct PasswdEntry {
   kj::String name;
@@ -36,4 +36,4 @@ kj::Maybe<uint32_t> parseAccountId(kj::ArrayPtr<const char> digits);
 bool isPlainAbsolutePath(kj::StringPtr path);
 // Absolute, at most 255 bytes of [A-Za-z0-9._/+-], no component "..".
 
-}  // namespace warden::frontend
+}  // namespace warden

@@ -1,8 +1,8 @@
-#include "frontend/accounts.h"
+#include "base/accounts.h"
 
 #include <string.h>
 
-namespace warden::frontend {
+namespace warden {
 
 namespace {
 
@@ -99,4 +99,4 @@ bool isPlainAbsolutePath(kj::StringPtr path) {
   return true;
 }
 
-}  // namespace warden::frontend
+}  // namespace warden

@@ -1,0 +1,35 @@
+#pragma once
+// Where a copy reads or writes on the host, found by one resolution of its path. The words are
+// those of rsync(1) without options for them: a slash at the end of a source means what is in it.
+
+#include <string>
+
+#include "base/fd.h"
+#include "base/path.h"
+
+namespace warden::privhelper {
+
+struct CopyPlace {
+  Fd directory;
+  std::string name;  // in `directory`; empty: the directory itself is meant
+  // Only of a source without a name: what its tree is called; empty: it has no name, its contents
+  // are copied.
+  std::string calls;
+};
+
+struct GrantedDirectory {
+  int prefix;         // O_PATH
+  std::string calls;  // the last component of its path
+  Resolve resolve;    // what is beneath it
+};
+
+CopyPlace findCopySource(const GrantedDirectory& granted, const std::string& path);
+// `path` is relative, or empty for the prefix. A link as the last component is copied as a link;
+// links before it are followed as `granted` allows. Throws StepError where there is nothing, or the
+// user may not get there.
+
+CopyPlace findCopyTarget(const GrantedDirectory& granted, const std::string& path);
+// A directory that is there, also by a link, or a name in one, which may be taken by something that
+// is no directory. Throws StepError where not even the directory above is there.
+
+}  // namespace warden::privhelper
