@@ -79,6 +79,7 @@ AccessPolicy::AccessPolicy(const Config::Access& access, const std::string& file
     : everything(grantEverything("root")),
       otherwise(access.otherwiseAllowed ? grantEverything("access.otherwise")
                                         : grantNothing("access.otherwise")) {
+  everything.profile = otherwise.profile = access.profile;
   if (access.administrators) {
     administrators = findGroup(fileName, *access.administrators, "access.administrators");
   }
@@ -90,6 +91,7 @@ AccessPolicy::AccessPolicy(const Config::Access& access, const std::string& file
     if (rule.group) resolved.group = findGroup(fileName, *rule.group, name + ".group");
     resolved.grant = {name,       rule.requests, rule.privileged, rule.containers,
                       rule.ports, rule.memory,   rule.disk};
+    resolved.grant.profile = rule.profile.value_or(access.profile);
     rules.push_back(std::move(resolved));
   }
 }

@@ -2,6 +2,8 @@
 
 #include <iterator>
 
+#include "base/config-profiles.h"
+
 namespace warden {
 
 namespace {
@@ -44,7 +46,8 @@ std::optional<NamedAt> readName(ConfigSection& section, const std::string& key) 
 constexpr uint64_t LEAST_MEMORY = 4 << 20;
 constexpr uint64_t LEAST_DISK = 1 << 20;
 
-Config::AccessRule readRule(ConfigSection section, bool diskQuotaEnabled) {
+Config::AccessRule readRule(ConfigSection section, bool diskQuotaEnabled,
+                            const std::vector<Profile>& profiles) {
   Config::AccessRule rule;
   rule.user = readName(section, "user");
   rule.group = readName(section, "group");
@@ -54,6 +57,7 @@ Config::AccessRule readRule(ConfigSection section, bool diskQuotaEnabled) {
   }
   if (section.has("requests")) rule.requests = readRequests(section);
   if (auto privileged = section.flag("privileged")) rule.privileged = *privileged;
+  if (section.has("profile")) rule.profile = readProfileName(section, "profile", profiles);
   ConfigSection quotas = section.section("quotas");
   if (auto value = quotas.number("containers", 0, UINT32_MAX)) rule.containers = *value;
   if (auto value = quotas.number("ports", 0, UINT32_MAX)) rule.ports = *value;
@@ -75,7 +79,8 @@ const char* nameOf(AccessRequest request) {
   return REQUEST_NAMES[static_cast<size_t>(request)];
 }
 
-Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled) {
+Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled,
+                          const std::vector<Profile>& profiles) {
   Config::Access access;
   access.administrators = readName(section, "administrators");
   if (auto otherwise = section.text("otherwise")) {
@@ -85,7 +90,7 @@ Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled) {
     access.otherwiseAllowed = *otherwise == "allow";
   }
   for (auto& rule : section.sections("rules"))
-    access.rules.push_back(readRule(std::move(rule), diskQuotaEnabled));
+    access.rules.push_back(readRule(std::move(rule), diskQuotaEnabled, profiles));
   section.finish();
   return access;
 }

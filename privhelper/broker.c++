@@ -375,6 +375,7 @@ void Broker::create(schema::HelperRequest::Reader request) {
   auto& grant = host.policy.access.grantOf(KJ_ASSERT_NONNULL(asking));
   order.owner = KJ_ASSERT_NONNULL(asking).uid;
   order.privilegedJobs = grant.privileged;
+  order.profile = host.policy.profileOf(grant);
   if (grant.memory) order.memory = *grant.memory;
   if (grant.disk) order.disk = *grant.disk;
   if (isSlotLost(order.slot)) {

@@ -89,11 +89,11 @@ void awaitWshd(int connection) {
 
 }  // namespace
 
-FirstProcess::FirstProcess(Launcher& launcherParam, kj::Maybe<int> cgroup)
+FirstProcess::FirstProcess(Launcher& launcherParam, kj::Maybe<int> cgroup, uint32_t profile)
     : launcher(launcherParam) {
   SocketPair pair = makePacketPair();
   setup = kj::mv(pair.left);
-  launcher.requestLaunch(pair.right, cgroup);
+  launcher.requestLaunch(pair.right, cgroup, profile);
   requested = true;
 }
 
@@ -144,6 +144,8 @@ void FirstProcess::build(const Orders& orders, int root, int devices, int connec
   build.setGateway(orders.gateway);
   build.setAllowIpv6(orders.allowIpv6);
   build.setPrivilegedJobs(orders.privilegedJobs);
+  build.setCapabilities(orders.capabilities);
+  build.setApparmor(orders.apparmor);
   int fds[] = {root, devices, connection, listener};
   send(message, fds);
 }
@@ -201,7 +203,7 @@ Container::Container(const ContainerHost& host, const CreateOrder& order)
       ownerUid(order.owner),
       cgroupsPart(host.cgroups, order.id, host.policy.pidsLimit),
       networkPart(host.network, order.id, order.network),
-      process(host.launcher, cgroupsPart.version2Directory()),
+      process(host.launcher, cgroupsPart.version2Directory(), order.profile),
       directory(host.depot, order, host.policy) {
   build(host, order);
 }
@@ -248,13 +250,16 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   Fd netNamespace = openNamespace(directoryOfProcess, "ns/net");
   Fd root = prepareRoot(host, order, userNamespace);
   const NetworkPolicy& addresses = host.policy.network;
+  const Profile& profile = host.policy.profiles[order.profile];
   process.build({.hostname = containerId.text(),
                  .vcapGid = host.policy.vcapUid(slotNumber),
                  .interface = networkPart.peerName(),
                  .address = addresses.containerAddress(order.network),
                  .gateway = addresses.hostAddress(order.network),
                  .allowIpv6 = addresses.allowIpv6,
-                 .privilegedJobs = order.privilegedJobs},
+                 .privilegedJobs = order.privilegedJobs,
+                 .capabilities = profile.capabilities,
+                 .apparmor = profile.apparmor ? profile.apparmor->c_str() : ""},
                 root, devices, pair.left, listener);
   networkPart.attach(netNamespace);
   netNamespace = nullptr;  // which would outlive its processes

@@ -16,7 +16,7 @@ class FirstProcess {
   // namespace, and waits for the end.
 
  public:
-  FirstProcess(Launcher& launcher, kj::Maybe<int> cgroup);
+  FirstProcess(Launcher& launcher, kj::Maybe<int> cgroup, uint32_t profile);
   // Only asks for it: the kernel makes the namespaces while the caller goes on.
   ~FirstProcess() noexcept(false);
   KJ_DISALLOW_COPY(FirstProcess);
@@ -38,6 +38,8 @@ class FirstProcess {
     uint32_t gateway;
     bool allowIpv6;
     bool privilegedJobs;
+    uint64_t capabilities;
+    kj::StringPtr apparmor;
   };
   void build(const Orders& orders, int root, int devices, int connection, int listener);
   void connected();

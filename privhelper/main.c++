@@ -13,6 +13,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/privilege.h"
+#include "privhelper/apparmor.h"
 #include "privhelper/broker.h"
 #include "privhelper/disk.h"
 #include "privhelper/fault-point.h"
@@ -85,6 +86,7 @@ Launcher startLauncher(const Config& config, const Policy& policy) {
       .hostRoot = Fd(hostRoot),
       .frontendUid = policy.frontendUid,
       .frontendGid = policy.frontendGid,
+      .profiles = policy.profiles,
   };
   forkProcess({resources.broker, resources.wshd, resources.frontend, resources.hostRoot}, [&] {
     enterLauncherRoot(config.server.containerDepotPath.c_str());
@@ -144,6 +146,7 @@ bool serve(const std::string& configPath) {
   LoadedConfig loaded = loadConfig(configPath);
   const Config& config = loaded.config;
   Policy policy = policyFrom(config, configPath);
+  requireAppArmor(policy.profiles);
   armFaults();
 
   Fd signals = blockSignals();

@@ -27,6 +27,7 @@ struct CreateOrder {
   // Of the client; the request does not say it.
   uid_t owner;
   bool privilegedJobs;
+  uint32_t profile;            // its place in the policy
   kj::Maybe<uint64_t> memory;  // bytes; limits from the start on
   kj::Maybe<uint64_t> disk;
 };
