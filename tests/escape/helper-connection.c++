@@ -6,10 +6,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#include <thread>
 
 #include "tests/support/process.h"
 
@@ -69,23 +66,6 @@ Reply readReply(Packet& packet) {
   return result;
 }
 
-// Credentials are those of the thread that connects (unix(7)).
-kj::Own<TestClient> connectAs(const TestServer& server, uid_t user) {
-  if (user == 0) return kj::heap<TestClient>(server.connect());
-  kj::Maybe<kj::Own<TestClient>> client;
-  std::thread([&]() {
-    KJ_IF_MAYBE (e, kj::runCatchingExceptions([&]() {
-                   KJ_SYSCALL(syscall(SYS_setgroups, 0, nullptr));
-                   KJ_SYSCALL(syscall(SYS_setresgid, user, user, user));
-                   KJ_SYSCALL(syscall(SYS_setresuid, user, user, user));
-                   client = kj::heap<TestClient>(server.connect());
-                 })) {
-      (void)e;
-    }
-  }).join();
-  return kj::mv(KJ_REQUIRE_NONNULL(client, "cannot connect"));
-}
-
 }  // namespace
 
 HelperConnection HelperConnection::take(const TestServer& server, uid_t user) {
@@ -93,7 +73,7 @@ HelperConnection HelperConnection::take(const TestServer& server, uid_t user) {
   kj::Own<TestClient> client;
   bool taken = waitUntil([&]() {
     try {
-      client = connectAs(server, user);
+      client = kj::heap<TestClient>(user == 0 ? server.connect() : server.connectAs(user));
       handed = receiveDescriptors(client->fd());
       return handed.has_value();
     } catch (const kj::Exception&) {

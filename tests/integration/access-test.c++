@@ -25,16 +25,8 @@ class AccessTest : public ServerTest {
     startWith(config);
   }
 
-  // A connection of another user. Credentials are those of the thread that connects (unix(7)).
   TestClient connectAs(uid_t user, std::vector<gid_t> groups = {}) {
-    std::optional<TestClient> client;
-    std::thread([&]() {
-      KJ_SYSCALL(syscall(SYS_setgroups, groups.size(), groups.data()));
-      KJ_SYSCALL(syscall(SYS_setresgid, user, user, user));
-      KJ_SYSCALL(syscall(SYS_setresuid, user, user, user));
-      client.emplace(connect());
-    }).join();
-    return kj::mv(*client);
+    return server().connectAs(user, groups);
   }
 
   static WhoamiResponse whoami(TestClient& client) { return client.call(WhoamiRequest()); }

@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -255,6 +256,24 @@ void TestServer::waitUntilServing(std::chrono::milliseconds timeout) {
       timeout);
   KJ_REQUIRE(serving && last.empty(), "the server does not serve", last.c_str(), logs().c_str());
   ourProcesses();
+}
+
+TestClient TestServer::connectAs(uid_t user, const std::vector<gid_t>& groups) const {
+  // Credentials are those of the thread that connects (unix(7)).
+  std::optional<TestClient> client;
+  kj::Maybe<kj::Exception> failure;
+  std::thread([&]() {
+    failure = kj::runCatchingExceptions([&]() {
+      KJ_SYSCALL(syscall(SYS_setgroups, groups.size(), groups.data()));
+      KJ_SYSCALL(syscall(SYS_setresgid, user, user, user));
+      KJ_SYSCALL(syscall(SYS_setresuid, user, user, user));
+      client.emplace(connect());
+    });
+  }).join();
+  KJ_IF_MAYBE (exception, failure) {
+    kj::throwFatalException(kj::mv(*exception));
+  }
+  return kj::mv(*client);
 }
 
 int TestServer::stop(int signal) {

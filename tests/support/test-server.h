@@ -68,6 +68,8 @@ class TestServer {
   // SIGKILL to helper and frontend, all processes at once; wshd and jobs are not signalled.
 
   TestClient connect() const { return TestClient(socketPath()); }
+  TestClient connectAs(uid_t user, const std::vector<gid_t>& groups = {}) const;
+  // Of another user, as the kernel attests; the socket must let it.
 
   // --- processes
   pid_t brokerPid() const { return broker; }  // the started one

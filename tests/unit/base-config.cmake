@@ -1,1 +1,1 @@
-warden_unit_test(base-config-test base-config-test.c++ LIBS warden_config warden_base)
+warden_unit_test(base-config-test base-config-test.c++ base-config-profiles-test.c++ LIBS warden_config warden_base)
