@@ -40,6 +40,14 @@ std::optional<std::string> modeOf(const std::string& list, const std::string& na
   return std::nullopt;
 }
 
+// With no_new_privs, which the launcher has, the kernel confines an exec only where nothing
+// confines the caller (apparmor_bprm_creds_for_exec; stacking does not find the path of wshd, which
+// has none).
+bool isUnconfined() {
+  auto label = readText("/proc/thread-self/attr/apparmor/current");
+  return label && label->starts_with("unconfined");
+}
+
 void requireLoaded(const Profile& profile) {
   std::string key = "profiles." + profile.name + ".apparmor: ";
   auto enabled = readText(ENABLED);
@@ -61,23 +69,11 @@ void requireLoaded(const Profile& profile) {
     throw ConfigError(key + "'" + *profile.apparmor + "' is loaded in mode " + *mode +
                       ", which denies nothing: load it to enforce (aa-enforce(8))");
   }
-}
-
-kj::Maybe<Fd> openAttribute(const char* name, int flags) {
-  auto path = kj::str("/proc/thread-self/attr/apparmor/", name);
-  int raw = open(path.cStr(), flags | O_CLOEXEC);
-  if (raw < 0) return nullptr;
-  return Fd(raw);
-}
-
-bool isUnconfined() {
-  KJ_IF_MAYBE (file, openAttribute("current", O_RDONLY)) {
-    char text[16] = "";
-    ssize_t n = read(*file, text, sizeof(text));
-    constexpr kj::StringPtr NONE = "unconfined"_kj;
-    return n >= static_cast<ssize_t>(NONE.size()) && memcmp(text, NONE.begin(), NONE.size()) == 0;
+  if (!isUnconfined()) {
+    throw ConfigError(key +
+                      "the helper is confined by a profile of AppArmor itself, so that it cannot "
+                      "confine containers by another: start it unconfined");
   }
-  return false;
 }
 
 }  // namespace
@@ -89,14 +85,12 @@ void requireAppArmor(const std::vector<Profile>& profiles) {
 }
 
 int confineNextExec(kj::StringPtr profile) {
-  // With no_new_privs, the kernel lets an exec go to another profile only where nothing confines
-  // the caller, or by stacking, which can but take away (apparmor_bprm_creds_for_exec).
-  auto order = kj::str(isUnconfined() ? "exec " : "stack ", profile);
-  KJ_IF_MAYBE (file, openAttribute("exec", O_WRONLY)) {
-    ssize_t n = write(*file, order.begin(), order.size());
-    return n == static_cast<ssize_t>(order.size()) ? 0 : n < 0 ? errno : EIO;
-  }
-  return errno;
+  int raw = open("/proc/thread-self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
+  if (raw < 0) return errno;
+  Fd file(raw);
+  auto order = kj::str("exec ", profile);
+  ssize_t n = write(file, order.begin(), order.size());
+  return n == static_cast<ssize_t>(order.size()) ? 0 : n < 0 ? errno : EIO;
 }
 
 }  // namespace warden::privhelper

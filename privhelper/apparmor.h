@@ -12,7 +12,8 @@ namespace warden::privhelper {
 
 void requireAppArmor(const std::vector<Profile>& profiles);
 // Throws ConfigError when a profile names one of AppArmor that the kernel has not loaded, or has
-// loaded so that it only complains. Needs the host's /sys.
+// loaded so that it only complains; or when this process is confined itself. Needs the host's /sys
+// and /proc.
 
 int confineNextExec(kj::StringPtr profile);
 // Of the calling thread, by its /proc. Answers an errno, 0: it will be. An exec that may not be
