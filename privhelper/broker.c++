@@ -64,11 +64,13 @@ const Broker::Permitted Broker::PERMITTED[] = {
 };
 
 Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
-               const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper)
+               const ListenerIdentity& listener, ClientFacts& clients, Fd signals,
+               const Pidfd& sweeper)
     : host(host),
       log(log),
       frontend(frontend),
       listener(listener),
+      clients(clients),
       signals(kj::mv(signals)),
       sweeper(sweeper),
       slotInUse(host.policy.slotCount),
@@ -165,6 +167,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
   fds.add(pollfd{host.network.fd(), POLLIN, 0});
   fds.add(pollfd{frontend.auditConnection(), POLLIN, 0});
+  fds.add(pollfd{clients.observer(), POLLIN, 0});
   for (auto& [id, entry] : dying)
     if (entry.endedUs == 0) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
@@ -175,6 +178,7 @@ void Broker::waitForEvents() {
   if (fds[0].revents != 0) handleSignals();
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
+  KJ_REQUIRE(fds[7].revents == 0 && clients.observer() >= 0, "the observer has died");
   if (fds[5].revents != 0) host.network.handleEvents();
   if (fds[6].revents != 0) receiveRecords(RECORDS_A_TURN);
   reapDying();
@@ -211,6 +215,7 @@ void Broker::handleFrontendEnd() {
   while (frontend.auditConnection() >= 0)
     receiveRecords(RECORDS_A_TURN);
   frontend.forget();
+  clients.forget();
   unsent.clear();
   diskOrders.clear();
   destroyAll();
@@ -244,7 +249,7 @@ void Broker::receiveRecords(int most) {
   for (int i = 0; i < most; ++i) {
     try {
       KJ_IF_MAYBE (packet, receivePacket(frontend.auditConnection())) {
-        log.recordRequest(packet->getRoot<schema::RequestRecord>());
+        clients.receive(*packet, log);
       } else {
         return;
       }
@@ -259,6 +264,7 @@ void Broker::dispatch(Packet& packet) {
   auto request = packet.getRoot<schema::HelperRequest>();
   const char* operation = "request";
   asking = nullptr;
+  audited = nullptr;
   for (auto& permitted : PERMITTED) {
     if (permitted.which != request.which()) continue;
     operation = permitted.name;
@@ -286,10 +292,7 @@ void Broker::dispatch(Packet& packet) {
 }
 
 kj::Maybe<AuditPeer> Broker::auditedPeer() const {
-  KJ_IF_MAYBE (peer, asking) {
-    return AuditPeer{peer->pid, peer->uid, peer->gid, {}, {}};
-  }
-  return nullptr;
+  return audited.map([](const AuditPeer& peer) { return peer; });
 }
 
 kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Packet& packet) {
@@ -306,6 +309,7 @@ kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Pa
   auto attested = attest(socket, listener);
   if (attested.is<Refusal>()) return kj::mv(attested.get<Refusal>().reason);
   auto& peer = asking.emplace(kj::mv(attested.get<PeerCredentials>()));
+  audited = clients.of(socket, peer);
   auto& grant = host.policy.access.grantOf(peer);
   KJ_IF_MAYBE (access, permitted.access) {
     if (!grant.requests.test(static_cast<size_t>(*access))) {

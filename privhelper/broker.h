@@ -10,6 +10,7 @@
 
 #include "base/packet.h"
 #include "privhelper/audit-log.h"
+#include "privhelper/client-facts.h"
 #include "privhelper/container.h"
 #include "privhelper/frontend-process.h"
 #include "privhelper/peer.h"
@@ -21,7 +22,7 @@ namespace warden::privhelper {
 class Broker {
  public:
   Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
-         const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper);
+         const ListenerIdentity& listener, ClientFacts& clients, Fd signals, const Pidfd& sweeper);
   // `signals`: a signalfd for TERM, INT and USR2. All references are borrowed.
 
   bool run();
@@ -64,6 +65,7 @@ class Broker {
   AuditLog& log;
   FrontendProcess& frontend;
   const ListenerIdentity& listener;
+  ClientFacts& clients;
   Fd signals;
   const Pidfd& sweeper;
   std::vector<bool> slotInUse;
@@ -80,6 +82,7 @@ class Broker {
   std::deque<Settling> diskOrders;
   std::deque<Reply> unsent;           // while the frontend does not read, it is not listened to
   kj::Maybe<PeerCredentials> asking;  // the client whose request is being handled
+  kj::Maybe<AuditPeer> audited;       // the same, as records name it
   bool greeted = false;
   bool stopping = false;
   bool retrySoon = false;  // a cgroup was busy

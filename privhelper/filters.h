@@ -24,6 +24,9 @@ SeccompFilter launcherFilter(const std::vector<Profile>& profiles);
 SeccompFilter brokerFilter();
 // No exec, no fork, no new sockets but unix ones.
 
+SeccompFilter observerFilter();
+// Reading where links lead, and nothing that opens a file.
+
 SeccompFilter sweeperFilter();
 // Reading directories and unlinking.
 

@@ -51,6 +51,13 @@ SeccompFilter brokerFilter() {
   return filter;
 }
 
+SeccompFilter observerFilter() {
+  SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
+  allowRuntime(filter);
+  filter.allow({"readlinkat"});
+  return filter;
+}
+
 SeccompFilter sweeperFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);

@@ -95,6 +95,15 @@ Launcher startLauncher(const Config& config, const Policy& policy) {
   return Launcher(kj::mv(pair.left));
 }
 
+Observer startObserver(const Config& config) {
+  SocketPair pair = makePacketPair();
+  forkProcess({pair.right}, [&] {
+    enterObserverRoot(config.server.containerDepotPath.c_str());
+    runObserver(kj::mv(pair.right));
+  });
+  return Observer(kj::mv(pair.left));
+}
+
 struct Sweeper {
   Pidfd process;
   Fd wake;
@@ -165,6 +174,7 @@ bool serve(const std::string& configPath) {
   Network network(policy.network, log);
   Launcher launcher = startLauncher(config, policy);
   Sweeper sweeper = startSweeper(config);
+  ClientFacts clients(listener, startObserver(config));
 
   raiseDescriptorLimit(policy);
   kj::Own<DiskBackend> disk = chooseDisk(config, log);
@@ -175,7 +185,7 @@ bool serve(const std::string& configPath) {
     FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
     try {
       clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network}, log, frontend,
-                     listener, kj::mv(signals), sweeper.process)
+                     listener, clients, kj::mv(signals), sweeper.process)
                   .run();
     } catch (const kj::Exception& e) {
       log.note(kj::str("ending, because ", e.getDescription()));

@@ -78,6 +78,14 @@ void enterLauncherRoot(kj::StringPtr mountPoint) {
   makeReadOnly("/");
 }
 
+void enterObserverRoot(kj::StringPtr mountPoint) {
+  leaveHostMounts();
+  enterEmptyTmpfs(mountPoint, {"proc"});
+  mountProc();
+  pivotToHere();
+  makeReadOnly("/");
+}
+
 void enterSweeperRoot(kj::StringPtr directory) {
   leaveHostMounts();
   Fd tree = cloneTree(directory);

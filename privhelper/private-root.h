@@ -21,6 +21,9 @@ void enterLauncherRoot(kj::StringPtr mountPoint);
 // A read-only tmpfs with /proc, /sys and an empty ROOT_PATH: the kernel lets a user namespace mount
 // proc and sysfs only where full ones are visible already. `mountPoint` is any directory.
 
+void enterObserverRoot(kj::StringPtr mountPoint);
+// A read-only tmpfs with /proc. `mountPoint` is any directory.
+
 void enterSweeperRoot(kj::StringPtr directory);
 // `directory` alone.
 

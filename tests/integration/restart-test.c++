@@ -139,16 +139,9 @@ TEST_F(RestartTest, brokerKilledEndsTheRestAndIsCleanedAtTheNextStart) {
   expectWorkingServer();
 }
 
-// Of the helper's own three processes none can do without another, and none is replaced.
+// Of the helper's own four processes none can do without another, and none is replaced.
 class HelperDeathTest : public RestartTest {
  protected:
-  pid_t sweeperPid() {
-    for (pid_t pid : server().helperPids()) {
-      if (pid != server().brokerPid() && pid != server().launcherPid()) return pid;
-    }
-    return -1;
-  }
-
   void expectThatItsEndIsTheServersEnd(pid_t victim, const std::string& said) {
     ASSERT_GT(victim, 0);
     makeBusyContainers(3);
@@ -179,7 +172,11 @@ TEST_F(HelperDeathTest, launcherKilledEndsTheServerAndAllIsRemoved) {
 }
 
 TEST_F(HelperDeathTest, sweeperKilledEndsTheServerAndAllIsRemoved) {
-  expectThatItsEndIsTheServersEnd(sweeperPid(), "the sweeper has died");
+  expectThatItsEndIsTheServersEnd(server().helperPid("sweeper"), "the sweeper has died");
+}
+
+TEST_F(HelperDeathTest, observerKilledEndsTheServerAndAllIsRemoved) {
+  expectThatItsEndIsTheServersEnd(server().helperPid("observer"), "the observer has died");
 }
 
 TEST_F(HelperDeathTest, launcherKilledDuringCreatesEndsTheServerAndAllIsRemoved) {

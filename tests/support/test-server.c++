@@ -315,6 +315,13 @@ std::vector<pid_t> TestServer::helperPids() const {
   return result;
 }
 
+pid_t TestServer::helperPid(const std::string& role) const {
+  for (pid_t pid : helperPids()) {
+    if (statusField(pid, "Name") == "warden-" + role) return pid;
+  }
+  return -1;
+}
+
 std::optional<pid_t> TestServer::findFrontend() const {
   auto set = options.config.find("privhelper.frontend_path");
   std::string program = set == options.config.end()

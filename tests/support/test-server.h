@@ -72,9 +72,10 @@ class TestServer {
   // Of another user, as the kernel attests; the socket must let it.
 
   // --- processes
-  pid_t brokerPid() const { return broker; }  // the started one
-  std::vector<pid_t> helperPids() const;      // broker, launcher, sweeper
-  pid_t frontendPid() const;                  // throws when there is none
+  pid_t brokerPid() const { return broker; }       // the started one
+  std::vector<pid_t> helperPids() const;           // broker, launcher, sweeper, observer
+  pid_t helperPid(const std::string& role) const;  // "sweeper", "observer"; -1: there is none
+  pid_t frontendPid() const;                       // throws when there is none
   std::optional<pid_t> findFrontend() const;
   pid_t launcherPid() const;  // the frontend's parent
   pid_t wshdPid(const std::string& id) const;
