@@ -17,6 +17,11 @@ namespace {
 using google::protobuf::internal::WireFormatLite;
 using Outcome = schema::RequestRecord::Outcome;
 
+// Records that are held while the event loop has other things to do.
+constexpr size_t MOST_WAITING = 16;
+
+constexpr unsigned RECORD_WORDS = 64;  // most are smaller
+
 const char* nameOf(Message::Type type) {
   switch (type) {
     case Message::Create:
@@ -249,6 +254,10 @@ RequestAudit::RequestAudit(kj::UnixEventPort& port, kj::Timer& timer, Fd helper,
                            SessionFactory& sessions, bool recordReads)
     : link(port, timer, kj::mv(helper)), sessions(sessions), recordReads(recordReads) {}
 
+RequestAudit::~RequestAudit() noexcept(false) {
+  sendWaiting();
+}
+
 kj::Own<Session> RequestAudit::open(int clientSocket) {
   return kj::heap<RecordedSession>(*this, peerOfSocket(clientSocket), sessions.open(clientSocket));
 }
@@ -278,7 +287,7 @@ void RequestAudit::record(const RequestPeer& peer, Message::Type type, const Req
   auto bytes = [](const std::string& text) {
     return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
   };
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(RECORD_WORDS);
   auto record = message->initRoot<schema::RequestRecord>();
   record.setRequest(nameOf(type));
   record.setPid(peer.pid);
@@ -294,10 +303,22 @@ void RequestAudit::record(const RequestPeer& peer, Message::Type type, const Req
   record.setScriptSha256(facts.scriptDigest.c_str());
   record.setScriptBytes(facts.scriptBytes);
   record.setJobId(facts.job);
-  record.setLost(lost);
-  // A helper that does not read, or is gone: its connection's end ends this process.
-  auto failure = kj::runCatchingExceptions([&]() { link.send(kj::mv(message)); });
-  lost = failure == nullptr ? 0 : lost + 1;
+  waiting.add(kj::mv(message));
+  if (waiting.size() >= MOST_WAITING) return sendWaiting();
+  if (waiting.size() > 1) return;
+  // When this process has nothing else to do and before it waits for events: the next request of
+  // the same client comes first.
+  sending = kj::evalLast([this]() { sendWaiting(); }).eagerlyEvaluate(nullptr);
+}
+
+void RequestAudit::sendWaiting() {
+  for (auto& message : waiting) {
+    message->getRoot<schema::RequestRecord>().setLost(lost);
+    // A helper that does not read, or is gone: its connection's end ends this process.
+    auto failure = kj::runCatchingExceptions([&]() { link.send(kj::mv(message)); });
+    lost = failure == nullptr ? 0 : lost + 1;
+  }
+  waiting.resize(0);
 }
 
 }  // namespace warden::frontend
