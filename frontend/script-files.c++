@@ -10,6 +10,8 @@ constexpr kj::StringPtr NAME = "job-script"_kj;
 
 }  // namespace
 
+ScriptFiles::ScriptFiles() : empty(makeMemfd(NAME)) {}
+
 Fd ScriptFiles::make(kj::ArrayPtr<const kj::byte> script) {
   Fd file = empty == nullptr ? makeMemfd(NAME) : kj::mv(empty);
   fillAndSeal(file, script);

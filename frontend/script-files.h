@@ -12,7 +12,7 @@ class ScriptFiles {
   // no client waits for that.
 
  public:
-  ScriptFiles() = default;
+  ScriptFiles();
   KJ_DISALLOW_COPY(ScriptFiles);
 
   Fd make(kj::ArrayPtr<const kj::byte> script);
