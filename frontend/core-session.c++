@@ -182,7 +182,9 @@ kj::Promise<void> CoreSession::spawn(const SpawnRequest& request, ResponseWriter
   auto container = find(request.handle());
   container->requireActive();
   requireGrantOf(request.privileged());
-  return container->spawn(registry.nextJobId(), readJobRequest(request, services.config.server))
+  return container
+      ->spawn(registry.nextJobId(),
+              readJobRequest(request, services.config.server, registry.scripts()))
       .attach(kj::mv(container))
       .then([&out](kj::Own<Job> job) {
         SpawnResponse response;
@@ -195,8 +197,8 @@ kj::Promise<void> CoreSession::run(const RunRequest& request, ResponseWriter& ou
   auto container = find(request.handle());
   container->requireActive();
   requireGrantOf(request.privileged());
-  auto job =
-      container->spawn(registry.nextJobId(), readJobRequest(request, services.config.server));
+  auto job = container->spawn(registry.nextJobId(),
+                              readJobRequest(request, services.config.server, registry.scripts()));
   return job.then([container = kj::mv(container), &out](kj::Own<Job> job) mutable {
     return answerWhenEnded(kj::mv(container), kj::mv(job), Message::Run, out);
   });

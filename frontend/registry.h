@@ -40,6 +40,7 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   // Of active and stopped containers that are its business.
 
   uint32_t nextJobId() { return ++lastJobId; }
+  ScriptFiles& scripts() { return scriptFiles; }
 
   kj::Promise<void> shutdown();
   // See Core::shutdown.
@@ -61,6 +62,7 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   NetworkPool networks;
   ContainerIdGenerator ids;
   uint32_t lastJobId = 0;
+  ScriptFiles scriptFiles;
   uint64_t clock = 0;
   bool shuttingDown = false;
   std::set<ConnectionNumber> connections;

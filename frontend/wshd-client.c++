@@ -15,6 +15,10 @@ constexpr uint32_t ENDED_BY_SIGNAL = 255;
 constexpr auto FORGET_TIME = 10 * kj::MILLISECONDS;
 constexpr size_t MAX_TO_FORGET = 64;
 
+// First segments as large as such messages are: the default, 8 KiB, is cleared for each.
+constexpr unsigned SPAWN_WORDS = 128;
+constexpr unsigned SMALL_WORDS = 16;
+
 // The event loop can watch any pipe; another kind of descriptor would come from a wshd taken over.
 Fd takePipe(Packet& packet, size_t index) {
   auto fd = packet.takeFd(index);
@@ -125,7 +129,7 @@ void WshdClient::post(kj::Own<capnp::MallocMessageBuilder> message) {
 }
 
 kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SPAWN_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
@@ -137,7 +141,7 @@ kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
 }
 
 kj::Promise<void> WshdClient::ping() {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
@@ -148,7 +152,7 @@ kj::Promise<void> WshdClient::ping() {
 }
 
 void WshdClient::signalAll(int signal) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   root.setSequence(replies.nextSequence());
   root.setSignalAll(signal);
@@ -156,7 +160,7 @@ void WshdClient::signalAll(int signal) {
 }
 
 void WshdClient::signalJob(uint32_t jobId, int signal) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   root.setSequence(replies.nextSequence());
   auto request = root.initSignalJob();
@@ -180,7 +184,7 @@ void WshdClient::sendForgets() {
 }
 
 void WshdClient::sendForget(uint32_t jobId) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   // Without a sequence number, and so without an answer that would wake this process for nothing.
   root.setForget(jobId);

@@ -15,6 +15,9 @@ namespace {
 constexpr int STALE_KILL_MS = 5000;
 constexpr int REQUESTS_A_TURN = 16;
 constexpr int RECORDS_A_TURN = 256;
+// Records that come one after another are read this much apart: to wake up for each would take the
+// processors from the requests that follow. They wait where the frontend cannot take them back.
+constexpr uint64_t RECORDS_APART_US = 5'000;
 constexpr size_t MOST_DISK_ORDERS = 256;  // unanswered; a frontend waits for each
 
 // How long a frontend that was told to end may take: to drain, and after it has given up its
@@ -155,6 +158,7 @@ int Broker::timeoutMs() const {
   }
   deadline = kj::min(deadline, images.nextExpiryUs());
   if (retrySoon) deadline = kj::min(deadline, monotonicUs() + 1000 * RETRY_MS);
+  if (nextRecordsUs != 0) deadline = kj::min(deadline, nextRecordsUs);
   if (deadline == NEVER_US) return -1;
   uint64_t now = monotonicUs();
   return now >= deadline ? 0 : (deadline - now) / 1000 + 1;
@@ -162,6 +166,7 @@ int Broker::timeoutMs() const {
 
 void Broker::waitForEvents() {
   KJ_REQUIRE(host.launcher.fd() >= 0, "the launcher does not answer, or has died");
+  if (monotonicUs() >= nextRecordsUs) nextRecordsUs = 0;
   kj::Vector<pollfd> fds;
   fds.add(pollfd{signals, POLLIN, 0});
   fds.add(pollfd{host.launcher.fd(), POLLIN, 0});
@@ -171,7 +176,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
   fds.add(pollfd{host.network.fd(), POLLIN, 0});
-  fds.add(pollfd{frontend.auditConnection(), POLLIN, 0});
+  fds.add(pollfd{nextRecordsUs != 0 ? -1 : frontend.auditConnection(), POLLIN, 0});
   fds.add(pollfd{porter.fd(), short(porter.isBlocked() ? POLLIN | POLLOUT : POLLIN), 0});
   fds.add(pollfd{clients.observer(), POLLIN, 0});
   for (auto& [id, entry] : dying)
@@ -187,9 +192,11 @@ void Broker::waitForEvents() {
   KJ_REQUIRE(porter.fd() >= 0, "the porter has died");
   KJ_REQUIRE(fds[8].revents == 0 && clients.observer() >= 0, "the observer has died");
   if (fds[5].revents != 0) host.network.handleEvents();
-  if (fds[6].revents != 0) receiveRecords(RECORDS_A_TURN);
   if (fds[7].revents != 0) handlePorter();
   images.expire(monotonicUs());
+  if (fds[6].revents != 0 && receiveRecords(RECORDS_A_TURN)) {
+    nextRecordsUs = monotonicUs() + RECORDS_APART_US;
+  }
   reapDying();
   if (!diskOrders.empty()) {
     Settling order = diskOrders.front();
@@ -255,19 +262,23 @@ void Broker::receiveRequests() {
   }
 }
 
-void Broker::receiveRecords(int most) {
+bool Broker::receiveRecords(int most) {
   for (int i = 0; i < most; ++i) {
     try {
       KJ_IF_MAYBE (packet, receivePacket(frontend.auditConnection())) {
         clients.receive(*packet, log);
       } else {
-        return;
+        return true;
       }
     } catch (const kj::Exception& e) {
-      if (e.getType() == kj::Exception::Type::DISCONNECTED) return frontend.disconnectAudit();
+      if (e.getType() == kj::Exception::Type::DISCONNECTED) {
+        frontend.disconnectAudit();
+        return true;
+      }
       log.record("record", nullptr, Outcome::REFUSED, e.getDescription());
     }
   }
+  return false;
 }
 
 void Broker::dispatch(Packet& packet) {

@@ -109,7 +109,8 @@ class Broker {
   kj::Maybe<AuditPeer> audited;       // the same, as records name it
   bool greeted = false;
   bool stopping = false;
-  bool retrySoon = false;  // a cgroup was busy
+  bool retrySoon = false;      // a cgroup was busy
+  uint64_t nextRecordsUs = 0;  // the audit connection is not looked at before; 0: it is
   uint64_t waitForDyingUntilUs =
       0;  // for a new frontend, or the end; what does not die is not waited for
 
@@ -123,7 +124,7 @@ class Broker {
   void handleSignals();
   void handleFrontendEnd();
   void receiveRequests();
-  void receiveRecords(int most);
+  bool receiveRecords(int most);  // all there were
   void dispatch(Packet& packet);
   kj::Maybe<kj::String> reasonAgainstClient(const Permitted& permitted, Packet& packet);
   void reapDying();
