@@ -37,7 +37,10 @@ void Broker::destroy(schema::HelperRequest::Reader request) {
 void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence) {
   // The end of its first process is the end of all (pid_namespaces(7)). How long that takes is up
   // to the kernel and what they did; nobody waits for it here.
+  beginFaultyOperation("destroy");
+  endPoint("signal wshd");
   container->wshd().signal(SIGKILL);
+  endPoint("wshd is signalled");
   countOut(*container);
   ContainerId id = container->id();
   auto peer = log.peer().map([](const AuditPeer& peer) { return peer; });
@@ -50,6 +53,7 @@ bool Broker::isGone(Dying& entry) {
     if (!entry.container->wshd().waitExit(0)) return false;
     entry.endedUs = now;
   }
+  endPoint("processes have ended");
   // Killed processes leave their cgroup a moment later; another's may not leave at all.
   bool busy = !entry.container->cgroups().tryRemove() && now < entry.endedUs + BUSY_US;
   retrySoon |= busy;
@@ -85,7 +89,9 @@ void Broker::reapDying() {
     }
     networkInUse[entry.container->network().index()] = false;
     slotInUse[entry.container->slot()] = false;
+    endPoint("remove the rest");
     kj::runCatchingExceptions([&] { entry.container = nullptr; });
+    endPoint("all is removed");
     auto left = whatIsLeftOf(i->first);
     AuditLog::OnBehalf behalf(log, kj::mv(entry.peer));
     log.record("destroy", i->first.text(), left == nullptr ? Outcome::DONE : Outcome::FAILED, left,
@@ -99,6 +105,8 @@ void Broker::reapDying() {
       answer.setDone();
       reply(message);
     }
+    endPoint("answered");
+    endFaultyOperation();
     i = dying.erase(i);
   }
 }

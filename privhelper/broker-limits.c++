@@ -73,7 +73,7 @@ void Broker::change(schema::HelperRequest::Reader request, const char* operation
   auto answer = message.initRoot<schema::HelperReply>();
   answer.setSequence(sequence);
   try {
-    beginFaultyOperation();
+    beginFaultyOperation(operation);
     KJ_DEFER(endFaultyOperation());
     carryOut(*found, order, answer);
   } catch (const StepError& e) {

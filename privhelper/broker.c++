@@ -411,7 +411,7 @@ kj::Vector<Fd> Broker::describe(Container& container, Fd connection,
 void Broker::build(uint64_t sequence, const CreateOrder& order) {
   uint64_t started = monotonicUs();
   try {
-    beginFaultyOperation();
+    beginFaultyOperation("create");
     KJ_DEFER(endFaultyOperation());
     auto container = kj::heap<Container>(host, order);
     capnp::MallocMessageBuilder message;

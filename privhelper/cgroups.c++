@@ -214,6 +214,7 @@ bool ContainerCgroups::tryRemove() {
   auto hierarchies = cgroups.hierarchies();
   for (; made > 0; --made) {
     if (tryRemoval(hierarchies[made - 1].parent, name.cStr()) == Removal::BUSY) return false;
+    endPoint(hierarchies[made - 1].name.c_str());
   }
   return true;
 }

@@ -110,6 +110,7 @@ bool Depot::releaseDisk(const ContainerId& id) const noexcept {
 
 bool Depot::discard(const ContainerId& id) const noexcept {
   if (!releaseDisk(id)) return false;
+  endPoint("move tree");
   // The frontend chooses ids, and may choose one again before the sweeper has removed its first
   // tree.
   for (;;) {
@@ -120,6 +121,7 @@ bool Depot::discard(const ContainerId& id) const noexcept {
     // ENOENT may also mean that somebody has removed the place to move it to.
     if (errno != EEXIST) return errno == ENOENT && !has(id);
   }
+  endPoint("tree is moved");
   // The pipe may be full: then the sweeper is awake anyhow.
   char wake = 1;
   (void)!write(wakeSweeper, &wake, 1);

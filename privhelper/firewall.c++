@@ -181,6 +181,7 @@ ContainerFirewall::~ContainerFirewall() noexcept(false) {
     });
     for (uint16_t port : ports)
       firewall.mapped.erase(port);
+    endPoint("rules are removed");
   });
 }
 

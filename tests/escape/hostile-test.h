@@ -44,12 +44,12 @@ class HostileFrontendTest : public ::testing::Test {
     ServerOptions options;
     configure(options);
     options.config["privhelper.frontend_path"] = WARDEN_BIN_DIR "/warden-hostile-frontend";
-    server.emplace(options);
+    server = std::make_unique<TestServer>(options);
     server->launch();
     helper.emplace(HelperConnection::take(*server));
     helper->hello();
     expectGoodService();
-    leaks.emplace(*server);
+    leaks = std::make_unique<LeakCheck>(*server);
   }
 
   void TearDown() override {
@@ -138,9 +138,9 @@ class HostileFrontendTest : public ::testing::Test {
     EXPECT_TRUE(server->depotEntries().empty());
   }
 
-  std::optional<TestServer> server;
+  std::unique_ptr<TestServer> server;
   std::optional<HelperConnection> helper;
-  std::optional<LeakCheck> leaks;
+  std::unique_ptr<LeakCheck> leaks;
 };
 
 }  // namespace warden::test

@@ -271,6 +271,14 @@ int TestServer::waitForExit(std::chrono::milliseconds timeout) {
   return exitStatusOf(status);
 }
 
+void TestServer::setEnvironment(const std::string& name, const std::string& value) {
+  if (value.empty()) {
+    options.environment.erase(name);
+  } else {
+    options.environment[name] = value;
+  }
+}
+
 void TestServer::kill9() {
   // Stopped first, so that none sees the end of another and acts on it.
   std::vector<pid_t> pids = helperPids();

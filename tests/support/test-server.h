@@ -64,6 +64,9 @@ class TestServer {
 
   int waitForExit(std::chrono::milliseconds timeout = std::chrono::seconds(30));
 
+  void setEnvironment(const std::string& name, const std::string& value);
+  // Of the helpers that are started from here on; an empty value leaves the variable out.
+
   void kill9();
   // SIGKILL to helper and frontend, all processes at once; wshd and jobs are not signalled.
 
