@@ -88,7 +88,7 @@ kj::Promise<void> Container::recover(ContainerSnapshot snapshot, AdoptedContaine
   graceSeconds = snapshot.graceTime;
   lastJobId = snapshot.lastJobId;
   limits = snapshot.limits;
-  mappings = std::move(snapshot.netIn);
+  mappings.assign(adopted.ports.begin(), adopted.ports.end());
   rules = std::move(snapshot.netOut);
   bandwidth = adopted.bandwidth;
   activate(kj::mv(adopted.created));

@@ -50,13 +50,18 @@ struct DiskState {
   uint64_t inodesUsed;
 };
 
+struct PortMapping {
+  uint16_t hostPort;
+  uint16_t containerPort;
+};
+
 struct AdoptedContainer {
   // By the helper's own record.
   CreatedContainer created;
   uint32_t slot;
   uint32_t network;
   uid_t owner;
-  kj::Array<uint16_t> ports;  // of the host, that are mapped to it
+  kj::Array<PortMapping> ports;
   kj::Maybe<Bandwidth> bandwidth;
 };
 

@@ -34,9 +34,9 @@ AdoptedContainer readAdopted(Packet&& packet) {
   if (!reply.isAdopted()) kj::throwFatalException(failureOf("adopt the container", reply));
   auto adopted = reply.getAdopted();
   auto mapped = adopted.getPorts();
-  auto ports = kj::heapArrayBuilder<uint16_t>(mapped.size());
+  auto ports = kj::heapArrayBuilder<PortMapping>(mapped.size());
   for (auto port : mapped)
-    ports.add(port.getHostPort());
+    ports.add(PortMapping{port.getHostPort(), port.getContainerPort()});
   kj::Maybe<Bandwidth> bandwidth;
   if (adopted.hasBandwidth()) {
     bandwidth = Bandwidth{adopted.getBandwidth().getRate(), adopted.getBandwidth().getBurst()};

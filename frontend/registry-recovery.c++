@@ -98,8 +98,8 @@ ContainerResources Registry::takeAgain(const AdoptedContainer& adopted) {
       {},
       require(users.take(adopted.owner, &UserUse::containers, std::nullopt), "its place"),
       {}};
-  for (uint16_t port : adopted.ports) {
-    resources.ports.add(require(services.ports.take(port), "its port"));
+  for (auto& mapping : adopted.ports) {
+    resources.ports.add(require(services.ports.take(mapping.hostPort), "its port"));
     resources.portShares.add(
         require(users.take(adopted.owner, &UserUse::ports, std::nullopt), "its port"));
   }

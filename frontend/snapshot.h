@@ -15,11 +15,6 @@
 
 namespace warden::frontend {
 
-struct PortMapping {
-  uint16_t hostPort;
-  uint16_t containerPort;
-};
-
 struct ContainerSnapshot {
   std::string id;
   std::string handle;
@@ -42,9 +37,9 @@ struct ContainerSnapshot {
   } limits;
 
   // Of the helper's record, for whoever reads the file.
-  std::string network;  // the container's address
-  uint32_t uid = 0;     // vcap's
-  std::vector<PortMapping> netIn;
+  std::string network;             // the container's address
+  uint32_t uid = 0;                // vcap's
+  std::vector<PortMapping> netIn;  // in the file; what is in force, the helper tells
   std::vector<OutRule> netOut;
 };
 
