@@ -94,6 +94,7 @@ Json limitsToJson(const ContainerSnapshot::Limits& limits) {
 }
 
 ContainerSnapshot::Limits limitsFrom(const Json& json) {
+  KJ_REQUIRE(json.is_object(), "limits are no object");
   ContainerSnapshot::Limits limits;
   limits.memory = optionalFrom<uint64_t>(json, "memory");
   limits.cpu = optionalFrom<uint64_t>(json, "cpu");

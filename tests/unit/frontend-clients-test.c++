@@ -102,7 +102,8 @@ TEST_F(ClientsTest, helperClientTellsClientsWhatFailedButNotWhatWasRefused) {
   HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
   auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
   receiveFromHelperClient();
-  auto failing = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto failing =
+      client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
   reply(receiveFromHelperClient(), [](auto root) {
     auto failed = root.initFailed();
     failed.setStep("mount overlay");
@@ -113,7 +114,8 @@ TEST_F(ClientsTest, helperClientTellsClientsWhatFailedButNotWhatWasRefused) {
       errorOf(kj::mv(failing)),
       "client: could not create the container: mount overlay: No space left on device; free space "
       "or inodes where the depot is");
-  auto refused = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto refused =
+      client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
   reply(receiveFromHelperClient(), [](auto root) { root.setRefused("slot in use"); });
   EXPECT_EQ(errorOf(kj::mv(refused)).find("internal: "), 0u);
 }
@@ -122,7 +124,8 @@ TEST_F(ClientsTest, helperClientFailsACreatedReplyWithoutDescriptors) {
   HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
   auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
   receiveFromHelperClient();
-  auto created = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto created =
+      client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
   reply(receiveFromHelperClient(), [](auto root) { root.initCreated(); });
   EXPECT_EQ(errorOf(kj::mv(created)).find("internal: "), 0u);
 }
@@ -130,13 +133,15 @@ TEST_F(ClientsTest, helperClientFailsACreatedReplyWithoutDescriptors) {
 TEST_F(ClientsTest, helperClientFailsEverythingWhenTheHelperIsGone) {
   HelperClient client(port, port.getTimer(), kj::mv(sockets.left));
   auto running = client.run();
-  auto pending = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto pending =
+      client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
   sockets.right = nullptr;
   bool rejected = false;
   running.then([]() {}, [&](kj::Exception&&) { rejected = true; }).wait(scope);
   EXPECT_TRUE(rejected);
   EXPECT_EQ(errorOf(kj::mv(pending)).find("client: the privileged helper has gone"), 0u);
-  auto later = client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
+  auto later =
+      client.create(HelperClient::NO_CLIENT, ContainerId::fromNumber(1), 0, 0, nullptr, EtcFiles());
   EXPECT_EQ(errorOf(kj::mv(later)).find("client: the privileged helper has gone"), 0u);
 }
 
