@@ -192,7 +192,7 @@ class FlowTest : public ::testing::Test {
     running = core->run().eagerlyEvaluate([this](kj::Exception&&) { helperLost = true; });
     client = std::make_unique<Client>(*core, scope);
     // Answered when it is known that there are no containers of an earlier frontend.
-    client->call<ListResponse>(Message::List, ListRequest());
+    Client(*core, scope).call<ListResponse>(Message::List, ListRequest());
   }
 
   std::unique_ptr<Client> connect() { return std::make_unique<Client>(*core, scope); }
