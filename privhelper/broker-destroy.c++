@@ -1,8 +1,6 @@
 // The part of the broker that ends containers, and removes what is left of them for as long as it
 // takes.
 
-#include <signal.h>
-
 #include "privhelper/broker.h"
 
 namespace warden::privhelper {
@@ -38,8 +36,8 @@ void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequ
   // The end of its first process is the end of all (pid_namespaces(7)). How long that takes is up
   // to the kernel and what they did; nobody waits for it here.
   beginFaultyOperation("destroy");
-  endPoint("signal wshd");
-  container->wshd().signal(SIGKILL);
+  endPoint("remove record");
+  container->beginEnd();
   endPoint("wshd is signalled");
   countOut(*container);
   ContainerId id = container->id();

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <kj/debug.h>
+#include <signal.h>
 
 #include "privhelper/container.h"
 #include "privhelper/step.h"
@@ -45,6 +46,12 @@ Container::Container(const ContainerHost& host, ContainerRecord record)
   directory.adopt(record.facts().disk, record.diskLimits());
   networkPart.adopt({record.ports(), record.rules(), record.bandwidth()});
   recordPart = kj::mv(record);
+}
+
+void Container::beginEnd() {
+  ContainerRecord::remove(directory.fd());
+  endPoint("signal wshd");
+  process.pidfd().signal(SIGKILL);
 }
 
 void Container::change(const Policy& policy, StateChange change, kj::FunctionParam<void()> make) {

@@ -204,6 +204,14 @@ kj::Array<capnp::word> readWords(int file) {
   return words;
 }
 
+kj::Own<capnp::FlatArrayMessageReader> takeEntry(kj::ArrayPtr<const capnp::word>& rest) {
+  // None: there is no whole one any more.
+  if (rest.size() == 0 || capnp::expectedSizeInWordsFromPrefix(rest) > rest.size()) return {};
+  auto message = kj::heap<capnp::FlatArrayMessageReader>(rest);
+  rest = kj::arrayPtr(message->getEnd(), rest.end());
+  return message;
+}
+
 }  // namespace
 
 kj::String readBootId() {
@@ -236,27 +244,20 @@ ContainerRecord ContainerRecord::read(int directory, const ContainerId& id, cons
   try {
     auto words = readWords(file);
     kj::ArrayPtr<const capnp::word> rest = words;
-    kj::Maybe<ContainerRecord> record;
-    while (rest.size() > 0 && capnp::expectedSizeInWordsFromPrefix(rest) <= rest.size()) {
-      capnp::FlatArrayMessageReader message(rest);
-      auto entry = message.getRoot<schema::StateEntry>();
-      KJ_IF_MAYBE (known, record) {
-        known->apply(changeFrom(entry));
-      } else {
-        if (!entry.isCreated()) unusable("it has no beginning");
-        record = ContainerRecord(factsFrom(entry.getCreated(), id, policy), {});
-      }
-      rest = kj::arrayPtr(message.getEnd(), rest.end());
+    auto first = takeEntry(rest);
+    if (first.get() == nullptr || !first->getRoot<schema::StateEntry>().isCreated()) {
+      unusable("it has no beginning");
     }
+    auto created = first->getRoot<schema::StateEntry>().getCreated();
+    ContainerRecord record(factsFrom(created, id, policy), {});
+    for (auto next = takeEntry(rest); next.get() != nullptr; next = takeEntry(rest))
+      record.apply(changeFrom(next->getRoot<schema::StateEntry>()));
     // What is not whole would hide what is appended to it.
     step(READ, [&] { return ftruncate(file, (words.size() - rest.size()) * sizeof(capnp::word)); });
-    KJ_IF_MAYBE (known, record) {
-      return kj::mv(*known);
-    }
+    return record;
   } catch (const kj::Exception& e) {
     unusable(e.getDescription());
   }
-  unusable("it is empty");
 }
 
 kj::Array<kj::byte> ContainerRecord::encode(const Policy& policy) const {
@@ -286,6 +287,10 @@ void ContainerRecord::write(int directory, const Policy& policy) const {
   size_t written = step(WRITE, [&] { return ::write(file, bytes.begin(), bytes.size()); });
   if (written != bytes.size()) throw StepError(WRITE, ENOSPC);
   step(WRITE, [&] { return renameat(directory, NEW_FILE_NAME, directory, FILE_NAME); });
+}
+
+void ContainerRecord::remove(int directory) noexcept {
+  unlinkat(directory, FILE_NAME, 0);
 }
 
 void ContainerRecord::apply(const StateChange& change) {

@@ -54,6 +54,9 @@ class ContainerRecord {
   void write(int directory, const Policy& policy) const;
   // A new file, in the place of one that there may be. Throws StepError.
 
+  static void remove(int directory) noexcept;
+  // Of a container that is to end: no helper adopts it any more.
+
   const ContainerFacts& facts() const { return fixed; }
   kj::ArrayPtr<const MappedPort> ports() const { return portList; }
   kj::ArrayPtr<const OutRule> rules() const { return ruleList; }

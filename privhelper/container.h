@@ -90,6 +90,9 @@ class Container {
   ContainerRecord& record() { return KJ_ASSERT_NONNULL(recordPart); }
   const ContainerRecord& record() const { return KJ_ASSERT_NONNULL(recordPart); }
 
+  void beginEnd();
+  // Kills its processes. From here on it is nobody's, whatever becomes of the helper.
+
   void change(const Policy& policy, StateChange change, kj::FunctionParam<void()> make);
   // Makes a change that is on record before it is made, or not at all. Throws what `make` throws,
   // and StepError where it cannot be recorded.

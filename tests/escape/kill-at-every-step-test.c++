@@ -193,12 +193,14 @@ class KillTest : public RecoveryHelperTest {
       EXPECT_EQ(again->which,
                 adopted.ports.empty() ? schema::HelperReply::DONE : schema::HelperReply::FAILED);
     } else {
-      EXPECT_EQ(count("tbf"), adopted.rate == 0 ? 0 : 2);
-      EXPECT_EQ(count("mirred"), adopted.rate == 0 ? 0 : 1);
+      // In both directions, each as a qdisc and its class; as a filter and its action.
+      constexpr int BUCKETS = 4, REDIRECTIONS = 2;
+      EXPECT_EQ(count("tbf"), adopted.rate == 0 ? 0 : BUCKETS);
+      EXPECT_EQ(count("mirred"), adopted.rate == 0 ? 0 : REDIRECTIONS);
       EXPECT_EQ(helper->call(operation.fill)->which, schema::HelperReply::DONE);
       objects = networkObjects(server->network());
-      EXPECT_EQ(count("tbf"), 2);
-      EXPECT_EQ(count("mirred"), 1);
+      EXPECT_EQ(count("tbf"), BUCKETS);
+      EXPECT_EQ(count("mirred"), REDIRECTIONS);
     }
   }
 };

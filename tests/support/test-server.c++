@@ -257,9 +257,9 @@ void TestServer::waitUntilServing(std::chrono::milliseconds timeout) {
   ourProcesses();
 }
 
-int TestServer::stop(int signal) {
+int TestServer::stop(int signal, std::chrono::milliseconds timeout) {
   KJ_SYSCALL(kill(broker, signal));
-  return waitForExit();
+  return waitForExit(timeout);
 }
 
 int TestServer::waitForExit(std::chrono::milliseconds timeout) {

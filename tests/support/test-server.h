@@ -58,9 +58,9 @@ class TestServer {
 
   void waitUntilServing(std::chrono::milliseconds timeout = std::chrono::seconds(15));
 
-  int stop(int signal = SIGTERM);
-  // Sends the signal to the started process and waits for its end. Returns the exit status, 128 + N
-  // when ended by signal N. Throws when it has not ended after 30 s.
+  int stop(int signal = SIGTERM, std::chrono::milliseconds timeout = std::chrono::seconds(30));
+  // Sends the signal to the started process and waits for its end; containers live on. Returns the
+  // exit status, 128 + N when ended by signal N. Throws when it has not ended in time.
 
   int waitForExit(std::chrono::milliseconds timeout = std::chrono::seconds(30));
 

@@ -20,7 +20,7 @@ TEST_F(NetworkTest, removesWhatADeadServerLeft) {
   host.run("ip link add w-stranger type veth peer name other");
   // As if the process had been killed.
   kj::Own<Network> dead = kj::mv(network);
-  network = host.inside([&] { return kj::heap<Network>(policy, log); });
+  start();
   auto links = host.run("ip -o link");
   EXPECT_EQ(links.find("w-0"), std::string::npos) << links;
   EXPECT_NE(links.find("w-stranger"), std::string::npos) << links;

@@ -1,5 +1,6 @@
 warden_unit_test(privhelper-id-map-test privhelper-id-map-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-request-check-test privhelper-request-check-test.c++ LIBS warden_helper)
+warden_unit_test(privhelper-record-test privhelper-record-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-peer-test privhelper-peer-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-sweeper-test privhelper-sweeper-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-startup-test privhelper-startup-test.c++ LIBS warden_helper)
