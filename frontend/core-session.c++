@@ -7,6 +7,15 @@
 
 namespace warden::frontend {
 
+namespace {
+
+// Also while containers of an earlier frontend are being recovered.
+bool isServedAtOnce(Message::Type type) {
+  return type == Message::Ping || type == Message::Echo || type == Message::Whoami;
+}
+
+}  // namespace
+
 CoreSession::CoreSession(const Services& services, Registry& registry, int client)
     : services(services),
       registry(registry),
@@ -21,6 +30,11 @@ kj::Promise<Continuation> CoreSession::handle(Message::Type type, kj::Array<kj::
                                               ResponseWriter& out) {
   spdlog::debug("connection {}: {}, {} bytes", connection, Message::Type_Name(type),
                 request.size());
+  if (registry.isRecovering() && !isServedAtOnce(type)) {
+    return registry.whenRecovered().then([this, type, request = kj::mv(request), &out]() mutable {
+      return handle(type, kj::mv(request), out);
+    });
+  }
   return kj::evalNow([&]() { return dispatch(type, request, out); })
       .catch_([&out](kj::Exception&& reason) -> kj::Promise<Continuation> {
         if (!isClientError(reason)) return kj::mv(reason);

@@ -106,9 +106,17 @@ void WshdClient::dispatch(Packet packet) {
   replies.settle(sequence, kj::mv(packet));
 }
 
+namespace {
+
+uint32_t statusOf(schema::Job::Reader job) {
+  return job.isExitCode() ? job.getExitCode() : ENDED_BY_SIGNAL;
+}
+
+}  // namespace
+
 void WshdClient::jobEnded(schema::Job::Reader job) {
   KJ_REQUIRE(!job.isRunning(), "wshd reported the end of a job that runs");
-  listener.jobExited(job.getJobId(), job.isExitCode() ? job.getExitCode() : ENDED_BY_SIGNAL);
+  listener.jobExited(job.getJobId(), statusOf(job));
 }
 
 kj::Promise<Packet> WshdClient::request(kj::Own<capnp::MallocMessageBuilder> message,
@@ -136,6 +144,37 @@ kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
   fill(root.initSpawn(), start);
   int script = start.script;
   return request(kj::mv(message), sequence, kj::arrayPtr(&script, 1)).then([](Packet packet) {
+    return readStarted(kj::mv(packet));
+  });
+}
+
+kj::Promise<kj::Array<WshdClient::KnownJob>> WshdClient::list() {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
+  root.setList();
+  return request(kj::mv(message), sequence).then([](Packet packet) {
+    auto reply = packet.getRoot<schema::WshdMessage>();
+    KJ_REQUIRE(reply.isJobs(), "wshd's reply does not fit the request");
+    auto jobs = reply.getJobs();
+    auto known = kj::heapArrayBuilder<KnownJob>(jobs.size());
+    for (auto job : jobs) {
+      std::optional<uint32_t> status;
+      if (!job.isRunning()) status = statusOf(job);
+      known.add(KnownJob{job.getJobId(), status});
+    }
+    return known.finish();
+  });
+}
+
+kj::Promise<StartedJob> WshdClient::attach(uint32_t jobId) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
+  root.setAttach(jobId);
+  return request(kj::mv(message), sequence).then([](Packet packet) {
     return readStarted(kj::mv(packet));
   });
 }
