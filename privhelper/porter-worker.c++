@@ -12,10 +12,10 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/copy-place.h"
 #include "base/packet.h"
 #include "base/path.h"
 #include "base/privilege.h"
-#include "privhelper/copy-place.h"
 #include "privhelper/file-owner.h"
 #include "privhelper/filters.h"
 #include "privhelper/step.h"
