@@ -1,6 +1,6 @@
 #pragma once
-// Where a copy reads or writes, found by one resolution of its path. The words are those of rsync(1)
-// without options for them: a slash at the end of a source means what is in it.
+// Where a copy reads or writes, found by one resolution of its path. The words are those of
+// rsync(1) without options for them: a slash at the end of a source means what is in it.
 
 #include <kj/one-of.h>
 

@@ -13,9 +13,9 @@
 namespace warden {
 
 kj::Maybe<TreeFailure> packTree(const CopyPlace& source, int stream);
-// Writes the tree to `stream`, a connected and blocking stream socket, and its end only where all of
-// it has been read. A file that shrinks meanwhile is filled up with zeros, one that grows is cut. A
-// device, fifo or socket is refused (EINVAL). EPIPE: whoever reads has ended. ETIMEDOUT: the
+// Writes the tree to `stream`, a connected and blocking stream socket, and its end only where all
+// of it has been read. A file that shrinks meanwhile is filled up with zeros, one that grows is
+// cut. A device, fifo or socket is refused (EINVAL). EPIPE: whoever reads has ended. ETIMEDOUT: the
 // socket's own time (SO_SNDTIMEO).
 
 struct TreeOwner {
@@ -30,8 +30,8 @@ kj::Maybe<TreeFailure> unpackTree(const CopyPlace& target, int stream,
 // are set when they are full. `owner` gets what is made here, before its permissions are set; none:
 // it belongs to the process.
 //
-// Whoever writes the stream is not trusted: nothing outside of the target is touched. EBADMSG: it is
-// not what packTree() writes. EPIPE: it ends before the end of the tree; what had come is there.
+// Whoever writes the stream is not trusted: nothing outside of the target is touched. EBADMSG: it
+// is not what packTree() writes. EPIPE: it ends before the end of the tree; what had come is there.
 // ETIMEDOUT: SO_RCVTIMEO.
 
 }  // namespace warden
