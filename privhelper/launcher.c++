@@ -275,7 +275,7 @@ Pidfd Launcher::awaitLaunch() {
 }
 
 Pidfd Launcher::holdUserNamespace() {
-  faultPoint("make user namespace for image");
+  faultPoint("make user namespace for mapping ids");
   capnp::MallocMessageBuilder message;
   message.initRoot<schema::LauncherRequest>().setHoldUserNamespace();
   sendPacket(connection, message);

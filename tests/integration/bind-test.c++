@@ -94,8 +94,10 @@ TEST_F(BindTest, writableGivesFilesToTheSameIdsOnBothSides) {
 }
 
 TEST_F(BindTest, readOnlyHoldsForWhatIsMountedBeneath) {
+  // Not a tmpfs, which can be id-mapped since Linux 6.3 only.
   fs::create_directories(host + "/sub");
-  TemporaryMount beneath("tmpfs", "tmpfs", host + "/sub");
+  fs::create_directories(host + "/other");
+  TemporaryMount beneath(nullptr, host + "/other", host + "/sub", MS_BIND);
   writeFile(host + "/sub/file", "beneath\n");
   start();
   auto client = connect();
@@ -115,7 +117,8 @@ TEST_F(BindTest, whatTheHostMountsLaterIsSeenByLaterContainersOnly) {
   start();
   auto client = connect();
   client.call(bindRequest("early", host, "/data"));
-  TemporaryMount late("tmpfs", "tmpfs", host + "/late");
+  fs::create_directories(host + "/other");
+  TemporaryMount late(nullptr, host + "/other", host + "/late", MS_BIND);
   writeFile(host + "/late/file", "after\n");
   EXPECT_EQ(client.output("early", "cat /data/late/file"), "before\n");
   client.call(bindRequest("later", host, "/data"));
