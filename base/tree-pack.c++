@@ -11,6 +11,7 @@
 
 #include "base/tree-archive.h"
 #include "base/tree-directories.h"
+#include "base/tree-reader.h"
 
 namespace warden {
 
@@ -82,7 +83,7 @@ TreePacker::TreePacker(int stream)
   if (archive == nullptr || entry == nullptr) throw TreeFailure{kj::str("begin stream"), ENOMEM};
   auto* writer = archive.get();
   if (archive_write_set_format_pax_restricted(writer) != ARCHIVE_OK ||
-      archive_write_set_options(writer, "hdrcharset=BINARY") != ARCHIVE_OK ||
+      archive_write_set_options(writer, "hdrcharset=BINARY,xattrheader=SCHILY") != ARCHIVE_OK ||
       archive_write_set_bytes_per_block(writer, BLOCK_BYTES) != ARCHIVE_OK ||
       archive_write_set_bytes_in_last_block(writer, 1) != ARCHIVE_OK ||
       archive_write_open(writer, this, nullptr, sendBlock, nullptr) != ARCHIVE_OK) {
@@ -226,6 +227,9 @@ void TreePacker::findRegions(int file, const struct stat& status) {
     regions.assign(1, {0, size});
     return;
   }
+  // With binary names, libarchive cuts those of sparse files off.
+  std::string_view path = archive_entry_pathname(entry.get());
+  archive_entry_xattr_add_entry(entry.get(), SPARSE_PATH, path.data(), path.size());
   // libarchive's own word for a file of one hole.
   if (regions.empty()) archive_entry_sparse_add_entry(entry.get(), 0, 0);
   for (Region region : regions)

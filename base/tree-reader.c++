@@ -2,6 +2,7 @@
 
 #include <archive_entry.h>
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,11 +63,24 @@ kj::Maybe<TreeEntry> TreeReader::next() {
   fail("");
 }
 
+std::string_view TreeReader::pathOf(struct archive_entry* entry) {
+  const char* name;
+  const void* value;
+  size_t size;
+  archive_entry_xattr_reset(entry);
+  while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
+    if (name != nullptr && strcmp(name, SPARSE_PATH) == 0) {
+      return {static_cast<const char*>(value), size};
+    }
+  }
+  const char* path = archive_entry_pathname(entry);
+  return path == nullptr ? "" : path;
+}
+
 TreeEntry TreeReader::describe(struct archive_entry* entry) {
   TreeEntry result{};
-  const char* path = archive_entry_pathname(entry);
-  if (path == nullptr) fail("");
-  result.path = path;
+  result.path = pathOf(entry);
+  if (result.path.find('\0') != std::string_view::npos) failTree("unpack", result.path, EBADMSG);
   result.mode = archive_entry_perm(entry) & 07777;
   if (archive_entry_hardlink(entry) != nullptr) failTree("unpack", result.path, EBADMSG);
   switch (archive_entry_filetype(entry)) {

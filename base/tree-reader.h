@@ -14,6 +14,9 @@
 
 namespace warden {
 
+constexpr char SPARSE_PATH[] = "warden.path";
+// The extended attribute that has the path of a sparse file, which goes before the entry's own.
+
 struct TreeEntry {  // valid until the next one
   enum Kind { FILE, DIRECTORY, LINK } kind;
   std::string_view path;  // without a slash at the end; otherwise as in the stream
@@ -53,6 +56,7 @@ class TreeReader {
   std::unique_ptr<struct archive, Free> archive;
 
   static la_ssize_t receive(struct archive*, void* self, const void** data);
+  static std::string_view pathOf(struct archive_entry* entry);
   TreeEntry describe(struct archive_entry* entry);
   [[noreturn]] void fail(std::string_view path);
 };

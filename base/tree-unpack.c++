@@ -34,7 +34,7 @@ class TreeUnpacker {
   std::vector<Pending> pending;
 
   void addRoot(const TreeEntry& entry);
-  void addRootDirectory(const TreeEntry& entry);
+  void addRootDirectory(const std::string& name, mode_t mode);
   void add(const TreeEntry& entry);
   std::string_view nameHere(std::string_view path) const;
   void put(int directory, const std::string& name, const TreeEntry& entry);
@@ -78,7 +78,7 @@ void TreeUnpacker::addRoot(const TreeEntry& entry) {
   std::string name(entry.path);
   bool isDirectory = entry.kind == TreeEntry::DIRECTORY;
   if (!(isDirectory && name == ".") && !isName(name)) failTree("unpack", name, EBADMSG);
-  if (isDirectory) return addRootDirectory(entry);
+  if (isDirectory) return addRootDirectory(name, entry.mode);
   if (target.name.empty()) return put(target.directory, name, entry);
   if (!target.asksDirectory) return put(target.directory, target.name, entry);
   made = makeTarget();
@@ -86,16 +86,28 @@ void TreeUnpacker::addRoot(const TreeEntry& entry) {
   maker.own(made, target.name);
 }
 
-void TreeUnpacker::addRootDirectory(const TreeEntry& entry) {
-  std::string name(entry.path);
+void TreeUnpacker::addRootDirectory(const std::string& name, mode_t mode) {
+  TreeEntry root{TreeEntry::DIRECTORY, name, mode, 0, nullptr};
+  auto first = reader.next();
+  // As rsync(1) does: what is alone takes the name of the target, also a directory.
+  bool isAlone = first == nullptr && name != ".";
+  if (isAlone && !target.name.empty() && !target.asksDirectory) {
+    return put(target.directory, target.name, root);
+  }
   if (!target.name.empty()) made = makeTarget();
   int around = made == nullptr ? target.directory.get() : made.get();
-  if (name != ".") return put(around, name, entry);
-  Fd directory(openat(around, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory == nullptr) directories.fail("open", name);
-  maker.openUp(directory);
-  directories.enter(name, kj::mv(directory));
-  pending.push_back({made != nullptr, entry.mode});
+  if (name == ".") {
+    Fd directory(openat(around, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (directory == nullptr) directories.fail("open", name);
+    maker.openUp(directory);
+    directories.enter(name, kj::mv(directory));
+    pending.push_back({made != nullptr, mode});
+  } else {
+    put(around, name, root);
+  }
+  KJ_IF_MAYBE (entry, first) {
+    add(*entry);
+  }
 }
 
 std::string_view TreeUnpacker::nameHere(std::string_view path) const {

@@ -2,7 +2,6 @@
 
 #include <grp.h>
 
-#include <iostream>
 #include <map>
 #include <random>
 
@@ -85,14 +84,16 @@ class RandomTree {
     std::string content(SIZES[below(8)], static_cast<char>(random()));
     off_t offset = below(3) == 0 ? below(6) * 65536 : 0;
     KJ_SYSCALL(pwrite(file, content.data(), content.size(), offset));
-    if (below(4) == 0) KJ_SYSCALL(ftruncate(file, offset + content.size() + below(4) * 100000));
+    if (below(4) == 0) {
+      KJ_SYSCALL(ftruncate(file, offset + content.size() + below(4) * 100000));
+    }
     KJ_SYSCALL(fchmod(file, mode()));
     files.push_back(path);
   }
 };
 
-void describe(const fs::path& path, const std::string& name, std::map<std::string, std::string>& to,
-              bool withHoles) {
+void describe(const fs::path& path, const std::string& name,
+              std::map<std::string, std::string>& to) {
   struct stat status;
   KJ_SYSCALL(lstat(path.c_str(), &status), path.c_str());
   char text[64];
@@ -104,12 +105,11 @@ void describe(const fs::path& path, const std::string& name, std::map<std::strin
     KJ_REQUIRE(file != nullptr);
     auto bytes = readAll(file, 1 << 24);
     words.append(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
-    if (withHoles) words += " blocks " + std::to_string(status.st_blocks);
   }
   to[name] = words;
   if (!S_ISDIR(status.st_mode)) return;
   for (auto& entry : fs::directory_iterator(path))
-    describe(entry.path(), name + "/" + entry.path().filename().string(), to, withHoles);
+    describe(entry.path(), name + "/" + entry.path().filename().string(), to);
 }
 
 class RsyncTest : public TreeTest {
@@ -132,7 +132,7 @@ class RsyncTest : public TreeTest {
     return as(user, [&] {
       std::string source = base + "/" + from, target = base + "/" + to;
       Fd quiet(open("/dev/null", O_WRONLY));
-      if (!getenv("WARDEN_RSYNC")) dup2(quiet, 2);
+      dup2(quiet, 2);
       // Whether the time of a file is that of another is not to matter.
       execl("/usr/bin/rsync", "rsync", "-r", "-p", "--links", "--ignore-times", source.c_str(),
             target.c_str(), nullptr);
@@ -144,24 +144,24 @@ class RsyncTest : public TreeTest {
     return as(user, [&] {
       auto found = findCopyTarget({root, "base", Resolve::BENEATH}, to);
       if (found.is<TreeFailure>()) return 1;
-      auto result = copy(from, to);
-      if (result == CopyResult{}) return 0;
-      if (getenv("WARDEN_RSYNC")) std::cerr << result << std::endl;
-      return 1;
+      return copy(from, to) == CopyResult{} ? 0 : 1;
     });
   }
 
   std::map<std::string, std::string> described(const std::string& path) {
     std::map<std::string, std::string> result;
-    describe(base + "/" + path, "", result, false);
+    describe(base + "/" + path, "", result);
     return result;
   }
 
   void compare(const std::string& from, const std::string& to, uid_t user, unsigned seed) {
     int theirStatus = rsync(user, from, "theirs" + to);
     int ourStatus = ours(user, from, "ours" + to);
-    EXPECT_EQ(ourStatus == 0, theirStatus == 0) << "seed " << seed << " user " << user << " "
-                                                << from << " to " << to << " rsync " << theirStatus;
+    // It does not open up a directory of the user's own that nobody may write to, and goes on: 23.
+    bool isMore = ourStatus == 0 && theirStatus == 23 && user != 0;
+    EXPECT_TRUE(isMore || (ourStatus == 0) == (theirStatus == 0))
+        << "seed " << seed << " user " << user << " " << from << " to " << to << ": " << ourStatus
+        << ", not " << theirStatus;
     if (ourStatus != 0 || theirStatus != 0) return;
     ++compared;
     auto theirs = described("theirs"), our = described("ours");
