@@ -54,12 +54,14 @@ la_ssize_t TreeReader::receive(struct archive* archive, void* self, const void**
 
 kj::Maybe<TreeEntry> TreeReader::next() {
   struct archive_entry* entry;
+  if (archiveEnded) return nullptr;
   headerBytes = size_t(0);
   int result = archive_read_next_header(archive.get(), &entry);
   headerBytes = nullptr;
   if (result == ARCHIVE_OK) return describe(entry);
   // libarchive takes the end of the stream for the end of the archive.
-  if (result == ARCHIVE_EOF && !streamEnded) return nullptr;
+  archiveEnded = result == ARCHIVE_EOF && !streamEnded;
+  if (archiveEnded) return nullptr;
   fail("");
 }
 

@@ -51,6 +51,7 @@ class TreeReader {
   int stream;
   int streamError = 0;
   bool streamEnded = false;
+  bool archiveEnded = false;
   kj::Maybe<size_t> headerBytes;  // read for the header under way
   kj::Array<kj::byte> block;
   std::unique_ptr<struct archive, Free> archive;

@@ -51,14 +51,15 @@ class TreeTest : public testing::Test {
 
  protected:
   void SetUp() override {
-    char name[] = "/tmp/warden-tree-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    base = name;
-    KJ_SYSCALL(chmod(name, 0755));
-    root = Fd(open(name, O_PATH | O_DIRECTORY | O_CLOEXEC));
+    base = within() + "/warden-tree-XXXXXX";
+    ASSERT_NE(mkdtemp(base.data()), nullptr);
+    KJ_SYSCALL(chmod(base.c_str(), 0755));
+    root = Fd(open(base.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   }
   void TearDown() override { removeAll(base); }
   ~TreeTest() noexcept override = default;
+
+  virtual std::string within() const { return "/tmp"; }
 
   static void removeAll(const std::string& path) {
     // Deeper than what std::filesystem can.
