@@ -189,13 +189,21 @@ class RecordedCall final : public ResponseWriter {
 
 class RecordedSession final : public Session {
  public:
-  RecordedSession(RequestAudit& audit, RequestPeer peer, kj::Own<Session> session)
-      : audit(audit), peer(std::move(peer)), session(kj::mv(session)) {}
+  RecordedSession(RequestAudit& audit, int clientSocket, kj::Own<Session> session)
+      : audit(audit),
+        clientSocket(clientSocket),
+        peer(peerOfSocket(clientSocket)),
+        session(kj::mv(session)) {}
+  ~RecordedSession() noexcept(false) {
+    if (isIntroduced) audit.goodbye(peer.connection);
+  }
   KJ_DISALLOW_COPY(RecordedSession);
 
   kj::Promise<Continuation> handle(Message::Type type, kj::Array<kj::byte> request,
                                    ResponseWriter& out) override {
     if (!audit.wants(type)) return session->handle(type, kj::mv(request), out);
+    if (!isIntroduced) audit.introduce(clientSocket);
+    isIntroduced = true;
     auto call = kj::heap<RecordedCall>(audit, peer, type, factsOf(type, request), out);
     auto& recorded = *call;
     return kj::evalNow([&]() { return session->handle(type, kj::mv(request), recorded); })
@@ -213,8 +221,10 @@ class RecordedSession final : public Session {
 
  private:
   RequestAudit& audit;
+  int clientSocket;
   RequestPeer peer;
   kj::Own<Session> session;
+  bool isIntroduced = false;
 };
 
 }  // namespace
@@ -223,7 +233,10 @@ RequestPeer peerOfSocket(int socket) {
   ucred credentials{};
   socklen_t length = sizeof(credentials);
   KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length));
-  return {.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
+  uint64_t cookie = 0;
+  length = sizeof(cookie);
+  KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &length));
+  return {credentials.pid, credentials.uid, credentials.gid, cookie};
 }
 
 RequestFacts factsOf(Message::Type type, kj::ArrayPtr<const kj::byte> request) {
@@ -250,7 +263,7 @@ RequestAudit::RequestAudit(kj::UnixEventPort& port, kj::Timer& timer, Fd helper,
     : link(port, timer, kj::mv(helper)), sessions(sessions), recordReads(recordReads) {}
 
 kj::Own<Session> RequestAudit::open(int clientSocket) {
-  return kj::heap<RecordedSession>(*this, peerOfSocket(clientSocket), sessions.open(clientSocket));
+  return kj::heap<RecordedSession>(*this, clientSocket, sessions.open(clientSocket));
 }
 
 bool RequestAudit::wants(Message::Type type) const {
@@ -273,19 +286,35 @@ uint64_t RequestAudit::nowUs() const {
   return uint64_t(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000;
 }
 
+bool RequestAudit::send(kj::Own<capnp::MallocMessageBuilder> message, kj::ArrayPtr<const int> fds) {
+  // False: the helper does not read, or is gone; then its connection's end ends this process.
+  return kj::runCatchingExceptions([&]() { link.send(kj::mv(message), fds); }) == nullptr;
+}
+
+void RequestAudit::introduce(int clientSocket) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  message->initRoot<schema::AuditMessage>().setClient();
+  send(kj::mv(message), kj::arrayPtr(&clientSocket, 1));
+}
+
+void RequestAudit::goodbye(uint64_t connection) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  message->initRoot<schema::AuditMessage>().setGone(connection);
+  send(kj::mv(message));
+}
+
 void RequestAudit::record(const RequestPeer& peer, Message::Type type, const RequestFacts& facts,
                           const RequestResult& result, uint64_t durationUs) {
   auto bytes = [](const std::string& text) {
     return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
   };
   auto message = kj::heap<capnp::MallocMessageBuilder>();
-  auto record = message->initRoot<schema::RequestRecord>();
+  auto record = message->initRoot<schema::AuditMessage>().initRequest();
   record.setRequest(nameOf(type));
   record.setPid(peer.pid);
   record.setUid(peer.uid);
   record.setGid(peer.gid);
-  record.setExecutable(bytes(peer.executable));
-  record.setUnit(bytes(peer.unit));
+  record.setConnection(peer.connection);
   record.setHandle(bytes(facts.handle));
   record.setHandleBytes(facts.handleBytes);
   record.setOutcome(result.outcome);
@@ -295,9 +324,7 @@ void RequestAudit::record(const RequestPeer& peer, Message::Type type, const Req
   record.setScriptBytes(facts.scriptBytes);
   record.setJobId(facts.job);
   record.setLost(lost);
-  // A helper that does not read, or is gone: its connection's end ends this process.
-  auto failure = kj::runCatchingExceptions([&]() { link.send(kj::mv(message)); });
-  lost = failure == nullptr ? 0 : lost + 1;
+  lost = send(kj::mv(message)) ? 0 : lost + 1;
 }
 
 }  // namespace warden::frontend

@@ -18,12 +18,11 @@ struct RequestPeer {
   pid_t pid = 0;
   uid_t uid = 0;
   gid_t gid = 0;
-  std::string executable;  // empty: not known
-  std::string unit;
+  uint64_t connection = 0;  // the number that the kernel gives the socket (SO_COOKIE)
 };
 
 RequestPeer peerOfSocket(int socket);
-// SO_PEERCRED, unix(7): who has connected it.
+// Who has connected it (unix(7), SO_PEERCRED).
 
 struct RequestFacts {
   // What is recorded of a request, from the bytes that the client sent.
@@ -56,6 +55,10 @@ class RequestAudit final : public SessionFactory {
   // has gone. Nothing waits for the helper: what it does not take in time is lost, counted, and the
   // count recorded.
 
+  void introduce(int clientSocket);
+  // Before the first record of it: the helper looks for itself who is on the other end.
+  void goodbye(uint64_t connection);
+
   bool wants(Message::Type type) const;
   void record(const RequestPeer& peer, Message::Type type, const RequestFacts& facts,
               const RequestResult& result, uint64_t durationUs);
@@ -66,6 +69,8 @@ class RequestAudit final : public SessionFactory {
   SessionFactory& sessions;
   bool recordReads;
   uint64_t lost = 0;
+
+  bool send(kj::Own<capnp::MallocMessageBuilder> message, kj::ArrayPtr<const int> fds = nullptr);
 };
 
 }  // namespace warden::frontend

@@ -67,11 +67,13 @@ const Broker::Permitted Broker::PERMITTED[] = {
 };
 
 Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
-               const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper, Porter& porter)
+               const ListenerIdentity& listener, ClientFacts& clients, Fd signals,
+               const Pidfd& sweeper, Porter& porter)
     : host(host),
       log(log),
       frontend(frontend),
       listener(listener),
+      clients(clients),
       signals(kj::mv(signals)),
       sweeper(sweeper),
       porter(porter),
@@ -171,6 +173,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{host.network.fd(), POLLIN, 0});
   fds.add(pollfd{frontend.auditConnection(), POLLIN, 0});
   fds.add(pollfd{porter.fd(), short(porter.isBlocked() ? POLLIN | POLLOUT : POLLIN), 0});
+  fds.add(pollfd{clients.observer(), POLLIN, 0});
   for (auto& [id, entry] : dying)
     if (entry.endedUs == 0) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
@@ -182,6 +185,7 @@ void Broker::waitForEvents() {
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
   KJ_REQUIRE(porter.fd() >= 0, "the porter has died");
+  KJ_REQUIRE(fds[8].revents == 0 && clients.observer() >= 0, "the observer has died");
   if (fds[5].revents != 0) host.network.handleEvents();
   if (fds[6].revents != 0) receiveRecords(RECORDS_A_TURN);
   if (fds[7].revents != 0) handlePorter();
@@ -220,6 +224,7 @@ void Broker::handleFrontendEnd() {
   while (frontend.auditConnection() >= 0)
     receiveRecords(RECORDS_A_TURN);
   frontend.forget();
+  clients.forget();
   unsent.clear();
   diskOrders.clear();
   forgetPorting();
@@ -254,7 +259,7 @@ void Broker::receiveRecords(int most) {
   for (int i = 0; i < most; ++i) {
     try {
       KJ_IF_MAYBE (packet, receivePacket(frontend.auditConnection())) {
-        log.recordRequest(packet->getRoot<schema::RequestRecord>());
+        clients.receive(*packet, log);
       } else {
         return;
       }
@@ -269,6 +274,7 @@ void Broker::dispatch(Packet& packet) {
   auto request = packet.getRoot<schema::HelperRequest>();
   const char* operation = "request";
   asking = nullptr;
+  audited = nullptr;
   for (auto& permitted : PERMITTED) {
     if (permitted.which != request.which()) continue;
     operation = permitted.name;
@@ -296,10 +302,7 @@ void Broker::dispatch(Packet& packet) {
 }
 
 kj::Maybe<AuditPeer> Broker::auditedPeer() const {
-  KJ_IF_MAYBE (peer, asking) {
-    return AuditPeer{peer->pid, peer->uid, peer->gid, {}, {}};
-  }
-  return nullptr;
+  return audited.map([](const AuditPeer& peer) { return peer; });
 }
 
 kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Packet& packet) {
@@ -319,6 +322,7 @@ kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Pa
   auto attested = attest(socket, listener);
   if (attested.is<Refusal>()) return kj::mv(attested.get<Refusal>().reason);
   auto& peer = asking.emplace(kj::mv(attested.get<PeerCredentials>()));
+  audited = clients.of(socket, peer);
   auto& grant = host.policy.access.grantOf(peer);
   KJ_IF_MAYBE (access, permitted.access) {
     if (!grant.requests.test(static_cast<size_t>(*access))) {
@@ -389,6 +393,7 @@ void Broker::create(schema::HelperRequest::Reader request) {
   order.owner = KJ_ASSERT_NONNULL(asking).uid;
   order.ownerGid = KJ_ASSERT_NONNULL(asking).gid;
   order.privilegedJobs = grant.privileged;
+  order.profile = host.policy.profileOf(grant);
   if (grant.memory) order.memory = *grant.memory;
   if (grant.disk) order.disk = *grant.disk;
   if (isSlotLost(order.slot)) {

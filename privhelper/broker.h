@@ -10,6 +10,7 @@
 
 #include "base/packet.h"
 #include "privhelper/audit-log.h"
+#include "privhelper/client-facts.h"
 #include "privhelper/container.h"
 #include "privhelper/frontend-process.h"
 #include "privhelper/kept-images.h"
@@ -23,7 +24,8 @@ namespace warden::privhelper {
 class Broker {
  public:
   Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
-         const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper, Porter& porter);
+         const ListenerIdentity& listener, ClientFacts& clients, Fd signals, const Pidfd& sweeper,
+         Porter& porter);
   // `signals`: a signalfd for TERM, INT and USR2. All references are borrowed.
 
   bool run();
@@ -82,6 +84,7 @@ class Broker {
   AuditLog& log;
   FrontendProcess& frontend;
   const ListenerIdentity& listener;
+  ClientFacts& clients;
   Fd signals;
   const Pidfd& sweeper;
   Porter& porter;
@@ -103,6 +106,7 @@ class Broker {
   std::deque<Settling> diskOrders;
   std::deque<Reply> unsent;           // while the frontend does not read, it is not listened to
   kj::Maybe<PeerCredentials> asking;  // the client whose request is being handled
+  kj::Maybe<AuditPeer> audited;       // the same, as records name it
   bool greeted = false;
   bool stopping = false;
   bool retrySoon = false;  // a cgroup was busy

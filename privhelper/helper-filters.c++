@@ -95,6 +95,13 @@ SeccompFilter porterWorkerFilter() {
   return filter;
 }
 
+SeccompFilter observerFilter() {
+  SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
+  allowRuntime(filter);
+  filter.allow({"readlinkat"});
+  return filter;
+}
+
 SeccompFilter sweeperFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);

@@ -94,9 +94,9 @@ class Child {
     check(SESSION, setsid());
     resetSignals();
     setLimits();
-    if (!plan.privileged) dropBoundingSet();
+    dropBoundingSet();
     becomeUser();
-    if (!plan.privileged) dropCapabilities();
+    dropCapabilities();
     enterHome();
     execute();
   }
@@ -162,9 +162,11 @@ class Child {
     return setrlimit(static_cast<__rlimit_resource_t>(resource), &wanted);
   }
 
+  uint64_t kept() const { return plan.privileged ? init.jobCapabilities & init.boundingSet : 0; }
+
   void dropBoundingSet() {
     for (int cap = 0; cap < 64; ++cap) {
-      if ((init.boundingSet >> cap & 1) != 0) {
+      if (((init.boundingSet & ~kept()) >> cap & 1) != 0) {
         check(BOUNDING_SET, prctl(PR_CAPBSET_DROP, cap, 0, 0, 0));
       }
     }
@@ -188,14 +190,23 @@ class Child {
   }
 
   void dropCapabilities() {
+    // Of a privileged job's the permitted set only is what the shell is executed with: root's exec
+    // makes all of it effective, and no_new_privs adds nothing (capabilities(7)).
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2] = {};
+    __user_cap_data_struct data[2];
+    check(CAPABILITIES, syscall(SYS_capget, &header, data));
+    uint64_t permitted = (data[0].permitted | uint64_t(data[1].permitted) << 32) & kept();
+    for (int i = 0; i < 2; ++i) {
+      uint32_t part = permitted >> 32 * i;
+      data[i] = {0, part, 0};
+    }
     check(CAPABILITIES, syscall(SYS_capset, &header, data));
     check(NO_NEW_PRIVS, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 
     check(VERIFY_CAPABILITIES, syscall(SYS_capget, &header, data));
-    for (const auto& part : data) {
-      if ((part.permitted | part.effective | part.inheritable) != 0) {
+    for (int i = 0; i < 2; ++i) {
+      uint32_t part = permitted >> 32 * i;
+      if (data[i].permitted != part || data[i].effective != 0 || data[i].inheritable != 0) {
         fail(VERIFY_CAPABILITIES, EPERM);
       }
     }

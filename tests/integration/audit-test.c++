@@ -93,6 +93,8 @@ TEST_F(AuditTest, requestsAndOperationsAreRecordedWithWhoAskedAndWhatCameOfIt) {
   EXPECT_EQ(created["peer"]["pid"], getpid());
   EXPECT_EQ(created["peer"]["uid"], geteuid());
   EXPECT_EQ(created["peer"]["gid"], getegid());
+  std::string self = fs::read_symlink("/proc/self/exe");
+  EXPECT_EQ(created["peer"]["executable"], self);
   EXPECT_GT(created["duration_us"], 0);
   auto run = await("run", "done").back();
   EXPECT_EQ(run["handle"], id);
@@ -107,6 +109,7 @@ TEST_F(AuditTest, requestsAndOperationsAreRecordedWithWhoAskedAndWhatCameOfIt) {
   auto made = select(operations(), "create", "done").back();
   EXPECT_EQ(made["from"], "privhelper");
   EXPECT_EQ(made["container"], id);
+  EXPECT_EQ(made["peer"], created["peer"]);
   expectWhole();
 }
 

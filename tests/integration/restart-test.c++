@@ -142,13 +142,6 @@ TEST_F(RestartTest, brokerKilledEndsTheRestAndIsCleanedAtTheNextStart) {
 // Of the helper's own four processes none can do without another, and none is replaced.
 class HelperDeathTest : public RestartTest {
  protected:
-  pid_t pidOf(const std::string& name) {
-    for (pid_t pid : server().helperPids()) {
-      if (statusField(pid, "Name") == name) return pid;
-    }
-    return -1;
-  }
-
   void expectThatItsEndIsTheServersEnd(pid_t victim, const std::string& said) {
     ASSERT_GT(victim, 0);
     makeBusyContainers(3);
@@ -179,11 +172,15 @@ TEST_F(HelperDeathTest, launcherKilledEndsTheServerAndAllIsRemoved) {
 }
 
 TEST_F(HelperDeathTest, sweeperKilledEndsTheServerAndAllIsRemoved) {
-  expectThatItsEndIsTheServersEnd(pidOf("warden-sweeper"), "the sweeper has died");
+  expectThatItsEndIsTheServersEnd(server().helperPid("sweeper"), "the sweeper has died");
 }
 
 TEST_F(HelperDeathTest, porterKilledEndsTheServerAndAllIsRemoved) {
-  expectThatItsEndIsTheServersEnd(pidOf("warden-porter"), "the porter has died");
+  expectThatItsEndIsTheServersEnd(server().helperPid("porter"), "the porter has died");
+}
+
+TEST_F(HelperDeathTest, observerKilledEndsTheServerAndAllIsRemoved) {
+  expectThatItsEndIsTheServersEnd(server().helperPid("observer"), "the observer has died");
 }
 
 TEST_F(HelperDeathTest, launcherKilledDuringCreatesEndsTheServerAndAllIsRemoved) {
