@@ -1,6 +1,5 @@
 warden_unit_test(privhelper-id-map-test privhelper-id-map-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-request-check-test privhelper-request-check-test.c++ LIBS warden_helper)
-warden_unit_test(privhelper-copy-place-test privhelper-copy-place-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-porter-test privhelper-porter-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-record-test privhelper-record-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-peer-test privhelper-peer-test.c++ LIBS warden_helper)
