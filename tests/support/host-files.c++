@@ -55,6 +55,14 @@ void giveTree(const std::string& root, uid_t owner) {
     KJ_SYSCALL(lchown(entry.path().c_str(), owner, owner));
 }
 
+size_t countWorkers(const TestServer& server) {
+  size_t count = 0;
+  for (pid_t pid : server.helperPids()) {
+    if (statusField(pid, "Name") == "warden-worker") ++count;
+  }
+  return count;
+}
+
 std::string ownerOf(const std::string& path) {
   struct stat status;
   KJ_SYSCALL(lstat(path.c_str(), &status), path.c_str());

@@ -25,4 +25,7 @@ void giveTree(const std::string& root, uid_t owner);
 std::string ownerOf(const std::string& path);
 // "UID:GID MODE", with the mode in octal, set-id bits included; without following links.
 
+size_t countWorkers(const TestServer& server);
+// Processes of the porter that work for a client.
+
 }  // namespace warden::test
