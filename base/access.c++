@@ -144,6 +144,7 @@ AccessPolicy::AccessPolicy(const Config::Access& access, const std::string& file
     : everything(grantEverything("root")),
       otherwise(access.otherwiseAllowed ? grantEverything("access.otherwise")
                                         : grantNothing("access.otherwise")) {
+  everything.profile = otherwise.profile = access.profile;
   if (access.administrators) {
     administrators = findGroup(fileName, *access.administrators, "access.administrators");
   }
@@ -164,6 +165,7 @@ AccessPolicy::AccessPolicy(const Config::Access& access, const std::string& file
                       rule.ports,
                       rule.memory,
                       rule.disk};
+    resolved.grant.profile = rule.profile.value_or(access.profile);
     rules.push_back(std::move(resolved));
   }
 }

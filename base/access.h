@@ -47,6 +47,7 @@ struct Grant {
   std::optional<uint32_t> ports;       // mapped at once, likewise
   std::optional<uint64_t> memory;      // bytes; of each container, from its start on
   std::optional<uint64_t> disk;        // likewise
+  std::string profile = {};            // of containers (base/profile.h)
 };
 
 enum class HostUse { READ, WRITE };

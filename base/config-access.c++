@@ -4,6 +4,8 @@
 #include <initializer_list>
 #include <iterator>
 
+#include "base/config-profiles.h"
+
 namespace warden {
 
 namespace {
@@ -116,7 +118,8 @@ std::vector<HostPrefix> readPrefixes(ConfigSection& section, const std::string& 
 constexpr uint64_t LEAST_MEMORY = 4 << 20;
 constexpr uint64_t LEAST_DISK = 1 << 20;
 
-Config::AccessRule readRule(ConfigSection section, bool diskQuotaEnabled) {
+Config::AccessRule readRule(ConfigSection section, bool diskQuotaEnabled,
+                            const std::vector<Profile>& profiles) {
   Config::AccessRule rule;
   rule.user = readName(section, "user");
   rule.group = readName(section, "group");
@@ -135,6 +138,7 @@ Config::AccessRule readRule(ConfigSection section, bool diskQuotaEnabled) {
     rule.copies = readPrefixes(section, "copies",
                                {{"in", true, false}, {"out", false, true}, {"both", true, true}});
   }
+  if (section.has("profile")) rule.profile = readProfileName(section, "profile", profiles);
   ConfigSection quotas = section.section("quotas");
   if (auto value = quotas.number("containers", 0, UINT32_MAX)) rule.containers = *value;
   if (auto value = quotas.number("ports", 0, UINT32_MAX)) rule.ports = *value;
@@ -156,7 +160,8 @@ const char* nameOf(AccessRequest request) {
   return REQUEST_NAMES[static_cast<size_t>(request)];
 }
 
-Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled) {
+Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled,
+                          const std::vector<Profile>& profiles) {
   Config::Access access;
   access.administrators = readName(section, "administrators");
   if (auto otherwise = section.text("otherwise")) {
@@ -166,7 +171,7 @@ Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled) {
     access.otherwiseAllowed = *otherwise == "allow";
   }
   for (auto& rule : section.sections("rules"))
-    access.rules.push_back(readRule(std::move(rule), diskQuotaEnabled));
+    access.rules.push_back(readRule(std::move(rule), diskQuotaEnabled, profiles));
   section.finish();
   return access;
 }

@@ -5,6 +5,7 @@
 
 namespace warden {
 
-Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled);
+Config::Access readAccess(ConfigSection section, bool diskQuotaEnabled,
+                          const std::vector<Profile>& profiles);
 
 }  // namespace warden

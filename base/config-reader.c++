@@ -116,6 +116,10 @@ void ConfigSection::fail(const std::string& key, const std::string& what) const 
   failConfig(file, where, prefix + key + ": " + what);
 }
 
+void ConfigSection::failAt(int line, const std::string& key, const std::string& what) const {
+  throw ConfigError(file + ":" + std::to_string(line) + ": " + prefix + key + ": " + what);
+}
+
 std::string ConfigSection::scalar(const std::string& key, const Entry& entry,
                                   const std::string& accepted) const {
   if (!entry.value.IsScalar()) fail(key, "has another type; " + accepted + " is accepted");
@@ -182,6 +186,24 @@ std::optional<bool> ConfigSection::flag(const std::string& key) {
 
 std::vector<std::string> ConfigSection::texts(const std::string& key) {
   std::vector<std::string> result;
+  for (auto& item : textsAt(key))
+    result.push_back(std::move(item.text));
+  return result;
+}
+
+std::vector<std::string> ConfigSection::keys() const {
+  std::vector<std::pair<int, std::string>> found;
+  for (auto& [key, entry] : entries)
+    found.emplace_back(entry.keyMark.pos, key);
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> result;
+  for (auto& [position, key] : found)
+    result.push_back(std::move(key));
+  return result;
+}
+
+std::vector<NamedAt> ConfigSection::textsAt(const std::string& key) {
+  std::vector<NamedAt> result;
   Entry* entry = take(key);
   if (entry == nullptr) return result;
   if (!entry->value.IsSequence()) fail(key, "has another type; a list of strings is accepted");
@@ -189,7 +211,7 @@ std::vector<std::string> ConfigSection::texts(const std::string& key) {
     if (!item.IsScalar() || item.Scalar().empty() || hasControlCharacter(item.Scalar())) {
       failConfig(file, item.Mark(), prefix + key + ": an item is no text; strings are accepted");
     }
-    result.push_back(item.Scalar());
+    result.push_back(NamedAt{item.Scalar(), item.Mark().line + 1});
   }
   return result;
 }

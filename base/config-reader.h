@@ -40,6 +40,10 @@ class ConfigSection {
   std::optional<bool> flag(const std::string& key);
   std::vector<std::string> texts(const std::string& key);
   // A list of strings; empty where absent.
+  std::vector<NamedAt> textsAt(const std::string& key);
+  // Likewise, with the line of each.
+  std::vector<std::string> keys() const;
+  // Of a section whose keys are names, in their order in the file.
   ConfigSection section(const std::string& key);
   // Empty where absent.
 
@@ -56,6 +60,7 @@ class ConfigSection {
 
   [[noreturn]] void fail(const std::string& key, const std::string& what) const;
   // Throws ConfigError with the line of the key, or of the section where the key is absent.
+  [[noreturn]] void failAt(int line, const std::string& key, const std::string& what) const;
 
  private:
   struct Entry {

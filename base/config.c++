@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "base/config-access.h"
+#include "base/config-profiles.h"
 #include "base/config-reader.h"
 
 namespace warden {
@@ -247,7 +248,8 @@ bool isComponent(const std::string& name) {
          name[0] != '.';
 }
 
-Config::PrivHelper readPrivHelper(ConfigSection section, const Config::User& users) {
+Config::PrivHelper readPrivHelper(ConfigSection section, const Config::User& users,
+                                  const std::vector<Profile>& profiles) {
   Config::PrivHelper helper;
   assign(helper.user, section.text("user"));
   if (helper.user == "root") {
@@ -277,6 +279,7 @@ Config::PrivHelper readPrivHelper(ConfigSection section, const Config::User& use
   }
   helper.wshdPath = section.path("wshd_path");
   helper.frontendPath = section.path("frontend_path");
+  helper.profile = readProfileName(section, "profile", profiles);
   section.finish();
   return helper;
 }
@@ -378,9 +381,14 @@ Config readParts(const std::string& text, const std::string& fileName, Attempt&&
     attempt([&]() { config.network = readNetwork(root.section("network")); });
     attempt([&]() { config.port = readPort(root.section("port")); });
     attempt([&]() { config.user = readUser(root.section("user")); });
-    attempt([&]() { config.privhelper = readPrivHelper(root.section("privhelper"), config.user); });
+    attempt([&]() { config.profiles = readProfiles(root.section("profiles")); });
     attempt([&]() {
-      config.access = readAccess(root.section("access"), config.server.diskQuotaEnabled);
+      config.privhelper = readPrivHelper(root.section("privhelper"), config.user, config.profiles);
+    });
+    attempt([&]() {
+      config.access =
+          readAccess(root.section("access"), config.server.diskQuotaEnabled, config.profiles);
+      config.access.profile = config.privhelper.profile;
     });
     attempt([&]() { config.audit = readAudit(root.section("audit"), config.logging); });
     attempt([&]() { config.frontend = readFrontend(root.section("frontend")); });

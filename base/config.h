@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/ipv4.h"
+#include "base/profile.h"
 
 namespace warden {
 
@@ -117,6 +118,7 @@ struct Config {
     std::string cgroupParent = "warden";      // one path component below each hierarchy's root
     std::optional<std::string> wshdPath;      // absent: warden-wshd beside the helper
     std::optional<std::string> frontendPath;  // absent: warden-frontend beside the helper
+    std::string profile = DEFAULT_PROFILE;    // of users to whom no rule gives another
   } privhelper;
 
   struct AccessRule {
@@ -127,6 +129,7 @@ struct Config {
     std::optional<std::vector<std::string>> images;  // prefixes; none: whatever the user may open
     std::vector<HostPrefix> bindMounts = {{"/"}};
     std::vector<HostPrefix> copies = {{"/"}};
+    std::optional<std::string> profile;  // none: access.profile
     std::optional<uint32_t> containers;  // quotas; none: no quota
     std::optional<uint32_t> ports;
     std::optional<uint64_t> memory;  // bytes, of each container
@@ -137,7 +140,10 @@ struct Config {
     std::optional<NamedAt> administrators;  // a group
     bool otherwiseAllowed = true;           // to users that no rule names
     std::vector<AccessRule> rules;          // the first that matches holds
+    std::string profile = DEFAULT_PROFILE;  // privhelper.profile
   } access;
+
+  std::vector<Profile> profiles = std::vector<Profile>(1);  // the first is DEFAULT_PROFILE
 
   struct Audit {                          // section `audit`
     std::optional<std::string> helper;    // absent: <logging.file>.audit, else stderr

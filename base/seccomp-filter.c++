@@ -32,7 +32,7 @@ SeccompFilter::SeccompFilter(uint32_t defaultAction) : context(seccomp_init(defa
 SeccompFilter& SeccompFilter::add(uint32_t action, const char* name,
                                   std::initializer_list<scmp_arg_cmp> conditions) {
   int number = seccomp_syscall_resolve_name(name);
-  if (number == __NR_SCMP_ERROR) return *this;
+  if (number == __NR_SCMP_ERROR || decided.count(number) > 0) return *this;
   check(
       seccomp_rule_add_array(context.get(), action, number, conditions.size(), conditions.begin()),
       "seccomp_rule_add", name);
@@ -59,6 +59,16 @@ SeccompFilter& SeccompFilter::allowIf(const char* name,
 SeccompFilter& SeccompFilter::denyIf(int error, const char* name,
                                      std::initializer_list<scmp_arg_cmp> conditions) {
   return add(SCMP_ACT_ERRNO(error), name, conditions);
+}
+
+SeccompFilter& SeccompFilter::decide(uint32_t action, const std::vector<std::string>& names) {
+  for (auto& name : names) {
+    int number = seccomp_syscall_resolve_name(name.c_str());
+    KJ_REQUIRE(number != __NR_SCMP_ERROR, "no such system call", name.c_str());
+    add(action, name.c_str(), {});
+    decided.insert(number);
+  }
+  return *this;
 }
 
 SeccompFilter& SeccompFilter::logDenials() {

@@ -8,6 +8,9 @@
 
 #include <initializer_list>
 #include <memory>
+#include <set>
+#include <string>
+#include <vector>
 
 namespace warden {
 
@@ -27,6 +30,10 @@ class SeccompFilter {
   // Conditions on arguments, all of which must hold (SCMP_A0(...) and so on). For arguments that
   // the kernel reads as 32 bit, compare with SCMP_CMP_MASKED_EQ and a 32 bit mask.
 
+  SeccompFilter& decide(uint32_t action, const std::vector<std::string>& names);
+  // Settles these calls: what is said of them later, with or without conditions, is passed over.
+  // Throws for a name that libseccomp does not know.
+
   SeccompFilter& logDenials();
   // What the installed filter denies goes to the kernel's log (seccomp(2),
   // SECCOMP_FILTER_FLAG_LOG), as far as /proc/sys/kernel/seccomp/actions_logged allows. Not part of
@@ -43,6 +50,7 @@ class SeccompFilter {
     void operator()(void* context) const { seccomp_release(context); }
   };
   std::unique_ptr<void, Release> context;
+  std::set<int> decided;
 
   SeccompFilter& add(uint32_t action, const char* name,
                      std::initializer_list<scmp_arg_cmp> conditions);

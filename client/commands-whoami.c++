@@ -45,6 +45,7 @@ Json describe(const WhoamiResponse& who) {
   if (who.has_max_ports()) json["max_ports"] = who.max_ports();
   if (who.has_max_memory()) json["max_memory"] = who.max_memory();
   if (who.has_max_disk()) json["max_disk"] = who.max_disk();
+  if (who.has_profile()) json["profile"] = who.profile();
   return json;
 }
 

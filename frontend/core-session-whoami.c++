@@ -39,6 +39,7 @@ kj::Promise<void> CoreSession::whoami(const WhoamiRequest&, ResponseWriter& out)
   if (grant.ports) response.set_max_ports(*grant.ports);
   if (grant.memory) response.set_max_memory(*grant.memory);
   if (grant.disk) response.set_max_disk(*grant.disk);
+  response.set_profile(grant.profile);
   return out.send(Message::Whoami, response);
 }
 

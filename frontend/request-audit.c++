@@ -17,6 +17,11 @@ namespace {
 using google::protobuf::internal::WireFormatLite;
 using Outcome = schema::RequestRecord::Outcome;
 
+// Records that are held while the event loop has other things to do.
+constexpr size_t MOST_WAITING = 16;
+
+constexpr unsigned RECORD_WORDS = 64;  // most are smaller
+
 const char* nameOf(Message::Type type) {
   switch (type) {
     case Message::Create:
@@ -189,13 +194,21 @@ class RecordedCall final : public ResponseWriter {
 
 class RecordedSession final : public Session {
  public:
-  RecordedSession(RequestAudit& audit, RequestPeer peer, kj::Own<Session> session)
-      : audit(audit), peer(std::move(peer)), session(kj::mv(session)) {}
+  RecordedSession(RequestAudit& audit, int clientSocket, kj::Own<Session> session)
+      : audit(audit),
+        clientSocket(clientSocket),
+        peer(peerOfSocket(clientSocket)),
+        session(kj::mv(session)) {}
+  ~RecordedSession() noexcept(false) {
+    if (isIntroduced) audit.goodbye(peer.connection);
+  }
   KJ_DISALLOW_COPY(RecordedSession);
 
   kj::Promise<Continuation> handle(Message::Type type, kj::Array<kj::byte> request,
                                    ResponseWriter& out) override {
     if (!audit.wants(type)) return session->handle(type, kj::mv(request), out);
+    if (!isIntroduced) audit.introduce(clientSocket);
+    isIntroduced = true;
     auto call = kj::heap<RecordedCall>(audit, peer, type, factsOf(type, request), out);
     auto& recorded = *call;
     return kj::evalNow([&]() { return session->handle(type, kj::mv(request), recorded); })
@@ -213,8 +226,10 @@ class RecordedSession final : public Session {
 
  private:
   RequestAudit& audit;
+  int clientSocket;
   RequestPeer peer;
   kj::Own<Session> session;
+  bool isIntroduced = false;
 };
 
 }  // namespace
@@ -223,7 +238,10 @@ RequestPeer peerOfSocket(int socket) {
   ucred credentials{};
   socklen_t length = sizeof(credentials);
   KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length));
-  return {.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
+  uint64_t cookie = 0;
+  length = sizeof(cookie);
+  KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &length));
+  return {credentials.pid, credentials.uid, credentials.gid, cookie};
 }
 
 RequestFacts factsOf(Message::Type type, kj::ArrayPtr<const kj::byte> request) {
@@ -249,8 +267,12 @@ RequestAudit::RequestAudit(kj::UnixEventPort& port, kj::Timer& timer, Fd helper,
                            SessionFactory& sessions, bool recordReads)
     : link(port, timer, kj::mv(helper)), sessions(sessions), recordReads(recordReads) {}
 
+RequestAudit::~RequestAudit() noexcept(false) {
+  sendWaiting();
+}
+
 kj::Own<Session> RequestAudit::open(int clientSocket) {
-  return kj::heap<RecordedSession>(*this, peerOfSocket(clientSocket), sessions.open(clientSocket));
+  return kj::heap<RecordedSession>(*this, clientSocket, sessions.open(clientSocket));
 }
 
 bool RequestAudit::wants(Message::Type type) const {
@@ -273,19 +295,37 @@ uint64_t RequestAudit::nowUs() const {
   return uint64_t(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000;
 }
 
+bool RequestAudit::send(kj::Own<capnp::MallocMessageBuilder> message, kj::ArrayPtr<const int> fds) {
+  // False: the helper does not read, or is gone; then its connection's end ends this process.
+  return kj::runCatchingExceptions([&]() { link.send(kj::mv(message), fds); }) == nullptr;
+}
+
+void RequestAudit::introduce(int clientSocket) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  message->initRoot<schema::AuditMessage>().setClient();
+  send(kj::mv(message), kj::arrayPtr(&clientSocket, 1));
+}
+
+void RequestAudit::goodbye(uint64_t connection) {
+  // Records of the connection come before its end.
+  sendWaiting();
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  message->initRoot<schema::AuditMessage>().setGone(connection);
+  send(kj::mv(message));
+}
+
 void RequestAudit::record(const RequestPeer& peer, Message::Type type, const RequestFacts& facts,
                           const RequestResult& result, uint64_t durationUs) {
   auto bytes = [](const std::string& text) {
     return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
   };
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
-  auto record = message->initRoot<schema::RequestRecord>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(RECORD_WORDS);
+  auto record = message->initRoot<schema::AuditMessage>().initRequest();
   record.setRequest(nameOf(type));
   record.setPid(peer.pid);
   record.setUid(peer.uid);
   record.setGid(peer.gid);
-  record.setExecutable(bytes(peer.executable));
-  record.setUnit(bytes(peer.unit));
+  record.setConnection(peer.connection);
   record.setHandle(bytes(facts.handle));
   record.setHandleBytes(facts.handleBytes);
   record.setOutcome(result.outcome);
@@ -294,10 +334,20 @@ void RequestAudit::record(const RequestPeer& peer, Message::Type type, const Req
   record.setScriptSha256(facts.scriptDigest.c_str());
   record.setScriptBytes(facts.scriptBytes);
   record.setJobId(facts.job);
-  record.setLost(lost);
-  // A helper that does not read, or is gone: its connection's end ends this process.
-  auto failure = kj::runCatchingExceptions([&]() { link.send(kj::mv(message)); });
-  lost = failure == nullptr ? 0 : lost + 1;
+  waiting.add(kj::mv(message));
+  if (waiting.size() >= MOST_WAITING) return sendWaiting();
+  if (waiting.size() > 1) return;
+  // When this process has nothing else to do and before it waits for events: the next request of
+  // the same client comes first.
+  sending = kj::evalLast([this]() { sendWaiting(); }).eagerlyEvaluate(nullptr);
+}
+
+void RequestAudit::sendWaiting() {
+  for (auto& message : waiting) {
+    message->getRoot<schema::AuditMessage>().getRequest().setLost(lost);
+    lost = send(kj::mv(message)) ? 0 : lost + 1;
+  }
+  waiting.resize(0);
 }
 
 }  // namespace warden::frontend

@@ -4,6 +4,7 @@
 
 #include <kj/async-unix.h>
 #include <kj/timer.h>
+#include <kj/vector.h>
 #include <sys/types.h>
 
 #include <string>
@@ -18,12 +19,11 @@ struct RequestPeer {
   pid_t pid = 0;
   uid_t uid = 0;
   gid_t gid = 0;
-  std::string executable;  // empty: not known
-  std::string unit;
+  uint64_t connection = 0;  // the number that the kernel gives the socket (SO_COOKIE)
 };
 
 RequestPeer peerOfSocket(int socket);
-// SO_PEERCRED, unix(7): who has connected it.
+// Who has connected it (unix(7), SO_PEERCRED).
 
 struct RequestFacts {
   // What is recorded of a request, from the bytes that the client sent.
@@ -49,12 +49,17 @@ class RequestAudit final : public SessionFactory {
                bool recordReads = false);
   // `helper`: the connection for records. `recordReads`: also ping, echo, list and info, which
   // change nothing and may come by the thousand a second. The others are borrowed.
+  ~RequestAudit() noexcept(false);
   KJ_DISALLOW_COPY(RequestAudit);
 
   kj::Own<Session> open(int clientSocket) override;
   // A session of `sessions` whose requests are recorded, when they have been answered or the client
   // has gone. Nothing waits for the helper: what it does not take in time is lost, counted, and the
   // count recorded.
+
+  void introduce(int clientSocket);
+  // Before the first record of it: the helper looks for itself who is on the other end.
+  void goodbye(uint64_t connection);
 
   bool wants(Message::Type type) const;
   void record(const RequestPeer& peer, Message::Type type, const RequestFacts& facts,
@@ -66,6 +71,12 @@ class RequestAudit final : public SessionFactory {
   SessionFactory& sessions;
   bool recordReads;
   uint64_t lost = 0;
+
+  bool send(kj::Own<capnp::MallocMessageBuilder> message, kj::ArrayPtr<const int> fds = nullptr);
+  kj::Vector<kj::Own<capnp::MallocMessageBuilder>> waiting;
+  kj::Promise<void> sending = nullptr;
+
+  void sendWaiting();
 };
 
 }  // namespace warden::frontend

@@ -51,9 +51,11 @@ Json describe(const AuditPeer& peer) {
   return object;
 }
 
-AuditPeer peerOf(schema::RequestRecord::Reader request) {
-  return {request.getPid(), request.getUid(), request.getGid(),
-          std::string(view(request.getExecutable())), std::string(view(request.getUnit()))};
+Json peerOf(schema::RequestRecord::Reader request, const AuditPeer* known) {
+  if (known != nullptr) return describe(*known);
+  Json told = describe({request.getPid(), request.getUid(), request.getGid(), {}, {}});
+  told["attested"] = false;
+  return told;
 }
 
 }  // namespace
@@ -82,8 +84,8 @@ void AuditLog::record(kj::StringPtr operation, kj::StringPtr container, Outcome 
   operations.append(kj::mv(object));
 }
 
-void AuditLog::recordRequest(schema::RequestRecord::Reader request) {
-  Json object = {{"from", "frontend"}, {"peer", describe(peerOf(request))}};
+void AuditLog::recordRequest(schema::RequestRecord::Reader request, const AuditPeer* peer) {
+  Json object = {{"from", "frontend"}, {"peer", peerOf(request, peer)}};
   object["request"] = auditText(view(request.getRequest()), LONGEST_ID);
   if (request.getHandle().size() > 0) {
     auto handle = view(request.getHandle());

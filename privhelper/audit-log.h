@@ -36,8 +36,10 @@ class AuditLog {
   // `container`: the id as requested, which may be anything: it is escaped. Empty: none. `path`: of
   // the host, likewise. The line names the peer of the present OnBehalf.
 
-  void recordRequest(schema::RequestRecord::Reader request);
-  // Throws kj::Exception for a message that cannot be walked; nothing has been written then.
+  void recordRequest(schema::RequestRecord::Reader request, const AuditPeer* peer = nullptr);
+  // `peer`: what the helper knows of the client. Null: nothing, and the record says that the
+  // frontend's word is all there is. Throws kj::Exception for a message that cannot be walked;
+  // nothing has been written then.
 
   void note(kj::StringPtr message);
   // What the operator should know: start, end, a frontend that died.

@@ -14,6 +14,9 @@ namespace {
 
 constexpr int REQUESTS_A_TURN = 16;
 constexpr int RECORDS_A_TURN = 256;
+// Records that come one after another are read this much apart: to wake up for each would take the
+// processors from the requests that follow. They wait where the frontend cannot take them back.
+constexpr uint64_t RECORDS_APART_US = 5'000;
 constexpr size_t MOST_DISK_ORDERS = 256;  // unanswered; a frontend waits for each
 
 // How long a frontend that was told to end may take: to drain, and after it has given up its
@@ -67,11 +70,13 @@ const Broker::Permitted Broker::PERMITTED[] = {
 };
 
 Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
-               const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper, Porter& porter)
+               const ListenerIdentity& listener, ClientFacts& clients, Fd signals,
+               const Pidfd& sweeper, Porter& porter)
     : host(host),
       log(log),
       frontend(frontend),
       listener(listener),
+      clients(clients),
       signals(kj::mv(signals)),
       sweeper(sweeper),
       porter(porter),
@@ -123,6 +128,7 @@ int Broker::timeoutMs() const {
     deadline = stopping ? waitForDyingUntilUs : frontend.startableAtUs();
   }
   deadline = kj::min(deadline, images.nextExpiryUs());
+  if (nextRecordsUs != 0) deadline = kj::min(deadline, nextRecordsUs);
   deadline = kj::min(deadline, nextRemovalUs());
   if (deadline == NEVER_US) return -1;
   uint64_t now = monotonicUs();
@@ -131,6 +137,7 @@ int Broker::timeoutMs() const {
 
 void Broker::waitForEvents() {
   KJ_REQUIRE(host.launcher.fd() >= 0, "the launcher does not answer, or has died");
+  if (monotonicUs() >= nextRecordsUs) nextRecordsUs = 0;
   kj::Vector<pollfd> fds;
   fds.add(pollfd{signals, POLLIN, 0});
   fds.add(pollfd{host.launcher.fd(), POLLIN, 0});
@@ -140,8 +147,9 @@ void Broker::waitForEvents() {
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
   fds.add(pollfd{host.network.fd(), POLLIN, 0});
-  fds.add(pollfd{frontend.auditConnection(), POLLIN, 0});
+  fds.add(pollfd{nextRecordsUs != 0 ? -1 : frontend.auditConnection(), POLLIN, 0});
   fds.add(pollfd{porter.fd(), short(porter.isBlocked() ? POLLIN | POLLOUT : POLLIN), 0});
+  fds.add(pollfd{clients.observer(), POLLIN, 0});
   for (auto& [id, entry] : dying)
     if (entry.endedUs == 0) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
@@ -153,10 +161,13 @@ void Broker::waitForEvents() {
   KJ_REQUIRE(fds[1].revents == 0, "the launcher has died");
   KJ_REQUIRE(fds[4].revents == 0, "the sweeper has died");
   KJ_REQUIRE(porter.fd() >= 0, "the porter has died");
+  KJ_REQUIRE(fds[8].revents == 0 && clients.observer() >= 0, "the observer has died");
   if (fds[5].revents != 0) host.network.handleEvents();
-  if (fds[6].revents != 0) receiveRecords(RECORDS_A_TURN);
   if (fds[7].revents != 0) handlePorter();
   images.expire(monotonicUs());
+  if (fds[6].revents != 0 && receiveRecords(RECORDS_A_TURN)) {
+    nextRecordsUs = monotonicUs() + RECORDS_APART_US;
+  }
   reapDying();
   removeLeftovers();
   if (!diskOrders.empty()) {
@@ -193,6 +204,7 @@ void Broker::handleFrontendEnd() {
   while (frontend.auditConnection() >= 0)
     receiveRecords(RECORDS_A_TURN);
   frontend.forget();
+  clients.forget();
   unsent.clear();
   forgetPorting();
   // What is under way goes on. There is nobody to be told.
@@ -226,25 +238,30 @@ void Broker::receiveRequests() {
   }
 }
 
-void Broker::receiveRecords(int most) {
+bool Broker::receiveRecords(int most) {
   for (int i = 0; i < most; ++i) {
     try {
       KJ_IF_MAYBE (packet, receivePacket(frontend.auditConnection())) {
-        log.recordRequest(packet->getRoot<schema::RequestRecord>());
+        clients.receive(*packet, log);
       } else {
-        return;
+        return true;
       }
     } catch (const kj::Exception& e) {
-      if (e.getType() == kj::Exception::Type::DISCONNECTED) return frontend.disconnectAudit();
+      if (e.getType() == kj::Exception::Type::DISCONNECTED) {
+        frontend.disconnectAudit();
+        return true;
+      }
       log.record("record", nullptr, Outcome::REFUSED, e.getDescription());
     }
   }
+  return false;
 }
 
 void Broker::dispatch(Packet& packet) {
   auto request = packet.getRoot<schema::HelperRequest>();
   const char* operation = "request";
   asking = nullptr;
+  audited = nullptr;
   for (auto& permitted : PERMITTED) {
     if (permitted.which != request.which()) continue;
     operation = permitted.name;
@@ -272,10 +289,7 @@ void Broker::dispatch(Packet& packet) {
 }
 
 kj::Maybe<AuditPeer> Broker::auditedPeer() const {
-  KJ_IF_MAYBE (peer, asking) {
-    return AuditPeer{peer->pid, peer->uid, peer->gid, {}, {}};
-  }
-  return nullptr;
+  return audited.map([](const AuditPeer& peer) { return peer; });
 }
 
 kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Packet& packet) {
@@ -295,6 +309,7 @@ kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Pa
   auto attested = attest(socket, listener);
   if (attested.is<Refusal>()) return kj::mv(attested.get<Refusal>().reason);
   auto& peer = asking.emplace(kj::mv(attested.get<PeerCredentials>()));
+  audited = clients.of(socket, peer);
   auto& grant = host.policy.access.grantOf(peer);
   KJ_IF_MAYBE (access, permitted.access) {
     if (!grant.requests.test(static_cast<size_t>(*access))) {
@@ -375,6 +390,7 @@ void Broker::create(schema::HelperRequest::Reader request) {
   order.owner = KJ_ASSERT_NONNULL(asking).uid;
   order.ownerGid = KJ_ASSERT_NONNULL(asking).gid;
   order.privilegedJobs = grant.privileged;
+  order.profile = host.policy.profileOf(grant);
   if (grant.memory) order.memory = *grant.memory;
   if (grant.disk) order.disk = *grant.disk;
   if (isSlotLost(order.slot)) {

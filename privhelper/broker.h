@@ -10,6 +10,7 @@
 
 #include "base/packet.h"
 #include "privhelper/audit-log.h"
+#include "privhelper/client-facts.h"
 #include "privhelper/container.h"
 #include "privhelper/frontend-process.h"
 #include "privhelper/kept-images.h"
@@ -23,7 +24,8 @@ namespace warden::privhelper {
 class Broker {
  public:
   Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
-         const ListenerIdentity& listener, Fd signals, const Pidfd& sweeper, Porter& porter);
+         const ListenerIdentity& listener, ClientFacts& clients, Fd signals, const Pidfd& sweeper,
+         Porter& porter);
   // `signals`: a signalfd for TERM, INT and USR2. All references are borrowed.
 
   bool run();
@@ -54,14 +56,6 @@ class Broker {
     uint64_t startedUs;
     bool sets;
   };
-  struct Leftover {
-    // What an earlier server has left and cannot be adopted, or what could not be removed.
-    kj::Vector<uint32_t> slots;  // that it has as long as its processes live
-    uint64_t sinceUs;
-    uint64_t nextUs;     // when it is tried again
-    bool tried = false;  // to end its processes
-    bool told = false;
-  };
   struct Porting {
     // What the porter does for a client.
     const char* operation;
@@ -78,6 +72,14 @@ class Broker {
     PeerCredentials client;
     uint64_t startedUs;
   };
+  struct Leftover {
+    // What an earlier server has left and cannot be adopted, or what could not be removed.
+    kj::Vector<uint32_t> slots;  // that it has as long as its processes live
+    uint64_t sinceUs;
+    uint64_t nextUs;     // when it is tried again
+    bool tried = false;  // to end its processes
+    bool told = false;
+  };
   using Handler = void (Broker::*)(schema::HelperRequest::Reader request);
   struct Permitted {
     schema::HelperRequest::Which which;
@@ -93,6 +95,7 @@ class Broker {
   AuditLog& log;
   FrontendProcess& frontend;
   const ListenerIdentity& listener;
+  ClientFacts& clients;
   Fd signals;
   const Pidfd& sweeper;
   Porter& porter;
@@ -114,8 +117,10 @@ class Broker {
   std::deque<Settling> diskOrders;
   std::deque<Reply> unsent;           // while the frontend does not read, it is not listened to
   kj::Maybe<PeerCredentials> asking;  // the client whose request is being handled
+  kj::Maybe<AuditPeer> audited;       // the same, as records name it
   bool greeted = false;
   bool stopping = false;
+  uint64_t nextRecordsUs = 0;        // the audit connection is not looked at before; 0: it is
   bool retrySoon = false;            // a cgroup was busy
   uint64_t waitForDyingUntilUs = 0;  // at the end
 
@@ -126,7 +131,7 @@ class Broker {
   void handleSignals();
   void handleFrontendEnd();
   void receiveRequests();
-  void receiveRecords(int most);
+  bool receiveRecords(int most);  // all there were
   void dispatch(Packet& packet);
   kj::Maybe<kj::String> reasonAgainstClient(const Permitted& permitted, Packet& packet);
 

@@ -299,8 +299,10 @@ void allowEverydayCalls(SeccompFilter& filter) {
 
 }  // namespace
 
-SeccompFilter containerFilter() {
+SeccompFilter containerFilter(const Profile& profile) {
   SeccompFilter filter(SCMP_ACT_ERRNO(ENOSYS));
+  filter.decide(SCMP_ACT_ALLOW, profile.allowedCalls);
+  filter.decide(SCMP_ACT_ERRNO(EPERM), profile.deniedCalls);
   allowEverydayCalls(filter);
   // Creating threads and processes, but no namespace. clone3 passes its flags in memory, where a
   // filter cannot look: it is left at ENOSYS, which makes the C library use clone.
@@ -386,8 +388,10 @@ SeccompFilter argumentFilter() {
   return filter;
 }
 
-SeccompFilter launcherFilter() {
+SeccompFilter launcherFilter(const std::vector<Profile>& profiles) {
   SeccompFilter filter(SCMP_ACT_ERRNO(ENOSYS));
+  for (auto& profile : profiles)
+    filter.decide(SCMP_ACT_ALLOW, profile.allowedCalls);
   allowEverydayCalls(filter);
   filter.allow({"clone", "clone3", "fsconfig", "fsmount", "fsopen", "mount_setattr", "move_mount",
                 "open_tree", "pivot_root", "sethostname", "umount2", "unshare"});

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "base/packet.h"
+#include "privhelper/apparmor.h"
 #include "privhelper/bind-target.h"
 #include "privhelper/links.h"
 #include "privhelper/private-root.h"
@@ -31,28 +32,11 @@ namespace warden::privhelper {
 
 namespace {
 
-constexpr int CAPABILITIES[] = {
-    CAP_CHOWN,             // package installation, log rotation
-    CAP_DAC_OVERRIDE,      // root manages files of other users
-    CAP_FOWNER,            // likewise: modes and times
-    CAP_FSETID,            // keeps setgid bits of directories that root manages
-    CAP_KILL,              // root ends jobs of vcap; wshd ends all
-    CAP_SETGID,            // wshd becomes the job's user; su
-    CAP_SETUID,            //
-    CAP_SETPCAP,           // wshd empties the bounding set of unprivileged jobs
-    CAP_NET_BIND_SERVICE,  // ports below 1024 of the container's own network namespace
-    CAP_SYS_CHROOT,        // daemons that confine themselves
-};
-
-// Of these, what wshd itself uses (wshd/init.c++). The others are there for privileged jobs.
-constexpr int WSHD_CAPABILITIES[] = {CAP_CHOWN, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP};
-
-bool isWshds(int capability) {
-  for (int own : WSHD_CAPABILITIES) {
-    if (own == capability) return true;
-  }
-  return false;
-}
+// What wshd itself uses (wshd/init.c++). The others, of a profile (base/profile.h), are there for
+// privileged jobs.
+constexpr uint64_t WSHD_CAPABILITIES = uint64_t(1) << CAP_CHOWN | uint64_t(1) << CAP_KILL |
+                                       uint64_t(1) << CAP_SETGID | uint64_t(1) << CAP_SETUID |
+                                       uint64_t(1) << CAP_SETPCAP;
 
 // Files of /proc that say more about the host than a container needs to know, or act on it.
 constexpr const char* MASKED_FILES[] = {
@@ -74,6 +58,8 @@ struct Init {
   bool allowIpv6;
   bool privilegedJobs;
   uint32_t bindMounts;  // that are still to come
+  uint64_t capabilities;  // of privileged jobs; bit n is capability n
+  kj::String apparmor;    // empty: none
   uint32_t faultAt = 0;
   Fd sysctls;  // /proc/sys/net, as it is before it is made read-only
   Fd root;     // the attached root file system, later "/"
@@ -129,6 +115,8 @@ void receiveBuild(Init& init) {
   init.allowIpv6 = build.getAllowIpv6();
   init.privilegedJobs = build.getPrivilegedJobs();
   init.bindMounts = build.getBindMounts();
+  init.capabilities = init.privilegedJobs ? build.getCapabilities() : 0;
+  init.apparmor = kj::str(build.getApparmor());
   init.overlay = packet.takeFd(0);
   init.devices = packet.takeFd(1);
   init.connection = packet.takeFd(2);
@@ -324,12 +312,16 @@ void arrangeDescriptors(Init& init) {
   check(close_range(5, ~0u, CLOSE_RANGE_CLOEXEC));
 }
 
+// From the exec of wshd on. Asked for before the filter is there, and where a failure has a step.
+void enterAppArmor(Init& init) {
+  if (init.apparmor.size() == 0) return;
+  if (int error = confineNextExec(init.apparmor)) throw InitError(error);
+}
+
 void limitContainerCapabilities(Init& init) {
   for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; ++cap) {
-    bool keep = false;
-    for (int kept : CAPABILITIES)
-      keep |= kept == cap && (init.privilegedJobs || isWshds(cap));
-    if (!keep) check(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0));
+    uint64_t kept = WSHD_CAPABILITIES | init.capabilities;
+    if ((kept >> cap & 1) == 0) check(prctl(PR_CAPBSET_DROP, cap, 0, 0, 0));
   }
 }
 
@@ -344,7 +336,9 @@ void installFilter(Init& init) {
 void execWshd(Init& init) {
   char name[] = "wshd";
   char unprivileged[] = "--no-privileged-jobs";
-  char* const arguments[] = {name, init.privilegedJobs ? nullptr : unprivileged, nullptr};
+  auto privileged = kj::str("--job-capabilities=", kj::hex(init.capabilities));
+  char* const arguments[] = {name, init.privilegedJobs ? privileged.begin() : unprivileged,
+                             nullptr};
   char* const environment[] = {nullptr};
   check(syscall(SYS_execveat, init.context.wshdProgram, "", arguments, environment, AT_EMPTY_PATH));
 }
@@ -371,6 +365,7 @@ constexpr InitStep STEPS[] = {
     {"set host name", setHostname},
     {"configure network", configureNetwork},
     {"arrange descriptors", arrangeDescriptors},
+    {"enter AppArmor profile", enterAppArmor},
     {"limit capabilities", limitContainerCapabilities},
     {"install system call filter", installFilter},
     {"execute wshd", execWshd},

@@ -89,11 +89,11 @@ void awaitWshd(int connection) {
 
 }  // namespace
 
-FirstProcess::FirstProcess(Launcher& launcherParam, kj::Maybe<int> cgroup)
+FirstProcess::FirstProcess(Launcher& launcherParam, kj::Maybe<int> cgroup, uint32_t profile)
     : launcher(launcherParam) {
   SocketPair pair = makePacketPair();
   setup = kj::mv(pair.left);
-  launcher.requestLaunch(pair.right, cgroup);
+  launcher.requestLaunch(pair.right, cgroup, profile);
   requested = true;
 }
 
@@ -145,6 +145,8 @@ void FirstProcess::build(const Orders& orders, int root, int devices, int connec
   build.setAllowIpv6(orders.allowIpv6);
   build.setPrivilegedJobs(orders.privilegedJobs);
   build.setBindMounts(orders.bindMounts);
+  build.setCapabilities(orders.capabilities);
+  build.setApparmor(orders.apparmor);
   int fds[] = {root, devices, connection, listener};
   send(message, fds);
 }
@@ -222,7 +224,7 @@ Container::Container(const ContainerHost& host, const CreateOrder& order)
       ownerUid(order.owner),
       cgroupsPart(host.cgroups, order.id, host.policy.pidsLimit),
       networkPart(host.network, order.id, order.network),
-      process(host.launcher, cgroupsPart.version2Directory()),
+      process(host.launcher, cgroupsPart.version2Directory(), order.profile),
       directory(host.depot, order, host.policy) {
   build(host, order);
 }
@@ -269,6 +271,7 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   Fd root = prepareRoot(host, order, userNamespace);
   mapBindMounts(host, order, userNamespace);
   const NetworkPolicy& addresses = host.policy.network;
+  const Profile& profile = host.policy.profiles[order.profile];
   process.build({.hostname = containerId.text(),
                  .vcapGid = host.policy.vcapUid(slotNumber),
                  .interface = networkPart.peerName(),
@@ -276,7 +279,9 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
                  .gateway = addresses.hostAddress(order.network),
                  .allowIpv6 = addresses.allowIpv6,
                  .privilegedJobs = order.privilegedJobs,
-                 .bindMounts = uint32_t(order.bindMounts.size())},
+                 .bindMounts = uint32_t(order.bindMounts.size()),
+                 .capabilities = profile.capabilities,
+                 .apparmor = profile.apparmor ? profile.apparmor->c_str() : ""},
                 root, devices, pair.left, listener);
   process.bind(order.bindMounts, order.openedSources);
   networkPart.attach(netNamespace);

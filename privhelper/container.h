@@ -17,7 +17,7 @@ class FirstProcess {
   // namespace, and waits for the end.
 
  public:
-  FirstProcess(Launcher& launcher, kj::Maybe<int> cgroup);
+  FirstProcess(Launcher& launcher, kj::Maybe<int> cgroup, uint32_t profile);
   // Only asks for it: the kernel makes the namespaces while the caller goes on.
   explicit FirstProcess(Launcher& launcher) : launcher(launcher) {}
   // Of nothing yet, for adopt().
@@ -45,6 +45,8 @@ class FirstProcess {
     bool allowIpv6;
     bool privilegedJobs;
     uint32_t bindMounts;
+    uint64_t capabilities;
+    kj::StringPtr apparmor;
   };
   void build(const Orders& orders, int root, int devices, int connection, int listener);
   void bind(kj::ArrayPtr<const BindOrder> binds, kj::ArrayPtr<const OpenedMount> mounts);

@@ -38,7 +38,11 @@ bool isEnforced(int depot) {
 
 if_dqblk readQuota(int depot, uint32_t project) {
   if_dqblk quota{};
-  step("read disk quota", [&] { return quotactlFd(depot, GET, project, &quota); });
+  step("read disk quota", [&] {
+    int result = quotactlFd(depot, GET, project, &quota);
+    // xfs keeps nothing of an id that has never had files or limits (xfs_qm_scall_getquota).
+    return result < 0 && errno == ENOENT ? 0 : result;
+  });
   return quota;
 }
 

@@ -85,8 +85,19 @@ SeccompFilter porterFilter() {
 SeccompFilter porterWorkerFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);
-  allowHostFiles(filter);
-  filter.allow({"setsockopt"});
+  // Opening an image or a source, and the answer.
+  filter.allow({"faccessat", "faccessat2", "fstatfs", "openat2", "sendmsg"});
+  // A tree of files to or from a stream (base/tree-archive.h).
+  filter.allow({"fchmod", "fchmodat2", "fchown", "fchownat", "ftruncate", "getdents64", "mkdirat",
+                "openat", "pread64", "pwrite64", "readlinkat", "renameat", "sendto", "symlinkat",
+                "unlinkat"});
+  return filter;
+}
+
+SeccompFilter observerFilter() {
+  SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
+  allowRuntime(filter);
+  filter.allow({"readlinkat"});
   return filter;
 }
 

@@ -65,17 +65,17 @@ Child cloneProcess(uint64_t flags, kj::Maybe<int> cgroup) {
 
 class LauncherLoop {
  public:
-  LauncherLoop(LauncherResources resources, kj::Array<sock_filter> filter)
-      : resources(kj::mv(resources)), filter(kj::mv(filter)) {}
+  LauncherLoop(LauncherResources resources, kj::Array<kj::Array<sock_filter>> filters)
+      : resources(kj::mv(resources)), filters(kj::mv(filters)) {}
 
   void run();
 
  private:
   LauncherResources resources;
-  kj::Array<sock_filter> filter;
+  kj::Array<kj::Array<sock_filter>> filters;  // one for each profile
 
   void serve(Packet packet);
-  Child launch(Packet& packet);
+  Child launch(uint32_t profile, Packet& packet);
   Child holdUserNamespace();
   Child startFrontend(schema::StartFrontend::Reader order, Packet& packet);
   [[noreturn]] void becomeFrontend(kj::ArrayPtr<char* const> arguments,
@@ -121,7 +121,7 @@ void LauncherLoop::serve(Packet packet) {
     auto request = packet.getRoot<schema::LauncherRequest>();
     switch (request.which()) {
       case schema::LauncherRequest::LAUNCH:
-        return answer(launch(packet));
+        return answer(launch(request.getLaunch(), packet));
       case schema::LauncherRequest::HOLD_USER_NAMESPACE:
         return answer(holdUserNamespace());
       case schema::LauncherRequest::START_FRONTEND:
@@ -151,7 +151,8 @@ void LauncherLoop::closeLauncherDescriptors() {
   resources.frontend = nullptr;
 }
 
-Child LauncherLoop::launch(Packet& packet) {
+Child LauncherLoop::launch(uint32_t profile, Packet& packet) {
+  if (profile >= filters.size()) throw StepError("choose profile", EINVAL);
   Fd setup = packet.takeFd(0);
   Fd cgroup;
   kj::Maybe<int> into;
@@ -162,7 +163,7 @@ Child LauncherLoop::launch(Packet& packet) {
   Child child = cloneProcess(CONTAINER_NAMESPACES, into);
   if (child.pid == 0) {
     closeLauncherDescriptors();
-    runContainerInit({kj::mv(setup), resources.wshd, filter});
+    runContainerInit({kj::mv(setup), resources.wshd, filters[profile]});
   }
   return child;
 }
@@ -238,7 +239,11 @@ void LauncherLoop::becomeFrontend(kj::ArrayPtr<char* const> arguments,
 }  // namespace
 
 void runLauncher(LauncherResources resources) {
-  auto filter = containerFilter().compile();
+  // One for each profile, before anybody asks: what a filter is made of never follows from a
+  // request.
+  auto filters = KJ_MAP(profile, resources.profiles) {
+    return containerFilter(profile).compile();
+  };
   // Signals of the server's process group are the broker's business; this one ends with the broker.
   sigset_t all;
   sigfillset(&all);
@@ -248,9 +253,9 @@ void runLauncher(LauncherResources resources) {
   limitCapabilities(CAPABILITIES);
   setNoNewPrivileges();
   argumentFilter().install();
-  launcherFilter().install();
+  launcherFilter(resources.profiles).install();
   try {
-    LauncherLoop(kj::mv(resources), kj::mv(filter)).run();
+    LauncherLoop(kj::mv(resources), kj::mv(filters)).run();
   } catch (const kj::Exception& e) {
     // The end of the connection is the order to end; containers live on.
     _exit(e.getType() == kj::Exception::Type::DISCONNECTED ? 0 : 1);
@@ -258,10 +263,10 @@ void runLauncher(LauncherResources resources) {
   _exit(0);
 }
 
-void Launcher::requestLaunch(int setup, kj::Maybe<int> cgroup) {
+void Launcher::requestLaunch(int setup, kj::Maybe<int> cgroup, uint32_t profile) {
   faultPoint("launch");
   capnp::MallocMessageBuilder message;
-  message.initRoot<schema::LauncherRequest>().setLaunch();
+  message.initRoot<schema::LauncherRequest>().setLaunch(profile);
   int fds[2] = {setup, -1};
   size_t count = 1;
   KJ_IF_MAYBE (directory, cgroup) {

@@ -20,6 +20,7 @@ struct LauncherResources {
   Fd hostRoot;  // "/" of the host, for the frontend: its libraries have names there
   uid_t frontendUid;
   gid_t frontendGid;
+  std::vector<Profile> profiles;  // of containers
 };
 
 [[noreturn]] void runLauncher(LauncherResources resources);
@@ -36,10 +37,10 @@ class Launcher {
   // Readable outside of a request: the launcher has ended. -1: it did not answer in time, or ended
   // during a request.
 
-  void requestLaunch(int setup, kj::Maybe<int> cgroup);
+  void requestLaunch(int setup, kj::Maybe<int> cgroup, uint32_t profile);
   Pidfd awaitLaunch();
-  // In two halves, so that the broker works on while the kernel makes the namespaces. Throws
-  // StepError.
+  // In two halves, so that the broker works on while the kernel makes the namespaces. `profile`:
+  // its place in LauncherResources::profiles. Throws StepError.
 
   Pidfd holdUserNamespace();
   // A process that does nothing, in a new user namespace without a map.

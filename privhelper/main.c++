@@ -13,6 +13,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/privilege.h"
+#include "privhelper/apparmor.h"
 #include "privhelper/broker.h"
 #include "privhelper/disk.h"
 #include "privhelper/fault-point.h"
@@ -86,12 +87,22 @@ Launcher startLauncher(const Config& config, const Policy& policy) {
       .hostRoot = Fd(hostRoot),
       .frontendUid = policy.frontendUid,
       .frontendGid = policy.frontendGid,
+      .profiles = policy.profiles,
   };
   forkProcess({resources.broker, resources.wshd, resources.frontend, resources.hostRoot}, [&] {
     enterLauncherRoot(config.server.containerDepotPath.c_str());
     runLauncher(kj::mv(resources));
   });
   return Launcher(kj::mv(pair.left));
+}
+
+Observer startObserver(const Config& config) {
+  SocketPair pair = makePacketPair();
+  forkProcess({pair.right}, [&] {
+    enterObserverRoot(config.server.containerDepotPath.c_str());
+    runObserver(kj::mv(pair.right));
+  });
+  return Observer(kj::mv(pair.left));
 }
 
 struct Sweeper {
@@ -154,6 +165,7 @@ bool serve(const std::string& configPath) {
   LoadedConfig loaded = loadConfig(configPath);
   const Config& config = loaded.config;
   Policy policy = policyFrom(config, configPath);
+  requireAppArmor(policy.profiles);
   armFaults();
 
   Fd signals = blockSignals();
@@ -173,6 +185,7 @@ bool serve(const std::string& configPath) {
   Launcher launcher = startLauncher(config, policy);
   Sweeper sweeper = startSweeper(config);
   Porter porter = startPorter();
+  ClientFacts clients(listener, startObserver(config));
 
   raiseDescriptorLimit(policy);
   kj::Own<DiskBackend> disk = chooseDisk(config, log);
@@ -183,7 +196,7 @@ bool serve(const std::string& configPath) {
     FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
     try {
       clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network}, log, frontend,
-                     listener, kj::mv(signals), sweeper.process, porter)
+                     listener, clients, kj::mv(signals), sweeper.process, porter)
                   .run();
     } catch (const kj::Exception& e) {
       log.note(kj::str("ending, because ", e.getDescription()));

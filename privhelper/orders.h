@@ -50,6 +50,7 @@ struct CreateOrder {
   uid_t owner;
   gid_t ownerGid;
   bool privilegedJobs;
+  uint32_t profile;            // its place in the policy
   kj::Maybe<uint64_t> memory;  // bytes; limits from the start on
   kj::Maybe<uint64_t> disk;
   // What was opened for it.

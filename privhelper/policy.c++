@@ -1,8 +1,16 @@
 #include "privhelper/policy.h"
 
+#include <kj/debug.h>
 #include <pwd.h>
 
 namespace warden::privhelper {
+
+uint32_t Policy::profileOf(const Grant& grant) const {
+  for (uint32_t i = 0; i < profiles.size(); ++i) {
+    if (profiles[i].name == grant.profile) return i;
+  }
+  KJ_FAIL_ASSERT("a rule names no profile", grant.source.c_str(), grant.profile.c_str());
+}
 
 Policy policyFrom(const Config& config, const std::string& fileName) {
   const std::string& name = config.privhelper.user;
@@ -45,6 +53,7 @@ Policy policyFrom(const Config& config, const std::string& fileName) {
               .allowIpv6 = config.network.allowIpv6,
           },
       .access = AccessPolicy(config.access, fileName),
+      .profiles = config.profiles,
   };
 }
 

@@ -40,9 +40,12 @@ struct Policy {
   gid_t frontendGid;
   NetworkPolicy network;
   AccessPolicy access;
+  std::vector<Profile> profiles;  // as in the configuration; never empty
 
   uint32_t vcapUid(uint32_t slot) const { return vcapUidStart + slot; }
   uint32_t rootUid(uint32_t slot) const { return idRangeStart + slot * IDS_PER_CONTAINER; }
+  uint32_t profileOf(const Grant& grant) const;
+  // Its place in `profiles`.
 };
 
 Policy policyFrom(const Config& config, const std::string& fileName);

@@ -83,6 +83,14 @@ void enterPorterRoot() {
   KJ_SYSCALL(chdir("/"));
 }
 
+void enterObserverRoot(kj::StringPtr mountPoint) {
+  leaveHostMounts();
+  enterEmptyTmpfs(mountPoint, {"proc"});
+  mountProc();
+  pivotToHere();
+  makeReadOnly("/");
+}
+
 void enterSweeperRoot(kj::StringPtr directory) {
   leaveHostMounts();
   Fd tree = cloneTree(directory);

@@ -25,6 +25,9 @@ void enterPorterRoot();
 // The host's files, as the host has them: what it mounts later is seen too, and nothing that is
 // mounted here is seen there.
 
+void enterObserverRoot(kj::StringPtr mountPoint);
+// A read-only tmpfs with /proc. `mountPoint` is any directory.
+
 void enterSweeperRoot(kj::StringPtr directory);
 // `directory` alone.
 

@@ -3,13 +3,28 @@
 # writes the trail: it adds the time and the place in the chain, and a frontend that was taken over can add
 # lines, but not change or remove one.
 #
-# Transport: a SOCK_SEQPACKET pair of its own, one packet a message, no descriptors, no answers.
+# Transport: a SOCK_SEQPACKET pair of its own, one AuditMessage a packet, no answers.
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("warden::schema");
 
+struct AuditMessage {
+  # Frontend -> helper.
+
+  union {
+    request @0 :RequestRecord;
+
+    client @1 :Void;
+    # Before the first record of a connection, while its client waits for an answer. Descriptor 0: its socket. The
+    # helper looks at who has connected it, and what program that is.
+
+    gone @2 :UInt64;
+    # This connection has ended; its number.
+  }
+}
+
 struct RequestRecord {
-  # Frontend -> helper, when the request has been answered, or its client has gone. A record that the
+  # When the request has been answered, or its client has gone. A record that the
   # helper cannot read becomes a line that says so. Every byte may come from an attacker.
 
   request @0 :Text;
@@ -18,28 +33,27 @@ struct RequestRecord {
   pid @1 :Int32;
   uid @2 :UInt32;
   gid @3 :UInt32;
-  # Of the client, by SO_PEERCRED.
-  executable @4 :Data;
-  unit @5 :Data;
-  # Empty: not known.
+  # Of the client, by SO_PEERCRED. They count where the helper does not know the connection.
+  connection @4 :UInt64;
+  # The number that the kernel gives the client's socket (socket(7), SO_COOKIE).
 
-  handle @6 :Data;
+  handle @5 :Data;
   # As the client sent it; of create, as it was answered. Empty: none. At most maxHandleBytes of it.
-  handleBytes @7 :UInt32;
+  handleBytes @6 :UInt32;
   # The length of all of it.
 
-  outcome @8 :Outcome;
-  cause @9 :Data;
+  outcome @7 :Outcome;
+  cause @8 :Data;
   # The text of the error; empty when done.
-  durationUs @10 :UInt64;
+  durationUs @9 :UInt64;
 
-  scriptSha256 @11 :Text;
+  scriptSha256 @10 :Text;
   # Of a job's script, in 64 digits; empty: the request has none. Never the script.
-  scriptBytes @12 :UInt64;
-  jobId @13 :UInt64;
+  scriptBytes @11 :UInt64;
+  jobId @12 :UInt64;
   # Of spawn's answer, link's and stream's request. 0: none.
 
-  lost @14 :UInt64;
+  lost @13 :UInt64;
   # How many records before this one the frontend could not send, because the helper did not take
   # them in time.
 

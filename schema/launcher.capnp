@@ -11,8 +11,9 @@ struct LauncherRequest {
   # Broker -> launcher. Answered in order.
 
   union {
-    launch @0 :Void;
-    # Clones a process into new user, pid, mount, network, ipc and uts namespaces. It waits for
+    launch @0 :UInt32;
+    # Clones a process into new user, pid, mount, network, ipc and uts namespaces, with the system call
+    # filter of the profile that has this place in the configuration. It waits for
     # SetupMessages on the first descriptor. The second descriptor, where there is one, is the
     # cgroup v2 directory that it is born into (CLONE_INTO_CGROUP).
 
@@ -81,6 +82,12 @@ struct Build {
 
   bindMounts @7 :UInt32;
   # How many will follow.
+
+  capabilities @8 :UInt64;
+  # Of privileged jobs, by their numbers as bits. wshd has its own besides.
+
+  apparmor @9 :Text;
+  # The profile of AppArmor that wshd and all jobs are confined by. Empty: none.
 }
 
 struct BindTarget {

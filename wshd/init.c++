@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -21,6 +22,7 @@ constexpr int NO_CONNECTION = 120;
 constexpr int NO_LISTENER = 121;
 constexpr int NO_CAPABILITY = 122;
 constexpr int NO_SIGNALS = 123;
+constexpr int BAD_ARGUMENT = 125;
 
 constexpr int LAST_SIGNAL = 64;
 constexpr int LAST_CAPABILITY = 63;
@@ -113,6 +115,23 @@ InitState becomeInit() {
   readInheritedLimits(state);
   limitOwnCapabilities();
   return state;
+}
+
+void readArguments(int argc, char** argv, InitState& state) {
+  constexpr kj::StringPtr CAPABILITIES = "--job-capabilities="_kj;
+  for (int i = 1; i < argc; ++i) {
+    kj::StringPtr argument = argv[i];
+    if (argument == "--no-privileged-jobs") {
+      state.privilegedJobs = false;
+      state.jobCapabilities = 0;
+    } else if (argument.startsWith(CAPABILITIES) && argument.size() > CAPABILITIES.size()) {
+      char* end;
+      state.jobCapabilities = strtoull(argument.begin() + CAPABILITIES.size(), &end, 16);
+      if (*end != 0) _exit(BAD_ARGUMENT);
+    } else {
+      _exit(BAD_ARGUMENT);
+    }
+  }
 }
 
 Fd watchChildren() {

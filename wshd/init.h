@@ -21,6 +21,8 @@ struct InitState {
   uint64_t boundingSet;  // bit n: capability n of capabilities(7)
   bool privilegedJobs = true;
   // False: every job is refused that is root, or of root's group, or has capabilities.
+  uint64_t jobCapabilities = ~uint64_t(0);
+  // What privileged jobs keep of the bounding set; bits likewise.
   rlimit openFiles;  // RLIMIT_NOFILE, which wshd raises for itself
   rlimit inherited[RLIM_NLIMITS];
   // By RLIMIT_*: what a child of wshd starts with. A root of the container can lower these later
@@ -38,6 +40,9 @@ InitState becomeInit();
 // signalling jobs takes, while the bounding set stays for privileged jobs to inherit. Ends the
 // process when a descriptor is not what the contract says: nothing serves the container then, and
 // its starter sees the exit status.
+
+void readArguments(int argc, char** argv, InitState& state);
+// --no-privileged-jobs, or --job-capabilities=HEX. Ends the process for any other.
 
 Fd watchChildren();
 // A signalfd(2) for SIGCHLD, non-blocking.

@@ -1,7 +1,6 @@
 // warden-wshd: process 1 of a container. Starts jobs for the frontend, reports how they ended, and
 // reaps what is left behind.
 
-#include <string.h>
 #include <unistd.h>
 
 #include <exception>
@@ -15,7 +14,7 @@ int main(int argc, char** argv) {
   // The library's own handler prints a stack trace, for which KJ runs a program.
   std::set_terminate([] { _exit(FATAL_EXCEPTION); });
   InitState init = becomeInit();
-  init.privilegedJobs = argc < 2 || strcmp(argv[1], "--no-privileged-jobs") != 0;
+  readArguments(argc, argv, init);
   Server server(Fd(CONNECTION_FD), Fd(LISTENER_FD), watchChildren(), init);
   server.run();
 }

@@ -94,9 +94,9 @@ class Child {
     check(SESSION, setsid());
     resetSignals();
     setLimits();
-    if (!plan.privileged) dropBoundingSet();
+    dropBoundingSet();
     becomeUser();
-    if (!plan.privileged) dropCapabilities();
+    dropCapabilities();
     enterHome();
     execute();
   }
@@ -162,9 +162,11 @@ class Child {
     return setrlimit(static_cast<__rlimit_resource_t>(resource), &wanted);
   }
 
+  uint64_t kept() const { return plan.privileged ? init.jobCapabilities & init.boundingSet : 0; }
+
   void dropBoundingSet() {
     for (int cap = 0; cap < 64; ++cap) {
-      if ((init.boundingSet >> cap & 1) != 0) {
+      if (((init.boundingSet & ~kept()) >> cap & 1) != 0) {
         check(BOUNDING_SET, prctl(PR_CAPBSET_DROP, cap, 0, 0, 0));
       }
     }
@@ -188,14 +190,23 @@ class Child {
   }
 
   void dropCapabilities() {
+    // Of a privileged job's the permitted set only is what the shell is executed with: root's exec
+    // makes all of it effective, and no_new_privs adds nothing (capabilities(7)).
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2] = {};
+    __user_cap_data_struct data[2];
+    check(CAPABILITIES, syscall(SYS_capget, &header, data));
+    uint64_t permitted = (data[0].permitted | uint64_t(data[1].permitted) << 32) & kept();
+    for (int i = 0; i < 2; ++i) {
+      uint32_t part = permitted >> 32 * i;
+      data[i] = {0, part, 0};
+    }
     check(CAPABILITIES, syscall(SYS_capset, &header, data));
     check(NO_NEW_PRIVS, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 
     check(VERIFY_CAPABILITIES, syscall(SYS_capget, &header, data));
-    for (const auto& part : data) {
-      if ((part.permitted | part.effective | part.inheritable) != 0) {
+    for (int i = 0; i < 2; ++i) {
+      uint32_t part = permitted >> 32 * i;
+      if (data[i].permitted != part || data[i].effective != 0 || data[i].inheritable != 0) {
         fail(VERIFY_CAPABILITIES, EPERM);
       }
     }
@@ -275,11 +286,6 @@ kj::Maybe<Failure> awaitExecution(pid_t pid, int report) {
 
 constexpr size_t STACK_SIZE = 64 * 1024;  // the child needs about 6 KiB
 
-bool hasEnded(pid_t pid) {
-  siginfo_t info{};
-  return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
-}
-
 void preferAsVictim(pid_t pid, uid_t uid) {
   // A container that is out of memory loses a job, not wshd. To lower wshd's own score instead
   // would take CAP_SYS_RESOURCE, and jobs would inherit the right to go as low. The child cannot do
@@ -299,6 +305,27 @@ void preferAsVictim(pid_t pid, uid_t uid) {
 
 }  // namespace
 
+bool JobPipes::make() {
+  if (report != nullptr) return true;
+  if (makePipe(output, outputEnd) && makePipe(errors, errorsEnd) && makePipe(report, reportEnd)) {
+    return true;
+  }
+  int error = errno;
+  *this = JobPipes();
+  errno = error;
+  return false;
+}
+
+kj::Maybe<int> endOf(pid_t pid) {
+  siginfo_t info{};
+  if (waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid != pid) {
+    return nullptr;
+  }
+  // As in wait(2): the exit status in the second byte, or the signal and 0x80 for a core dump.
+  if (info.si_code == CLD_EXITED) return (info.si_status & 0xff) << 8;
+  return info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
+}
+
 void* ChildStack::top() {
   if (bottom == nullptr) {
     void* mapped = mmap(nullptr, STACK_SIZE, PROT_READ | PROT_WRITE,
@@ -314,19 +341,16 @@ void ChildStack::unmap() {
   bottom = nullptr;
 }
 
-kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const InitState& init,
-                                     ChildStack& stack) {
+kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, int script, const InitState& init,
+                                     ChildStack& stack, JobPipes pipes) {
   if (!isReadableFile(script)) return Failure{"check the script's descriptor", EINVAL};
 
-  Fd output, outputEnd, errors, errorsEnd, report, reportEnd;
-  if (!makePipe(output, outputEnd) || !makePipe(errors, errorsEnd) ||
-      !makePipe(report, reportEnd)) {
-    return Failure{"make pipes", errno};
-  }
+  if (!pipes.make()) return Failure{"make pipes", errno};
 
   // Opening /dev/stdout or /dev/stderr asks for the rights of a file's owner (proc(5),
   // /proc/pid/fd).
-  if (fchown(outputEnd, plan.uid, plan.gid) < 0 || fchown(errorsEnd, plan.uid, plan.gid) < 0) {
+  if (fchown(pipes.outputEnd, plan.uid, plan.gid) < 0 ||
+      fchown(pipes.errorsEnd, plan.uid, plan.gid) < 0) {
     return Failure{"give the job its pipes", errno};
   }
 
@@ -338,24 +362,24 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const Ini
   // leave process 1 waiting for as long as another process of the job's user keeps the child
   // stopped. Nothing in the container can write to that memory by way of the child: it is not
   // dumpable.
-  ChildArguments arguments{Child(plan, init), script, outputEnd, errorsEnd, reportEnd};
+  ChildArguments arguments{Child(plan, init), script, pipes.outputEnd, pipes.errorsEnd,
+                           pipes.reportEnd};
   pid_t pid = clone(runChild, stackTop, SHARED_MEMORY | SIGCHLD, &arguments);
   if (pid < 0) return Failure{"fork", errno};
 
   // While the child prepares itself.
-  script = nullptr;
-  outputEnd = nullptr;
-  errorsEnd = nullptr;
-  reportEnd = nullptr;
-  KJ_IF_MAYBE (failure, awaitExecution(pid, report)) {
+  pipes.outputEnd = nullptr;
+  pipes.errorsEnd = nullptr;
+  pipes.reportEnd = nullptr;
+  KJ_IF_MAYBE (failure, awaitExecution(pid, pipes.report)) {
     // A child that is stuck in the kernel still names this memory in its system call.
     stack.unmap();
     return *failure;
   }
   // A short job has, where it shared a processor with wshd. Its file can no longer be opened, and
   // to try takes longer than to ask.
-  if (!hasEnded(pid)) preferAsVictim(pid, plan.uid);
-  return Shell{pid, kj::mv(output), kj::mv(errors)};
+  if (endOf(pid) == nullptr) preferAsVictim(pid, plan.uid);
+  return Shell{pid, kj::mv(pipes.output), kj::mv(pipes.errors)};
 }
 
 }  // namespace warden

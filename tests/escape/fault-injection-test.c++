@@ -55,7 +55,7 @@ class HostFiles {
 };
 
 TestClient connectFor(Kind kind, const TestServer& server) {
-  return connectAs(server, kind == Kind::PLAIN ? 0 : USER);
+  return server.connectAs(kind == Kind::PLAIN ? 0 : USER);
 }
 
 std::vector<Step> listSteps(Kind kind) {

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 
-#include "tests/support/host-files.h"
 #include "tests/support/process.h"
 
 namespace warden::test {
@@ -109,7 +108,7 @@ HelperConnection HelperConnection::take(const TestServer& server, uid_t user) {
   kj::Own<TestClient> client;
   bool taken = waitUntil([&]() {
     try {
-      client = kj::heap<TestClient>(connectAs(server, user));
+      client = kj::heap<TestClient>(server.connectAs(user));
       handed = receiveDescriptors(client->fd());
       return handed.has_value();
     } catch (const kj::Exception&) {

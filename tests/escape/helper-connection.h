@@ -37,11 +37,11 @@ struct Reply {
   std::string text;  // of a refusal; "STEP: DETAIL" of a failure
   std::vector<Fd> fds;
   std::optional<DiskReply> disk;
+  uint32_t image = 0;
   pid_t wshd = 0;                         // of created and adopted
   std::optional<AdoptedReply> adopted;    //
   std::vector<std::string> whole, dying;  // of containers, sorted
   uint64_t number = 0;                    // of a limit
-  uint32_t image = 0;
 };
 
 class HelperConnection {

@@ -55,7 +55,7 @@ class HostFilesTest : public ServerTest {
   }
 
   TestClient connectAs(uid_t user, std::vector<gid_t> groups = {}) {
-    return test::connectAs(server(), user, groups);
+    return server().connectAs(user, groups);
   }
 
   // By no user of the container, and by no means that a shell has.

@@ -1,6 +1,7 @@
 // A frontend that was taken over lies about who asks: each lie is refused, and on record.
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@ namespace {
 constexpr uid_t ALICE = 60001;
 constexpr uid_t BOB = 60002;
 constexpr uid_t CAROL = 60003;
+constexpr uid_t DAVE = 60004;
 constexpr char ID[] = "0123456789b";
 constexpr char OTHER_ID[] = "0123456789c";
 
@@ -28,7 +30,8 @@ class HostileClientTest : public HostileFrontendTest {
     options.config["server.unix_domain_permissions"] = "0777";
     options.config["access.rules"] =
         "[{user: 60003, requests: [create, limit_memory, limit_disk], privileged: false, "
-        "quotas: {containers: 1, memory: 67108864}}]";
+        "quotas: {containers: 1, memory: 67108864}}, {user: 60004, profile: narrow}]";
+    options.config["profiles.narrow"] = "{capabilities: [sys_chroot]}";
   }
 
   HelperConnection clientOf(uid_t user) { return HelperConnection::take(*server, user); }
@@ -160,6 +163,24 @@ TEST_F(HostileClientTest, whatTheRulesDoNotGrantIsRefused) {
   destroy(ID);
   expectDone(creating(ID, 3), carol.client(), schema::HelperReply::CREATED);
   destroy(ID);
+}
+
+// What wshd has itself is in every bounding set; the rest is the profile's.
+constexpr uint64_t OF_WSHD = uint64_t(1) << CAP_CHOWN | uint64_t(1) << CAP_KILL |
+                             uint64_t(1) << CAP_SETGID | uint64_t(1) << CAP_SETUID |
+                             uint64_t(1) << CAP_SETPCAP;
+
+TEST_F(HostileClientTest, theProfileFollowsFromTheClientWhateverTheFrontendSays) {
+  HelperConnection root = clientOf(0), dave = clientOf(DAVE);
+  auto boundingSet = [&](const char* id) {
+    return std::stoull(statusField(server->wshdPid(id), "CapBnd"), nullptr, 16);
+  };
+  expectDone(creating(ID, 3), dave.client(), schema::HelperReply::CREATED);
+  expectDone(creating(OTHER_ID, 4), root.client(), schema::HelperReply::CREATED);
+  EXPECT_EQ(boundingSet(ID), OF_WSHD | uint64_t(1) << CAP_SYS_CHROOT);
+  EXPECT_NE(boundingSet(OTHER_ID) & uint64_t(1) << CAP_DAC_OVERRIDE, 0u);
+  destroy(ID);
+  destroy(OTHER_ID);
 }
 
 }  // namespace

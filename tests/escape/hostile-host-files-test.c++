@@ -185,7 +185,7 @@ TEST_F(HostFilesTest, aFileSystemThatHangsDelaysItsUserOnlyAndNotForEver) {
     auto error = client.receiveError();
     EXPECT_TRUE(contains(error, "its file system does not answer")) << error;
   }
-  EXPECT_TRUE(waitUntil([&]() { return server().helperPids().size() == 4; }));
+  EXPECT_TRUE(waitUntil([&]() { return countWorkers(server()) == 0; }));
 }
 
 // -- races

@@ -371,7 +371,7 @@ TEST_F(HostilePorterTest, aFrontendThatEndsLeavesNoWorkerAndNoReservation) {
     ASSERT_TRUE(helper->sendBytes(bytes, kj::arrayPtr(&client, 1)));
   }
   replaceFrontend();
-  EXPECT_TRUE(waitUntil([&]() { return server->helperPids().size() == 4; }));
+  EXPECT_TRUE(waitUntil([&]() { return countWorkers(*server) == 0; }));
   HelperConnection again = clientOf(ALICE);
   EXPECT_EQ(call(creating([](auto) {}), {again.client()}).which, HelperReply::CREATED);
   helper->destroy(ID);

@@ -23,7 +23,7 @@ class AccessTest : public ServerTest {
   }
 
   TestClient connectAs(uid_t user, std::vector<gid_t> groups = {}) {
-    return test::connectAs(server(), user, groups);
+    return server().connectAs(user, groups);
   }
 
   static WhoamiResponse whoami(TestClient& client) { return client.call(WhoamiRequest()); }

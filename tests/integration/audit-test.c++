@@ -81,6 +81,7 @@ TEST_F(AuditTest, requestsAndOperationsAreRecordedWithWhoAskedAndWhatCameOfIt) {
   startAt();
   TestClient client = connect();
   size_t before = await("create", "done").size();
+  size_t runsBefore = await("run", "done").size();
   std::string id = client.create();
   client.run(id, "echo TOP-SECRET-SCRIPT");
   EXPECT_THROW(client.destroy("no\nsuch\xff"), ServerError);
@@ -93,8 +94,10 @@ TEST_F(AuditTest, requestsAndOperationsAreRecordedWithWhoAskedAndWhatCameOfIt) {
   EXPECT_EQ(created["peer"]["pid"], getpid());
   EXPECT_EQ(created["peer"]["uid"], geteuid());
   EXPECT_EQ(created["peer"]["gid"], getegid());
+  std::string self = fs::read_symlink("/proc/self/exe");
+  EXPECT_EQ(created["peer"]["executable"], self);
   EXPECT_GT(created["duration_us"], 0);
-  auto run = await("run", "done").back();
+  auto run = await("run", "done", runsBefore + 1).back();
   EXPECT_EQ(run["handle"], id);
   EXPECT_EQ(run["script"]["bytes"], std::string("echo TOP-SECRET-SCRIPT").size());
   EXPECT_EQ(run["script"]["sha256"].get<std::string>().size(), 64u);
@@ -107,6 +110,7 @@ TEST_F(AuditTest, requestsAndOperationsAreRecordedWithWhoAskedAndWhatCameOfIt) {
   auto made = select(operations(), "create", "done").back();
   EXPECT_EQ(made["from"], "privhelper");
   EXPECT_EQ(made["container"], id);
+  EXPECT_EQ(made["peer"], created["peer"]);
   expectWhole();
 }
 

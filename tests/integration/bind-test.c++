@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <deque>
 #include <filesystem>
 
 #include "tests/support/host-files.h"
@@ -42,6 +43,7 @@ class BindTest : public ServerTest {
 
   void TearDown() override {
     ServerTest::TearDown();
+    mounts.clear();
     fs::remove_all(host);
   }
 
@@ -50,6 +52,8 @@ class BindTest : public ServerTest {
   }
 
   std::string host;
+  std::deque<TemporaryMount> mounts;
+  // That were there before the server: it sees them as long as it looks for leaks.
 };
 
 bool contains(const std::string& text, const std::string& part) {
@@ -97,7 +101,7 @@ TEST_F(BindTest, readOnlyHoldsForWhatIsMountedBeneath) {
   // Not a tmpfs, which can be id-mapped since Linux 6.3 only.
   fs::create_directories(host + "/sub");
   fs::create_directories(host + "/other");
-  TemporaryMount beneath(nullptr, host + "/other", host + "/sub", MS_BIND);
+  mounts.emplace_back(nullptr, host + "/other", host + "/sub", MS_BIND);
   writeFile(host + "/sub/file", "beneath\n");
   start();
   auto client = connect();
@@ -110,7 +114,7 @@ TEST_F(BindTest, readOnlyHoldsForWhatIsMountedBeneath) {
 }
 
 TEST_F(BindTest, whatTheHostMountsLaterIsSeenByLaterContainersOnly) {
-  TemporaryMount shared(nullptr, host, host, MS_BIND);
+  mounts.emplace_back(nullptr, host, host, MS_BIND);
   KJ_SYSCALL(mount(nullptr, host.c_str(), nullptr, MS_SHARED, nullptr));
   fs::create_directories(host + "/late");
   writeFile(host + "/late/file", "before\n");

@@ -70,7 +70,7 @@ TEST_F(FrontendStartTest, triesAgainWithPausesWhenTheFrontendEndsAtOnce) {
   server.launch();
   ASSERT_TRUE(waitUntil([&]() { return countInLogs(server, "frontend ended, pid") > 0; }));
   expectBearableRetries(server);
-  EXPECT_EQ(server.helperPids().size(), 4u);
+  EXPECT_EQ(server.helperPids().size(), 5u);
   expectCleanStop(server);
 }
 

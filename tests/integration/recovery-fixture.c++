@@ -31,19 +31,20 @@ void RecoveryHelperTest::end(End how) {
       EXPECT_NE(access(server->socketPath().c_str(), F_OK), 0);
       break;
     case End::KILL_LAUNCHER:
-      return endByDeathOf("warden-launcher");
+      return endByDeathOf(server->launcherPid());
     case End::KILL_SWEEPER:
-      return endByDeathOf("warden-sweeper");
+      return endByDeathOf(server->helperPid("sweeper"));
     case End::KILL_PORTER:
-      return endByDeathOf("warden-porter");
+      return endByDeathOf(server->helperPid("porter"));
+    case End::KILL_OBSERVER:
+      return endByDeathOf(server->helperPid("observer"));
   }
   awaitEnd();
 }
 
-void RecoveryHelperTest::endByDeathOf(const std::string& name) {
-  for (pid_t pid : server->helperPids()) {
-    if (statusField(pid, "Name") == name) kill(pid, SIGKILL);
-  }
+void RecoveryHelperTest::endByDeathOf(pid_t pid) {
+  ASSERT_GT(pid, 0);
+  kill(pid, SIGKILL);
   EXPECT_EQ(server->waitForExit(), 1) << server->logs();
   awaitEnd();
 }
@@ -163,13 +164,14 @@ bool wshdAnswers(int connection) {
 }
 
 std::vector<End> allEnds() {
-  return {End::KILL_FRONTEND, End::KILL_BROKER,   End::KILL_ALL,     End::TERM,
-          End::USR2,          End::KILL_LAUNCHER, End::KILL_SWEEPER, End::KILL_PORTER};
+  return {End::KILL_FRONTEND, End::KILL_BROKER,  End::KILL_ALL,    End::TERM,         End::USR2,
+          End::KILL_LAUNCHER, End::KILL_SWEEPER, End::KILL_PORTER, End::KILL_OBSERVER};
 }
 
 std::string endName(const ::testing::TestParamInfo<End>& info) {
-  constexpr const char* NAMES[] = {"frontendKilled", "brokerKilled",  "allKilled",   "term", "usr2",
-                                   "launcherKilled", "sweeperKilled", "porterKilled"};
+  constexpr const char* NAMES[] = {"frontendKilled", "brokerKilled", "allKilled",
+                                   "term",           "usr2",         "launcherKilled",
+                                   "sweeperKilled",  "porterKilled", "observerKilled"};
   return NAMES[static_cast<int>(info.param)];
 }
 

@@ -17,6 +17,7 @@ enum class End {
   KILL_LAUNCHER,
   KILL_SWEEPER,
   KILL_PORTER,
+  KILL_OBSERVER,
 };
 
 class RecoveryHelperTest : public HostileFrontendTest {
@@ -50,7 +51,7 @@ class RecoveryHelperTest : public HostileFrontendTest {
   }
 
  private:
-  void endByDeathOf(const std::string& name);
+  void endByDeathOf(pid_t pid);
   void awaitEnd();
 };
 

@@ -163,16 +163,9 @@ TEST_F(RestartTest, brokerKilledEndsTheRestOfTheServerOnly) {
   expectWorkingServer();
 }
 
-// Of the helper's own four processes none can do without another, and none is replaced.
+// Of the helper's own five processes none can do without another, and none is replaced.
 class HelperDeathTest : public RestartTest {
  protected:
-  pid_t pidOf(const std::string& name) {
-    for (pid_t pid : server().helperPids()) {
-      if (statusField(pid, "Name") == name) return pid;
-    }
-    return -1;
-  }
-
   void expectThatItsEndIsTheServersEnd(pid_t victim, const std::string& said) {
     ASSERT_GT(victim, 0);
     auto containers = makeBusyContainers(3);
@@ -202,11 +195,15 @@ TEST_F(HelperDeathTest, launcherKilledEndsTheServerAndNoContainer) {
 }
 
 TEST_F(HelperDeathTest, sweeperKilledEndsTheServerAndNoContainer) {
-  expectThatItsEndIsTheServersEnd(pidOf("warden-sweeper"), "the sweeper has died");
+  expectThatItsEndIsTheServersEnd(server().helperPid("sweeper"), "the sweeper has died");
 }
 
 TEST_F(HelperDeathTest, porterKilledEndsTheServerAndNoContainer) {
-  expectThatItsEndIsTheServersEnd(pidOf("warden-porter"), "the porter has died");
+  expectThatItsEndIsTheServersEnd(server().helperPid("porter"), "the porter has died");
+}
+
+TEST_F(HelperDeathTest, observerKilledEndsTheServerAndNoContainer) {
+  expectThatItsEndIsTheServersEnd(server().helperPid("observer"), "the observer has died");
 }
 
 TEST_F(HelperDeathTest, launcherKilledDuringCreatesLeavesNothingHalfMade) {

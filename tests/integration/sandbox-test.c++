@@ -27,11 +27,10 @@ class SandboxTest : public ServerTest {
 
   std::map<std::string, pid_t> roles() {
     std::map<std::string, pid_t> result{{"broker", server().brokerPid()},
-                                        {"launcher", server().launcherPid()}};
-    for (pid_t pid : server().helperPids()) {
-      if (pid == result["broker"] || pid == result["launcher"]) continue;
-      result[statusField(pid, "Name") == "warden-porter" ? "porter" : "sweeper"] = pid;
-    }
+                                        {"launcher", server().launcherPid()},
+                                        {"sweeper", server().helperPid("sweeper")},
+                                        {"porter", server().helperPid("porter")},
+                                        {"observer", server().helperPid("observer")}};
     return result;
   }
 };
@@ -51,7 +50,8 @@ std::set<std::string> capabilityNames(const std::string& hex) {
 // docs/SECURITY.md has one table row for each: | broker | CAP_X | why |
 std::map<std::string, std::set<std::string>> documentedCapabilities() {
   std::map<std::string, std::set<std::string>> result;
-  std::regex row(R"(\|\s*(broker|launcher|porter|sweeper)\s*\|\s*`?CAP_([A-Z_]+)`?\s*\|\s*\S+.*)");
+  std::regex row(
+      R"(\|\s*(broker|launcher|porter|sweeper|observer)\s*\|\s*`?CAP_([A-Z_]+)`?\s*\|\s*\S+.*)");
   for (const auto& line : splitLines(readFile(WARDEN_SOURCE_DIR "/docs/SECURITY.md"))) {
     std::smatch match;
     if (!std::regex_match(line, match, row)) continue;
@@ -207,6 +207,7 @@ TEST_F(DescriptorTest, frontendSharesTheListenerWithTheBrokerAndNothingElse) {
   EXPECT_EQ(shared["launcher"].size(), 0u);
   EXPECT_EQ(shared["sweeper"].size(), 0u);
   EXPECT_EQ(shared["porter"].size(), 0u);
+  EXPECT_EQ(shared["observer"].size(), 0u);
   // The files that it has: those that it was started with, spools of jobs, and the container's
   // statistics.
   std::string group = "/" + server().cgroupParent() + "/instance-" + id + "/";
@@ -235,9 +236,9 @@ TEST_F(DescriptorTest, launcherHasItsResourcesAndNothingOfContainers) {
   EXPECT_EQ(kinds(server().launcherPid()), before);
 }
 
-TEST_F(SandboxTest, helperIsFourProcessesOfOneProgram) {
-  EXPECT_EQ(server().helperPids().size(), 4u);
-  EXPECT_EQ(roles().size(), 4u);
+TEST_F(SandboxTest, helperIsFiveProcessesOfOneProgram) {
+  EXPECT_EQ(server().helperPids().size(), 5u);
+  EXPECT_EQ(roles().size(), server().helperPids().size());
 }
 
 TEST_F(SandboxTest, helperIsFilteredAndCannotGainPrivileges) {

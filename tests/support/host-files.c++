@@ -16,24 +16,6 @@ namespace warden::test {
 
 namespace fs = std::filesystem;
 
-TestClient connectAs(const TestServer& server, uid_t user, std::vector<gid_t> groups) {
-  if (user == 0) return server.connect();
-  std::optional<TestClient> client;
-  kj::Maybe<kj::Exception> failure;
-  std::thread([&]() {
-    failure = kj::runCatchingExceptions([&]() {
-      KJ_SYSCALL(syscall(SYS_setgroups, groups.size(), groups.data()));
-      KJ_SYSCALL(syscall(SYS_setresgid, user, user, user));
-      KJ_SYSCALL(syscall(SYS_setresuid, user, user, user));
-      client.emplace(server.connect());
-    });
-  }).join();
-  KJ_IF_MAYBE (reason, failure) {
-    kj::throwFatalException(kj::mv(*reason));
-  }
-  return kj::mv(*client);
-}
-
 void addBind(CreateRequest& request, const std::string& source, const std::string& target,
              CreateRequest::BindMount::Mode mode) {
   auto& bind = *request.add_bind_mounts();
@@ -71,6 +53,14 @@ void giveTree(const std::string& root, uid_t owner) {
   KJ_SYSCALL(lchown(root.c_str(), owner, owner));
   for (auto& entry : fs::recursive_directory_iterator(root))
     KJ_SYSCALL(lchown(entry.path().c_str(), owner, owner));
+}
+
+size_t countWorkers(const TestServer& server) {
+  size_t count = 0;
+  for (pid_t pid : server.helperPids()) {
+    if (statusField(pid, "Name") == "warden-worker") ++count;
+  }
+  return count;
 }
 
 std::string ownerOf(const std::string& path) {

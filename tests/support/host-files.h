@@ -9,10 +9,6 @@
 
 namespace warden::test {
 
-TestClient connectAs(const TestServer& server, uid_t user, std::vector<gid_t> groups = {});
-// A client of this user, whose group has the same number. Credentials are those of the thread that
-// connects (unix(7)).
-
 CreateRequest bindRequest(const std::string& handle, const std::string& source,
                           const std::string& target,
                           CreateRequest::BindMount::Mode mode = CreateRequest::BindMount::RO);
@@ -28,5 +24,8 @@ void giveTree(const std::string& root, uid_t owner);
 
 std::string ownerOf(const std::string& path);
 // "UID:GID MODE", with the mode in octal, set-id bits included; without following links.
+
+size_t countWorkers(const TestServer& server);
+// Processes of the porter that work for a client.
 
 }  // namespace warden::test

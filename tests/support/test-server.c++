@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -257,6 +258,25 @@ void TestServer::waitUntilServing(std::chrono::milliseconds timeout) {
   ourProcesses();
 }
 
+TestClient TestServer::connectAs(uid_t user, const std::vector<gid_t>& groups) const {
+  if (user == 0) return connect();
+  // Credentials are those of the thread that connects (unix(7)).
+  std::optional<TestClient> client;
+  kj::Maybe<kj::Exception> failure;
+  std::thread([&]() {
+    failure = kj::runCatchingExceptions([&]() {
+      KJ_SYSCALL(syscall(SYS_setgroups, groups.size(), groups.data()));
+      KJ_SYSCALL(syscall(SYS_setresgid, user, user, user));
+      KJ_SYSCALL(syscall(SYS_setresuid, user, user, user));
+      client.emplace(connect());
+    });
+  }).join();
+  KJ_IF_MAYBE (exception, failure) {
+    kj::throwFatalException(kj::mv(*exception));
+  }
+  return kj::mv(*client);
+}
+
 int TestServer::stop(int signal, std::chrono::milliseconds timeout) {
   KJ_SYSCALL(kill(broker, signal));
   return waitForExit(timeout);
@@ -302,6 +322,13 @@ std::vector<pid_t> TestServer::helperPids() const {
     if (runsProgram(pid, options.helper)) result.push_back(pid);
   }
   return result;
+}
+
+pid_t TestServer::helperPid(const std::string& role) const {
+  for (pid_t pid : helperPids()) {
+    if (statusField(pid, "Name") == "warden-" + role) return pid;
+  }
+  return -1;
 }
 
 std::optional<pid_t> TestServer::findFrontend() const {

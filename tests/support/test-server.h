@@ -71,11 +71,14 @@ class TestServer {
   // SIGKILL to helper and frontend, all processes at once; wshd and jobs are not signalled.
 
   TestClient connect() const { return TestClient(socketPath()); }
+  TestClient connectAs(uid_t user, const std::vector<gid_t>& groups = {}) const;
+  // Of another user, as the kernel attests; the socket must let it.
 
   // --- processes
-  pid_t brokerPid() const { return broker; }  // the started one
-  std::vector<pid_t> helperPids() const;      // broker, launcher, porter, sweeper; workers
-  pid_t frontendPid() const;                  // throws when there is none
+  pid_t brokerPid() const { return broker; }       // the started one
+  std::vector<pid_t> helperPids() const;           // broker, launcher, porter, sweeper, observer; workers
+  pid_t helperPid(const std::string& role) const;  // "porter", "sweeper", "observer"; -1: there is none
+  pid_t frontendPid() const;                       // throws when there is none
   std::optional<pid_t> findFrontend() const;
   pid_t launcherPid() const;  // the frontend's parent
   pid_t wshdPid(const std::string& id) const;

@@ -73,8 +73,6 @@ TEST_F(AuditLogTest, aHostileFrontendsRecordIsOneBoundedLine) {
     record.setRequest(endless.c_str());
     record.setHandle(bytes);
     record.setCause(bytes);
-    record.setExecutable(bytes);
-    record.setUnit(bytes);
     record.setScriptSha256(endless.c_str());
     record.setOutcome(static_cast<schema::RequestRecord::Outcome>(77));
   });
@@ -82,6 +80,20 @@ TEST_F(AuditLogTest, aHostileFrontendsRecordIsOneBoundedLine) {
   EXPECT_EQ(line["outcome"], "unknown");
   EXPECT_EQ(line["request"]["bytes"], endless.size());
   EXPECT_LT(line.dump().size(), 32'000u);
+}
+
+TEST_F(AuditLogTest, aRequestsPeerIsTheOneThatTheHelperKnowsNotTheOneThatIsTold) {
+  capnp::MallocMessageBuilder message;
+  auto record = message.initRoot<schema::RequestRecord>();
+  record.setPid(1);
+  record.setUid(0);
+  AuditPeer known{10, 1000, 100, "/bin/agent", "agent.service"};
+  log.recordRequest(record, &known);
+  EXPECT_EQ(records("requests").back()["peer"].dump(),
+            R"({"pid":10,"uid":1000,"gid":100,"executable":"/bin/agent","unit":"agent.service"})");
+  log.recordRequest(record);
+  EXPECT_EQ(records("requests").back()["peer"].dump(),
+            R"({"pid":1,"uid":0,"gid":0,"attested":false})");
 }
 
 TEST_F(AuditLogTest, aFrontendCannotPretendToBeTheHelper) {

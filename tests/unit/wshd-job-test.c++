@@ -131,7 +131,7 @@ TEST_F(WshdJobTest, hasTheBoundingSetWhenPrivileged) {
   EXPECT_EQ(line(text, "CapPrm:"), line(text, "CapBnd:"));
   EXPECT_EQ(line(text, "CapEff:"), line(text, "CapBnd:"));
   EXPECT_EQ(line(text, "CapInh:"), "0000000000000000");
-  EXPECT_EQ(line(text, "NoNewPrivs:"), "0");
+  EXPECT_EQ(line(text, "NoNewPrivs:"), "1");
 }
 
 TEST_F(WshdJobTest, leadsItsOwnSessionWithoutBlockedOrIgnoredSignals) {

@@ -1,0 +1,161 @@
+// Copies by the worker that the helper makes, with the other end of the stream in the hands of the
+// frontend: what is copied, as whom, and what a hostile stream gets.
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "base/tree-archive.h"
+#include "tests/escape/hostile-test.h"
+#include "tests/support/host-files.h"
+
+namespace warden::test {
+namespace {
+
+namespace fs = std::filesystem;
+using schema::HelperReply;
+
+constexpr uid_t ALICE = 60001;
+constexpr char ID[] = "0123456789b";
+
+class HostileCopyTest : public HostileFrontendTest {
+ protected:
+  void configure(ServerOptions&) override {
+    host = testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-copy";
+    makeOwned(host, 0);
+    makeOwned(host + "/alice", ALICE);
+    makeOwned(host + "/mine", 0);
+    writeOwned(host + "/alice/file", "alice's", ALICE, 0640);
+    writeOwned(host + "/alice/secret", "root's", 0, 0600);
+    makeOwned(host + "/mine/tree", 0);
+    writeOwned(host + "/mine/tree/program", "x", 0, 04755);
+    fs::create_symlink("/etc/shadow", host + "/mine/tree/link");
+  }
+  void TearDown() override {
+    HostileFrontendTest::TearDown();
+    fs::remove_all(host);
+  }
+
+  void createFor(HelperConnection& client) {
+    int fd = client.client();
+    auto reply = helper->callWith(
+        [](schema::HelperRequest::Builder request) {
+          request.setHasClient(true);
+          fillCreate(request.initCreate(), ID, 3);
+        },
+        kj::arrayPtr(&fd, 1));
+    ASSERT_TRUE(reply && reply->which == HelperReply::CREATED);
+  }
+
+  // What the helper answers, while `other` has the other end of the stream.
+  template <typename Other>
+  Reply copy(HelperConnection& client, bool in, const std::string& path, Other&& other,
+             const char* owner = "") {
+    int pair[2];
+    KJ_SYSCALL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    Fd ours(pair[0]), theirs(pair[1]);
+    std::thread thread([&] {
+      other(ours);
+      ours = nullptr;
+    });
+    int fds[] = {client.client(), theirs};
+    auto bytes = kj::arrayPtr(reinterpret_cast<const kj::byte*>(path.data()), path.size());
+    auto reply = helper->callWith(
+        [&](schema::HelperRequest::Builder request) {
+          request.setHasClient(true);
+          auto copy = in ? request.initCopyIn() : request.initCopyOut();
+          copy.setId(ID);
+          copy.setPath(bytes);
+          copy.setOwner(owner);
+        },
+        kj::arrayPtr(fds, 2));
+    theirs = nullptr;
+    thread.join();
+    KJ_REQUIRE(reply.has_value());
+    return kj::mv(*reply);
+  }
+
+  CopyPlace place(const std::string& name) {
+    Fd directory(open(host.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    return {kj::mv(directory), name, ""};
+  }
+
+  std::string host;
+};
+
+TEST_F(HostileCopyTest, treesOfRootGoInAndOutAgain) {
+  HelperConnection root = HelperConnection::take(*server, 0);
+  createFor(root);
+  auto received = place("received");
+  auto reply = copy(root, true, host + "/mine/tree",
+                    [&](int stream) { EXPECT_TRUE(unpackTree(received, stream) == nullptr); });
+  EXPECT_EQ(reply.which, HelperReply::DONE) << reply.text;
+  EXPECT_EQ(readFile(host + "/received/tree/program"), "x");
+  EXPECT_EQ(fs::read_symlink(host + "/received/tree/link"), "/etc/shadow");
+  auto sent = place("received");
+  reply = copy(
+      root, false, host + "/out",
+      [&](int stream) { EXPECT_TRUE(packTree(sent, stream) == nullptr); }, "1234:2345");
+  EXPECT_EQ(reply.which, HelperReply::DONE) << reply.text;
+  struct stat status;
+  KJ_SYSCALL(stat((host + "/out/received/tree/program").c_str(), &status));
+  EXPECT_EQ(status.st_mode, S_IFREG | 04755u);
+  EXPECT_EQ(status.st_uid, 1234u);
+  EXPECT_EQ(status.st_gid, 2345u);
+  helper->destroy(ID);
+}
+
+TEST_F(HostileCopyTest, aUserReadsAndWritesWhatItCouldWithoutTheServer) {
+  HelperConnection alice = HelperConnection::take(*server, ALICE);
+  createFor(alice);
+  auto received = place("received");
+  auto take = [&](int stream) { unpackTree(received, stream); };
+  auto reply = copy(alice, true, host + "/alice/file", take);
+  EXPECT_EQ(reply.which, HelperReply::DONE) << reply.text;
+  EXPECT_EQ(readFile(host + "/received"), "alice's");
+  fs::remove_all(host + "/received");
+  for (const char* path : {"/alice/secret", "/alice/", "/alice"}) {
+    reply = copy(alice, true, host + path, take);
+    EXPECT_EQ(reply.which, HelperReply::FAILED) << path;
+    EXPECT_NE(reply.text.find("secret"), std::string::npos) << reply.text;
+    EXPECT_FALSE(fs::exists(host + "/received/secret"));
+    fs::remove_all(host + "/received");
+  }
+  auto sent = place("mine");
+  auto give = [&](int stream) { packTree(sent, stream); };
+  reply = copy(alice, false, host + "/mine/tree", give);
+  EXPECT_EQ(reply.which, HelperReply::FAILED);
+  EXPECT_NE(reply.text.find("Permission denied"), std::string::npos) << reply.text;
+  EXPECT_FALSE(fs::exists(host + "/mine/tree/mine"));
+  reply = copy(alice, false, host + "/alice", give);
+  EXPECT_EQ(reply.which, HelperReply::DONE) << reply.text;
+  struct stat status;
+  KJ_SYSCALL(stat((host + "/alice/mine/tree/program").c_str(), &status));
+  EXPECT_EQ(status.st_uid, ALICE);
+  helper->destroy(ID);
+}
+
+TEST_F(HostileCopyTest, aStreamThatIsNoneOrHasNoEndFails) {
+  HelperConnection root = HelperConnection::take(*server, 0);
+  createFor(root);
+  auto reply = copy(root, false, host + "/out", [](int) {});
+  EXPECT_EQ(reply.which, HelperReply::FAILED);
+  EXPECT_NE(reply.text.find("read stream"), std::string::npos) << reply.text;
+  reply = copy(root, false, host + "/out", [](int stream) {
+    std::string noise(1 << 20, 'x');
+    send(stream, noise.data(), noise.size(), MSG_NOSIGNAL);
+  });
+  EXPECT_EQ(reply.which, HelperReply::FAILED);
+  EXPECT_FALSE(fs::exists(host + "/out"));
+  reply = copy(root, true, host + "/mine/tree", [](int) {});
+  EXPECT_EQ(reply.which, HelperReply::FAILED);
+  EXPECT_NE(reply.text.find("write stream"), std::string::npos) << reply.text;
+  helper->destroy(ID);
+}
+
+}  // namespace
+}  // namespace warden::test
