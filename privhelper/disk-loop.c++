@@ -83,11 +83,13 @@ class LoopDevices {
     config.fd = static_cast<uint32_t>(image);
     config.block_size = IMAGE_BLOCK;
     config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
+    KJ_DEFER(suspendFaults(false));
     for (int i = 0; i < ATTEMPTS; ++i) {
       int number = step("find loop device", [&] { return ioctl(control, LOOP_CTL_GET_FREE); });
       Fd device = open(number);
       if (ioctl(device, LOOP_CONFIGURE, &config) == 0) return {number, kj::mv(device)};
       if (errno != EBUSY) throw StepError("attach loop device", errno);
+      suspendFaults(true);
     }
     throw StepError("attach loop device", EBUSY);
   }

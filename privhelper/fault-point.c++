@@ -30,6 +30,7 @@ struct Faults {
   uint32_t passed = 0;
   bool active = false;
   bool spent = false;
+  bool suspended = false;
   Fd countFile;
 } faults;
 
@@ -73,8 +74,12 @@ void endFaultyOperation() {
   faults.spent = true;
 }
 
+void suspendFaults(bool suspended) {
+  faults.suspended = suspended;
+}
+
 void faultPoint(const char* name) {
-  if (!faults.active) return;
+  if (!faults.active || faults.suspended) return;
   if (faults.operation == DESTROY) return endPoint(name);
   pass(name);
 }

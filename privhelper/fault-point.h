@@ -22,6 +22,10 @@ void endFaultyOperation();
 void faultPoint(const char* name);
 // Throws StepError when `name` is the step to fail.
 
+void suspendFaults(bool suspended);
+// While steps are repeated, as often as others happen to be in the way, so that the numbers of
+// those that follow are the same each time.
+
 void endPoint(const char* name);
 // A step of the removal of a container, which cannot fail: it is counted when it comes first.
 
@@ -38,6 +42,7 @@ inline void armFaults() {}
 inline void beginFaultyOperation(const char*) {}
 inline void endFaultyOperation() {}
 inline void faultPoint(const char*) {}
+inline void suspendFaults(bool) {}
 inline void endPoint(const char*) {}
 inline uint32_t childFault() {
   return 0;
