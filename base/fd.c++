@@ -82,17 +82,25 @@ void writeAll(int fd, kj::ArrayPtr<const kj::byte> data) {
   }
 }
 
-Fd makeSealedMemfd(kj::StringPtr name, kj::ArrayPtr<const kj::byte> content, MemfdUse use) {
+Fd makeMemfd(kj::StringPtr name, MemfdUse use) {
   // The exec flags exist since Linux 6.3; older kernels answer EINVAL and let every memfd execute.
   bool executable = use == MemfdUse::EXECUTABLE;
   unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   int raw = memfd_create(name.cStr(), flags | (executable ? MFD_EXEC : MFD_NOEXEC_SEAL));
   if (raw < 0 && errno == EINVAL) raw = memfd_create(name.cStr(), flags);
   if (raw < 0) KJ_FAIL_SYSCALL("memfd_create", errno, name);
-  Fd fd(raw);
-  writeAll(fd, content);
-  KJ_SYSCALL(lseek(fd, 0, SEEK_SET));
-  KJ_SYSCALL(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL));
+  return Fd(raw);
+}
+
+void fillAndSeal(int memfd, kj::ArrayPtr<const kj::byte> content) {
+  writeAll(memfd, content);
+  KJ_SYSCALL(lseek(memfd, 0, SEEK_SET));
+  KJ_SYSCALL(fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL));
+}
+
+Fd makeSealedMemfd(kj::StringPtr name, kj::ArrayPtr<const kj::byte> content, MemfdUse use) {
+  Fd fd = makeMemfd(name, use);
+  fillAndSeal(fd, content);
   return fd;
 }
 

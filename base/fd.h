@@ -41,6 +41,10 @@ kj::Array<kj::byte> readAll(int fd, size_t limit);
 void writeAll(int fd, kj::ArrayPtr<const kj::byte> data);
 
 enum class MemfdUse { DATA, EXECUTABLE };
+Fd makeMemfd(kj::StringPtr name, MemfdUse use = MemfdUse::DATA);
+void fillAndSeal(int memfd, kj::ArrayPtr<const kj::byte> content);
+// The two halves of the following: an empty file, and what is done to one.
+
 Fd makeSealedMemfd(kj::StringPtr name, kj::ArrayPtr<const kj::byte> content,
                    MemfdUse use = MemfdUse::DATA);
 // An anonymous file with this content, positioned at 0, sealed against writing, growing, shrinking

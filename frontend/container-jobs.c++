@@ -30,6 +30,13 @@ kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
                                  kj::mv(request.output), kj::mv(KJ_ASSERT_NONNULL(descriptors)),
                                  static_cast<Job::Listener&>(*this));
   jobs.emplace(jobId, kj::addRef(*job));
+  lastJobId = jobId;
+  KJ_IF_MAYBE (reason, kj::runCatchingExceptions([&]() { saveOptions(job->options()); })) {
+    jobs.erase(jobId);
+    job->doneWith();
+    return clientErrorOf("could not start the job: write the container's snapshot: ",
+                         reason->getDescription());
+  }
 
   auto running =
       wshd->spawn(kj::mv(start))
@@ -64,8 +71,16 @@ JobStart Container::prepare(uint32_t jobId, JobRequest& request,
                   request.answeredAtEnd};
 }
 
+void Container::saveOptions(const OutputOptions& options) {
+  // What wshd cannot tell a later frontend must be known before the job runs.
+  if (options.discard || options.logTag) return save(false);
+  saveSoon();
+}
+
 void Container::spawnFailed(Job& job) {
   jobs.erase(job.id());
+  job.doneWith();
+  saveSoon();
   // The shell may run all the same, when it is its pipes that cannot be used.
   wshd->signalJob(job.id(), SIGKILL);
   wshd->forget(job.id());
@@ -80,7 +95,11 @@ kj::Own<Job> Container::job(uint32_t jobId) {
 }
 
 void Container::release(Job& job) {
-  if (jobs.erase(job.id()) > 0 && current != State::DESTROYED) wshd->forget(job.id());
+  if (jobs.erase(job.id()) == 0) return;
+  job.doneWith();
+  if (current == State::DESTROYED) return;
+  wshd->forget(job.id());
+  saveSoon();
 }
 
 void Container::jobExited(uint32_t jobId, uint32_t status) {

@@ -8,14 +8,30 @@
 
 namespace warden::frontend {
 
+template <typename T>
+void Container::remember(std::optional<T>& what, T value) {
+  what = value;
+  saveSoon();
+}
+
 kj::Promise<uint64_t> Container::limitMemory(Fd client, kj::Maybe<uint64_t> bytes) {
   requireActiveOrStopped();
-  return services.helper.limitMemory(client, containerId, bytes);
+  bool sets = bytes != nullptr;
+  auto limited = services.helper.limitMemory(client, containerId, bytes);
+  return complete(limited.then([this, sets](uint64_t inForce) {
+    if (sets) remember(limits.memory, inForce);
+    return inForce;
+  }));
 }
 
 kj::Promise<uint64_t> Container::limitCpu(Fd client, kj::Maybe<uint64_t> shares) {
   requireActiveOrStopped();
-  return services.helper.limitCpu(client, containerId, shares);
+  bool sets = shares != nullptr;
+  auto limited = services.helper.limitCpu(client, containerId, shares);
+  return complete(limited.then([this, sets](uint64_t inForce) {
+    if (sets) remember(limits.cpu, inForce);
+    return inForce;
+  }));
 }
 
 namespace {
@@ -64,7 +80,10 @@ kj::Promise<DiskLimits> Container::changeDiskLimits(int client, const LimitDiskR
         requireWithin(wanted, grant);
         return services.helper.limitDisk(client, containerId, wanted);
       })
-      .then([](DiskState state) { return state.limits; });
+      .then([this](DiskState state) {
+        remember(limits.disk, state.limits);
+        return state.limits;
+      });
 }
 
 kj::Promise<void> Container::limitBandwidth(Fd client, Bandwidth wanted) {
@@ -72,6 +91,7 @@ kj::Promise<void> Container::limitBandwidth(Fd client, Bandwidth wanted) {
   return complete(
       services.helper.limitBandwidth(client, containerId, wanted).then([this, wanted]() {
         bandwidth = wanted;
+        remember(limits.bandwidth, wanted);
       }));
 }
 

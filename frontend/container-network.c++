@@ -27,8 +27,10 @@ kj::Exception noPortLeft(const PortRange& range) {
 
 }  // namespace
 
-void Container::keepPort(Port&& port, UserShare&& share) {
+void Container::keepPort(PortMapping mapping, Port&& port, UserShare&& share) {
   KJ_IF_MAYBE (held, resources) {
+    mappings.push_back(mapping);
+    saveSoon();
     held->ports.add(kj::mv(port));
     held->portShares.add(kj::mv(share));
   }
@@ -54,8 +56,9 @@ kj::Promise<PortMapping> Container::mapThisPort(int client, uint16_t hostPort,
         .then([this, hostPort, containerPort, port = kj::mv(*port),
                share = kj::mv(share)](bool mapped) mutable {
           if (!mapped) kj::throwFatalException(portInUse(hostPort));
-          keepPort(kj::mv(port), kj::mv(share));
-          return PortMapping{hostPort, containerPort};
+          PortMapping mapping{hostPort, containerPort};
+          keepPort(mapping, kj::mv(port), kj::mv(share));
+          return mapping;
         });
   }
   return portInUse(hostPort);
@@ -71,7 +74,7 @@ kj::Promise<PortMapping> Container::mapNextPort(int client, kj::Maybe<uint16_t> 
         .then([this, client, containerPort, mapping, port = kj::mv(*port), share = kj::mv(share),
                unusable = kj::mv(unusable)](bool mapped) mutable -> kj::Promise<PortMapping> {
           if (mapped) {
-            keepPort(kj::mv(port), kj::mv(share));
+            keepPort(mapping, kj::mv(port), kj::mv(share));
             return mapping;
           }
           // Kept out of the pool until one has been found, so that none is tried twice.
@@ -84,7 +87,10 @@ kj::Promise<PortMapping> Container::mapNextPort(int client, kj::Maybe<uint16_t> 
 
 kj::Promise<void> Container::allowOut(Fd client, const OutRule& rule) {
   requireActive();
-  return complete(services.helper.allowOut(client, containerId, rule));
+  return complete(services.helper.allowOut(client, containerId, rule).then([this, rule]() {
+    rules.push_back(rule);
+    saveSoon();
+  }));
 }
 
 }  // namespace warden::frontend

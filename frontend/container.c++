@@ -34,6 +34,7 @@ Container::Container(const Services& services, const ContainerId& id, std::strin
       resources(kj::mv(resourcesParam)),
       ipAddresses(KJ_ASSERT_NONNULL(resources).network.addresses()),
       descriptors(kj::mv(descriptors)),
+      vcapUid(services.config.user.poolStartUid + slotIndex()),
       tasks(*this) {}
 
 Container::~Container() noexcept(false) {}
@@ -41,6 +42,7 @@ Container::~Container() noexcept(false) {}
 void Container::moveTo(Slot slot, kj::Maybe<Network> network) {
   auto& own = KJ_ASSERT_NONNULL(resources);
   own.slot = kj::mv(slot);
+  vcapUid = services.config.user.poolStartUid + slotIndex();
   KJ_IF_MAYBE (other, network) {
     own.network = kj::mv(*other);
     ipAddresses = own.network.addresses();
@@ -60,22 +62,25 @@ kj::Promise<void> Container::create(int client, ContainerSetup setup,
   auto network = KJ_ASSERT_NONNULL(resources).network.number();
   auto answer = services.helper.create(client, containerId, slotIndex(), network, setup.image,
                                        setup.files, bindMounts);
-  return answer.then([this, setup = kj::mv(setup)](
-                         CreatedContainer created) mutable -> kj::Promise<void> {
-    KJ_IF_MAYBE (reason,
-                 kj::runCatchingExceptions([&]() { activate(kj::mv(setup), kj::mv(created)); })) {
-      // The container is there, but it cannot be used: what the helper made has to go again.
-      return services.helper.destroy(containerId).then([reason = kj::cp(*reason)]() mutable {
-        kj::throwFatalException(kj::mv(reason));
+  return answer.then(
+      [this, setup = kj::mv(setup)](CreatedContainer created) mutable -> kj::Promise<void> {
+        KJ_IF_MAYBE (reason, kj::runCatchingExceptions([&]() {
+                       vcap = kj::mv(setup.vcap);
+                       root = kj::mv(setup.root);
+                       activate(kj::mv(created));
+                       // Before the answer: without it, a later frontend destroys the container.
+                       save(false);
+                     })) {
+          // The container is there, but it cannot be used: what the helper made has to go again.
+          return services.helper.destroy(containerId).then([reason = kj::cp(*reason)]() mutable {
+            kj::throwFatalException(kj::mv(reason));
+          });
+        }
+        return kj::READY_NOW;
       });
-    }
-    return kj::READY_NOW;
-  });
 }
 
-void Container::activate(ContainerSetup&& setup, CreatedContainer&& created) {
-  vcap = kj::mv(setup.vcap);
-  root = kj::mv(setup.root);
+void Container::activate(CreatedContainer&& created) {
   process = kj::mv(created.wshd);
   stateDirectory = kj::refcounted<StateDirectory>(kj::mv(created.stateDirectory));
   wshd = kj::heap<WshdClient>(services.port, services.timer, kj::mv(created.wshdSocket),
@@ -124,7 +129,9 @@ void Container::abandon(kj::StringPtr event) {
 }
 
 void Container::addEvent(kj::StringPtr event) {
-  if (events.size() < MAX_EVENTS) events.add(kj::str(event));
+  if (events.size() >= MAX_EVENTS) return;
+  events.add(kj::str(event));
+  saveNow();
 }
 
 void Container::endJobs() {
@@ -162,6 +169,7 @@ kj::Promise<void> Container::stop(bool kill) {
     return kj::READY_NOW;
   }
   current = State::STOPPED;
+  saveNow();
   tasks.add(terminate(kill ? TERM_SIGNALS : 0));
   return whenIdle();
 }

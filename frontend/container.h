@@ -5,7 +5,9 @@
 #include <kj/refcount.h>
 
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/container-id.h"
 #include "frontend/disk-limits.h"
@@ -16,6 +18,7 @@
 #include "frontend/oom-watch.h"
 #include "frontend/pools.h"
 #include "frontend/services.h"
+#include "frontend/snapshot.h"
 #include "frontend/wshd-client.h"
 
 namespace warden::frontend {
@@ -27,11 +30,6 @@ struct ContainerResources {
   kj::Vector<Port> ports;
   UserShare share;  // of the owner's containers
   kj::Vector<UserShare> portShares;
-};
-
-struct PortMapping {
-  uint16_t hostPort;
-  uint16_t containerPort;
 };
 
 class Container final : public kj::Refcounted,
@@ -83,6 +81,16 @@ class Container final : public kj::Refcounted,
   // Resolves when all jobs have ended, or at once when the container is STOPPED already. Signals go
   // on if the promise is dropped.
 
+  kj::Promise<void> recover(ContainerSnapshot snapshot, AdoptedContainer adopted);
+  // Instead of create(): one that an earlier frontend has made. Resolves when its jobs are there,
+  // running or with their answers. The promise must not be dropped.
+
+  void prepareForSuccessor();
+  // The process is about to end and the container to go on: says all that the next frontend needs.
+
+  void setGraceTime(std::optional<uint32_t> seconds) { graceSeconds = seconds; }
+  uint32_t highestJobId() const { return lastJobId; }
+
   void abandon(kj::StringPtr event);
   // Its processes are beyond reach: STOPPED, and its jobs end with status 255.
 
@@ -125,6 +133,17 @@ class Container final : public kj::Refcounted,
   kj::Maybe<Bandwidth> bandwidth;
   bool ranOutOfMemory = false;
 
+  // For the snapshot only.
+  std::optional<uint32_t> graceSeconds;
+  uint32_t lastJobId = 0;
+  uint32_t vcapUid;
+  ContainerSnapshot::Limits limits;
+  std::vector<PortMapping> mappings;
+  std::vector<OutRule> rules;
+  std::string saved;  // what the file has
+  bool saving = false;
+  kj::Promise<void> saveTask = nullptr;
+
   ContainerUser vcap;
   ContainerUser root;
   Pidfd process;
@@ -138,7 +157,14 @@ class Container final : public kj::Refcounted,
   Broadcast jobsChanged;
   kj::TaskSet tasks;
 
-  void activate(ContainerSetup&& setup, CreatedContainer&& created);
+  void activate(CreatedContainer&& created);
+  ContainerSnapshot snapshot() const;
+  void save(bool durable);
+  void saveNow();
+  void saveSoon();
+  kj::Promise<void> recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known,
+                                std::map<uint32_t, OutputOptions>& options);
+  kj::Promise<void> recoverJob(const WshdClient::KnownJob& known, const OutputOptions& options);
   void watch();
   void addEvent(kj::StringPtr event);
   void endJobs();
@@ -150,14 +176,17 @@ class Container final : public kj::Refcounted,
   kj::Promise<void> whenIdle();
   kj::Promise<void> terminate(int signalsSent);
   JobStart prepare(uint32_t jobId, JobRequest& request, kj::ArrayPtr<const kj::String> environment);
+  void saveOptions(const OutputOptions& options);
   void spawnFailed(Job& job);
+  template <typename T>
+  void remember(std::optional<T>& what, T value);
   kj::Promise<DiskLimits> changeDiskLimits(int client, const LimitDiskRequest& request,
                                            const Grant& grant);
   kj::Promise<PortMapping> mapThisPort(int client, uint16_t hostPort, uint16_t containerPort,
                                        UserShare share);
   kj::Promise<PortMapping> mapNextPort(int client, kj::Maybe<uint16_t> containerPort,
                                        UserShare share, kj::Vector<Port> unusable);
-  void keepPort(Port&& port, UserShare&& share);
+  void keepPort(PortMapping mapping, Port&& port, UserShare&& share);
 
   template <typename T>
   kj::Promise<T> complete(kj::Promise<T>&& promise);

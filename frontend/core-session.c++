@@ -7,6 +7,15 @@
 
 namespace warden::frontend {
 
+namespace {
+
+// Also while containers of an earlier frontend are being recovered.
+bool isServedAtOnce(Message::Type type) {
+  return type == Message::Ping || type == Message::Echo || type == Message::Whoami;
+}
+
+}  // namespace
+
 CoreSession::CoreSession(const Services& services, Registry& registry, int client)
     : services(services),
       registry(registry),
@@ -21,6 +30,11 @@ kj::Promise<Continuation> CoreSession::handle(Message::Type type, kj::Array<kj::
                                               ResponseWriter& out) {
   spdlog::debug("connection {}: {}, {} bytes", connection, Message::Type_Name(type),
                 request.size());
+  if (registry.isRecovering() && !isServedAtOnce(type)) {
+    return registry.whenRecovered().then([this, type, request = kj::mv(request), &out]() mutable {
+      return handle(type, kj::mv(request), out);
+    });
+  }
   return kj::evalNow([&]() { return dispatch(type, request, out); })
       .catch_([&out](kj::Exception&& reason) -> kj::Promise<Continuation> {
         if (!isClientError(reason)) return kj::mv(reason);
@@ -182,7 +196,9 @@ kj::Promise<void> CoreSession::spawn(const SpawnRequest& request, ResponseWriter
   auto container = find(request.handle());
   container->requireActive();
   requireGrantOf(request.privileged());
-  return container->spawn(registry.nextJobId(), readJobRequest(request, services.config.server))
+  return container
+      ->spawn(registry.nextJobId(),
+              readJobRequest(request, services.config.server, registry.scripts()))
       .attach(kj::mv(container))
       .then([&out](kj::Own<Job> job) {
         SpawnResponse response;
@@ -195,8 +211,8 @@ kj::Promise<void> CoreSession::run(const RunRequest& request, ResponseWriter& ou
   auto container = find(request.handle());
   container->requireActive();
   requireGrantOf(request.privileged());
-  auto job =
-      container->spawn(registry.nextJobId(), readJobRequest(request, services.config.server));
+  auto job = container->spawn(registry.nextJobId(),
+                              readJobRequest(request, services.config.server, registry.scripts()));
   return job.then([container = kj::mv(container), &out](kj::Own<Job> job) mutable {
     return answerWhenEnded(kj::mv(container), kj::mv(job), Message::Run, out);
   });

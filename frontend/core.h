@@ -40,9 +40,8 @@ class Core final : public SessionFactory {
   // then has to exit. Sessions may be opened before the greeting is answered. Called once.
 
   kj::Promise<void> shutdown();
-  // Begins no new create; containers become stopped and their jobs end with status 255, so that
-  // whoever waits for one is answered. Resolves when the creates and destroys under way are
-  // complete. Called once.
+  // Begins no new create. Resolves when the creates and destroys under way are complete and every
+  // container's snapshot is on the disk: the next frontend goes on from there. Called once.
 
   kj::Own<Session> open(int clientSocket) override;
 

@@ -155,6 +155,10 @@ kj::String vcapShell(const PasswdEntry* imageVcap) {
 
 }  // namespace
 
+ContainerUser ContainerUser::copy() const {
+  return {kj::str(name), uid, gid, kj::heapArray(groups.asPtr()), kj::str(home)};
+}
+
 ContainerSetup setUpContainer(ImageFacts& image, const ContainerId& id, uint32_t vcapId,
                               const ContainerAddresses& addresses, const Config::Network& network,
                               const std::string& hostResolvConf) {

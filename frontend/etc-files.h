@@ -21,6 +21,8 @@ struct ContainerUser {
   uint32_t gid;
   kj::Array<uint32_t> groups;
   kj::String home;
+
+  ContainerUser copy() const;
 };
 
 struct ContainerSetup {

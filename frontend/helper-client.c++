@@ -3,16 +3,14 @@
 #include <kj/debug.h>
 
 #include "frontend/client-error.h"
+#include "frontend/created-container.h"
 #include "frontend/helper-failure.h"
 
 namespace warden::frontend {
 
 namespace {
 
-// Of the descriptors of `created`.
-constexpr size_t FIRST_STATISTICS_FD = 3;
-
-CreatedContainer readCreated(Packet&& packet) {
+CreatedContainer readCreate(Packet&& packet) {
   auto reply = packet.getRoot<schema::HelperReply>();
   if (!reply.isCreated()) {
     auto failure = failureOf("create the container", reply);
@@ -22,17 +20,7 @@ CreatedContainer readCreated(Packet&& packet) {
     }
     kj::throwFatalException(kj::mv(failure));
   }
-  auto created = reply.getCreated();
-  auto rootUid = created.getRootUid();
-  auto vcapUid = created.getVcapUid();
-  auto kinds = created.getStatistics();
-  KJ_REQUIRE(kinds.size() <= Statistics::MAX_FILES, "too many statistics", kinds.size());
-  auto statistics = kj::heapArrayBuilder<StatisticsFile>(kinds.size());
-  for (size_t i = 0; i < kinds.size(); ++i)
-    statistics.add(StatisticsFile{kinds[i], packet.takeFd(FIRST_STATISTICS_FD + i)});
-  Pidfd wshd(created.getWshdPid(), packet.takeFd(0));
-  auto socket = packet.takeFd(1);
-  return {kj::mv(wshd), kj::mv(socket), packet.takeFd(2), rootUid, vcapUid, statistics.finish()};
+  return takeCreated(packet, reply.getCreated());
 }
 
 capnp::Data::Reader data(const kj::String& text) {
@@ -109,7 +97,7 @@ kj::Promise<CreatedContainer> HelperClient::create(int client, const ContainerId
   return created.then([&bindMounts](Packet packet) {
     auto reply = packet.getRoot<schema::HelperReply>();
     if (reply.isFailed()) throwBindMountFailure(reply.getFailed(), bindMounts);
-    return readCreated(kj::mv(packet));
+    return readCreate(kj::mv(packet));
   });
 }
 

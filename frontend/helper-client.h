@@ -63,6 +63,21 @@ struct DiskState {
   uint64_t inodesUsed;
 };
 
+struct PortMapping {
+  uint16_t hostPort;
+  uint16_t containerPort;
+};
+
+struct AdoptedContainer {
+  // By the helper's own record.
+  CreatedContainer created;
+  uint32_t slot;
+  uint32_t network;
+  uid_t owner;
+  kj::Array<PortMapping> ports;
+  kj::Maybe<Bandwidth> bandwidth;
+};
+
 class HelperClient {
  public:
   HelperClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket);
@@ -89,6 +104,10 @@ class HelperClient {
   // container of an earlier frontend.
 
   kj::Promise<void> destroy(const ContainerId& id);
+
+  kj::Promise<kj::Array<ContainerId>> listContainers();
+  // Those that are whole, whoever has made them.
+  kj::Promise<AdoptedContainer> adopt(const ContainerId& id);
 
   kj::Promise<uint64_t> limitMemory(int client, const ContainerId& id, kj::Maybe<uint64_t> bytes);
   kj::Promise<uint64_t> limitCpu(int client, const ContainerId& id, kj::Maybe<uint64_t> shares);

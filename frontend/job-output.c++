@@ -107,9 +107,13 @@ kj::Promise<void> JobOutput::run(Pump& pump) {
 }
 
 OutputSpool::Progress JobOutput::move(Pump& pump, size_t maximum) {
-  if (pump.lines != nullptr) return moveByHand(pump, maximum);
-  auto moved =
-      discard ? moveToNowhere(pump, maximum) : spool.moveFromPipe(pump.pipe, pump.stream, maximum);
+  if (discard) {
+    return pump.lines != nullptr ? moveToSyslog(pump, maximum) : moveToNowhere(pump, maximum);
+  }
+  uint64_t before = spool.size(pump.stream);
+  auto moved = spool.moveFromPipe(pump.pipe, pump.stream, maximum);
+  // From the file, so that what has left the pipe is kept whenever this process ends.
+  if (moved.what == Moved::SOME && pump.lines != nullptr) tellSyslog(pump, before);
   if (!pump.enlarged && moved.bytes >= DEFAULT_PIPE_BYTES / 2) {
     // The job writes faster than it is read: let each turn move more.
     enlarge(pump.pipe);
@@ -118,18 +122,27 @@ OutputSpool::Progress JobOutput::move(Pump& pump, size_t maximum) {
   return moved;
 }
 
-OutputSpool::Progress JobOutput::moveByHand(Pump& pump, size_t maximum) {
-  kj::byte buffer[DEFAULT_PIPE_BYTES];
+void JobOutput::tellSyslog(Pump& pump, uint64_t from) {
+  char buffer[DEFAULT_PIPE_BYTES];
+  for (;;) {
+    auto range = spool.range(pump.stream, from, sizeof(buffer));
+    if (range.size == 0) return;
+    ssize_t n;
+    KJ_SYSCALL(n = pread(range.fd, buffer, range.size, range.offset));
+    if (n == 0) return;
+    KJ_ASSERT_NONNULL(pump.lines).add(kj::arrayPtr(buffer, n));
+    from += n;
+  }
+}
+
+OutputSpool::Progress JobOutput::moveToSyslog(Pump& pump, size_t maximum) {
+  char buffer[DEFAULT_PIPE_BYTES];
   ssize_t n;
   KJ_NONBLOCKING_SYSCALL(n = read(pump.pipe, buffer, kj::min(maximum, sizeof(buffer))));
   if (n < 0) return {Moved::NOTHING};
   if (n == 0) return {Moved::END};
-  auto bytes = kj::arrayPtr(buffer, n);
-  KJ_IF_MAYBE (lines, pump.lines) {
-    lines->add(bytes.asChars());
-  }
-  if (!discard && !spool.append(pump.stream, bytes)) return {Moved::OVER_LIMIT};
-  return {Moved::SOME, bytes.size()};
+  KJ_ASSERT_NONNULL(pump.lines).add(kj::arrayPtr(buffer, n));
+  return {Moved::SOME, static_cast<size_t>(n)};
 }
 
 OutputSpool::Progress JobOutput::moveToNowhere(Pump& pump, size_t maximum) {

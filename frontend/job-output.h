@@ -57,7 +57,8 @@ class JobOutput {
   kj::Promise<void> watch(Pump& pump);
   kj::Promise<void> run(Pump& pump);
   OutputSpool::Progress move(Pump& pump, size_t maximum);
-  OutputSpool::Progress moveByHand(Pump& pump, size_t maximum);
+  OutputSpool::Progress moveToSyslog(Pump& pump, size_t maximum);
+  void tellSyslog(Pump& pump, uint64_t from);
   OutputSpool::Progress moveToNowhere(Pump& pump, size_t maximum);
   void drain(Pump& pump);
   void close(Pump& pump);

@@ -60,16 +60,17 @@ kj::Array<kj::String> jobEnvironment(const ContainerUser& user, bool privileged,
 }
 
 template <typename Request>
-JobRequest readJobRequest(const Request& request, const Config::Server& config) {
+JobRequest readJobRequest(const Request& request, const Config::Server& config,
+                          ScriptFiles& scripts) {
   OutputOptions output;
   output.discard = request.discard_output();
   if (request.has_log_tag()) output.logTag = request.log_tag();
   auto script = kj::arrayPtr(request.script().data(), request.script().size()).asBytes();
-  return {makeSealedMemfd("job-script", script), request.privileged(), kj::mv(output),
+  return {scripts.make(script), request.privileged(), kj::mv(output),
           mergeLimits(config, request.rlimits()), std::is_same_v<Request, RunRequest>};
 }
 
-template JobRequest readJobRequest(const SpawnRequest&, const Config::Server&);
-template JobRequest readJobRequest(const RunRequest&, const Config::Server&);
+template JobRequest readJobRequest(const SpawnRequest&, const Config::Server&, ScriptFiles&);
+template JobRequest readJobRequest(const RunRequest&, const Config::Server&, ScriptFiles&);
 
 }  // namespace warden::frontend

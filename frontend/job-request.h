@@ -3,6 +3,7 @@
 
 #include "frontend/etc-files.h"
 #include "frontend/job-output.h"
+#include "frontend/script-files.h"
 #include "frontend/wshd-client.h"
 #include "schema/warden.pb.h"
 
@@ -17,7 +18,8 @@ struct JobRequest {
 };
 
 template <typename Request>  // SpawnRequest, RunRequest
-JobRequest readJobRequest(const Request& request, const Config::Server& config);
+JobRequest readJobRequest(const Request& request, const Config::Server& config,
+                          ScriptFiles& scripts);
 
 kj::Array<JobLimit> mergeLimits(const Config::Server& config, const ResourceLimits& requested);
 // The configured ones, lowered where the system's own limit is lower, and those of the request in

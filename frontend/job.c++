@@ -9,6 +9,7 @@ Job::Job(const Services& services, kj::Own<StateDirectory> directory, uint32_t i
     : listener(listener),
       jobId(id),
       descriptors(kj::mv(descriptors)),
+      outputOptions(options),
       spool(kj::mv(directory), id, services.config.server.jobOutputLimit),
       pumps(services, spool, kj::mv(options), *this) {}
 

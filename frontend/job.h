@@ -35,12 +35,20 @@ class Job final : public kj::Refcounted, private JobOutput::Owner {
   void failed();
   // It could not be started: it ends with FAILED_JOB_STATUS.
 
+  void reopenOutput() { spool.reopen(); }
+  // Before started(): a job that an earlier frontend has started.
+
+  void doneWith() { spool.doneWith(); }
+  // Nobody can ask for it again: its output goes with it.
+
   bool ended() const { return state == State::ENDED; }
   uint32_t status() const { return exitStatus; }
 
   kj::Promise<void> whenEnded();
   kj::Promise<void> whenChanged() { return changed.wait(); }
   // There is more output, or the job has ended.
+
+  const OutputOptions& options() const { return outputOptions; }
 
   const OutputSpool& output() const { return spool; }
   // Complete when the job has ended.
@@ -54,6 +62,7 @@ class Job final : public kj::Refcounted, private JobOutput::Owner {
   uint32_t exitStatus = 0;
   bool mustEnd = false;
   Share descriptors;
+  OutputOptions outputOptions;
   OutputSpool spool;
   JobOutput pumps;
   Broadcast changed;

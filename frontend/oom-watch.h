@@ -14,6 +14,11 @@ class OomWatch {
   // All are borrowed. What was killed before does not count.
   KJ_DISALLOW_COPY(OomWatch);
 
+  void countAll() {
+    if (killsBefore != nullptr) killsBefore = uint64_t{0};
+  }
+  // Of a container that an earlier frontend has made: what was killed meanwhile counts, too.
+
   bool killed();
   // True from the first kill on. Looks now: the kernel counts a kill before the process dies, so
   // that whoever sees the death sees the count (mm/oom_kill.c, __oom_kill_process).

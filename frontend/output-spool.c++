@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <kj/debug.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/path.h"
@@ -14,6 +15,7 @@ OutputSpool::OutputSpool(kj::Own<StateDirectory> directory, uint32_t jobId, uint
     : directory(kj::mv(directory)), jobId(jobId), room(limit) {}
 
 OutputSpool::~OutputSpool() {
+  if (!unwanted) return;
   for (auto stream : OUTPUT_STREAMS) {
     // Where the container is destroyed meanwhile, the directory went with it.
     if (file(stream).fd != nullptr) unlinkat(directory->fd(), fileName(stream).cStr(), 0);
@@ -22,6 +24,21 @@ OutputSpool::~OutputSpool() {
 
 kj::String OutputSpool::fileName(OutputStream stream) const {
   return kj::str("job-", jobId, stream == OutputStream::STDOUT ? ".stdout" : ".stderr");
+}
+
+void OutputSpool::reopen() {
+  for (auto stream : OUTPUT_STREAMS) {
+    struct stat status;
+    auto name = fileName(stream);
+    if (fstatat(directory->fd(), name.cStr(), &status, AT_SYMLINK_NOFOLLOW) < 0) {
+      if (errno == ENOENT) continue;
+      KJ_FAIL_SYSCALL("stat", errno, name);
+    }
+    auto& f = file(stream);
+    f.fd = openBeneath(directory->fd(), name, O_RDWR | O_NOFOLLOW);
+    f.size = status.st_size;
+    room -= kj::min(room, f.size);
+  }
 }
 
 OutputSpool::File& OutputSpool::openFile(OutputStream stream) {
@@ -59,20 +76,6 @@ OutputSpool::Progress OutputSpool::moveFromPipe(int pipe, OutputStream stream, s
   f.size += n;
   room -= n;
   return {Moved::SOME, static_cast<size_t>(n)};
-}
-
-bool OutputSpool::append(OutputStream stream, kj::ArrayPtr<const kj::byte> bytes) {
-  size_t kept = kj::min(uint64_t{bytes.size()}, room);
-  auto rest = bytes.slice(0, kept);
-  while (rest.size() > 0) {
-    auto& f = openFile(stream);
-    ssize_t n;
-    KJ_SYSCALL(n = pwrite(f.fd, rest.begin(), rest.size(), f.size));
-    f.size += n;
-    room -= n;
-    rest = rest.slice(n, rest.size());
-  }
-  return kept == bytes.size();
 }
 
 FileRange OutputSpool::range(OutputStream stream, uint64_t offset, uint64_t maximum) const {

@@ -26,14 +26,20 @@ class StateDirectory final : public kj::Refcounted {
 
 class OutputSpool {
   // Both streams of one job: files job-<id>.stdout and job-<id>.stderr in the state directory, made
-  // when there is first something to keep, removed by the destructor. Failures of the file system
-  // (no space) are thrown.
+  // when there is first something to keep. They stay when the object goes, for the next frontend,
+  // but for those of a job that is done with. Failures of the file system (no space) are thrown.
 
  public:
   OutputSpool(kj::Own<StateDirectory> directory, uint32_t jobId, uint64_t limit);
   // `limit`: bytes, both streams together.
   ~OutputSpool();
   KJ_DISALLOW_COPY(OutputSpool);
+
+  void reopen();
+  // Goes on where an earlier frontend was.
+
+  void doneWith() { unwanted = true; }
+  // The destructor removes the files.
 
   enum class Moved {
     SOME,        // and there may be more
@@ -51,9 +57,6 @@ class OutputSpool {
   // Moves up to `maximum` bytes, without blocking and without a copy through this process
   // (splice(2)).
 
-  bool append(OutputStream stream, kj::ArrayPtr<const kj::byte> bytes);
-  // False: that was more than the limit allows; what fitted is kept.
-
   size_t fileCount() const { return (files[0].fd.get() >= 0) + (files[1].fd.get() >= 0); }
   uint64_t size(OutputStream stream) const { return file(stream).size; }
   FileRange range(OutputStream stream, uint64_t offset, uint64_t maximum) const;
@@ -68,6 +71,7 @@ class OutputSpool {
   kj::Own<StateDirectory> directory;
   uint32_t jobId;
   uint64_t room;
+  bool unwanted = false;
   File files[2];
 
   File& file(OutputStream stream) { return files[static_cast<int>(stream)]; }

@@ -1,5 +1,7 @@
 #include "frontend/pools.h"
 
+#include <algorithm>
+
 namespace warden::frontend {
 
 kj::Maybe<Slot> SlotPool::acquire() {
@@ -8,6 +10,16 @@ kj::Maybe<Slot> SlotPool::acquire() {
   uint32_t number = released.front();
   released.pop_front();
   return Slot(*this, number);
+}
+
+kj::Maybe<Slot> SlotPool::take(uint32_t index) {
+  if (index >= size) return nullptr;
+  while (neverUsed <= index)
+    released.push_back(neverUsed++);
+  auto found = std::find(released.begin(), released.end(), index);
+  if (found == released.end()) return nullptr;
+  released.erase(found);
+  return Slot(*this, index);
 }
 
 void Share::keep(uint64_t less) {

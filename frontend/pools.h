@@ -54,6 +54,10 @@ class SlotPool {
   kj::Maybe<Slot> acquire();
   // None when all are in use.
 
+  kj::Maybe<Slot> take(uint32_t index);
+  // This one, of a container that was there before. None: it is in use, or not of this pool. Takes
+  // time that grows with the size of the pool.
+
  private:
   friend Slot;
   uint32_t size;

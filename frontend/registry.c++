@@ -13,7 +13,10 @@ Registry::Registry(const Services& services, Fd imageDirectory, std::string host
       hostResolvConf(std::move(hostResolvConf)),
       slots(services.config.user.poolSize),
       networks(services.config.network, services.timer),
-      tasks(*this) {}
+      tasks(*this),
+      recovery(recover().fork()) {
+  tasks.add(recovery.addBranch());
+}
 
 Registry::~Registry() noexcept(false) {}
 
@@ -118,6 +121,7 @@ Registry::Entry& Registry::reserve(const Requester& requester, const CreateReque
   entry.born = ++clock;
   entry.graceTime = services.config.server.containerGraceTime;
   if (request.has_grace_time()) entry.graceTime = request.grace_time();
+  entry.container->setGraceTime(entry.graceTime);
   return entries.emplace(handle, kj::mv(entry)).first->second;
 }
 
@@ -223,9 +227,10 @@ kj::Promise<void> Registry::destroy(Container& container) {
 kj::Promise<void> Registry::shutdown() {
   shuttingDown = true;
   graceTask = nullptr;
-  for (auto& [handle, entry] : entries)
-    entry.container->abandon("the server was shut down");
-  return tasks.onEmpty();
+  return tasks.onEmpty().then([this]() {
+    for (auto& [handle, entry] : entries)
+      entry.container->prepareForSuccessor();
+  });
 }
 
 }  // namespace warden::frontend

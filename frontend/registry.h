@@ -1,6 +1,7 @@
 #pragma once
 // All containers, by handle; their making and their end; and the connections that keep them alive.
 
+#include <deque>
 #include <map>
 #include <set>
 #include <string>
@@ -39,7 +40,12 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   std::vector<std::string> handles(const Requester& requester) const;
   // Of active and stopped containers that are its business.
 
+  bool isRecovering() const { return recovering; }
+  kj::Promise<void> whenRecovered() { return recovery.addBranch(); }
+  // Until then nobody can know which handles, networks and ports are taken.
+
   uint32_t nextJobId() { return ++lastJobId; }
+  ScriptFiles& scripts() { return scriptFiles; }
 
   kj::Promise<void> shutdown();
   // See Core::shutdown.
@@ -60,7 +66,10 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   SlotPool slots;
   NetworkPool networks;
   ContainerIdGenerator ids;
+  uint64_t highestId = 0;  // of recovered containers
   uint32_t lastJobId = 0;
+  ScriptFiles scriptFiles;
+  bool recovering = true;
   uint64_t clock = 0;
   bool shuttingDown = false;
   std::set<ConnectionNumber> connections;
@@ -68,6 +77,14 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   kj::Maybe<kj::TimePoint> graceAlarm;  // when `graceTask` looks next
   kj::Promise<void> graceTask = nullptr;
   kj::TaskSet tasks;
+  kj::ForkedPromise<void> recovery;
+
+  kj::Promise<void> recover();
+  kj::Promise<void> recoverNext(std::deque<ContainerId>& waiting);
+  kj::Promise<void> recoverOne(const ContainerId& id);
+  kj::Own<Container> enter(const ContainerId& id, const ContainerSnapshot& snapshot,
+                           const AdoptedContainer& adopted);
+  ContainerResources takeAgain(const AdoptedContainer& adopted);
 
   Entry& reserve(const Requester& requester, const CreateRequest& request);
   ContainerResources takeResources(const Requester& requester, const CreateRequest& request);

@@ -17,6 +17,11 @@ namespace {
 using google::protobuf::internal::WireFormatLite;
 using Outcome = schema::RequestRecord::Outcome;
 
+// Records that are held while the event loop has other things to do.
+constexpr size_t MOST_WAITING = 16;
+
+constexpr unsigned RECORD_WORDS = 64;  // most are smaller
+
 const char* nameOf(Message::Type type) {
   switch (type) {
     case Message::Create:
@@ -262,6 +267,10 @@ RequestAudit::RequestAudit(kj::UnixEventPort& port, kj::Timer& timer, Fd helper,
                            SessionFactory& sessions, bool recordReads)
     : link(port, timer, kj::mv(helper)), sessions(sessions), recordReads(recordReads) {}
 
+RequestAudit::~RequestAudit() noexcept(false) {
+  sendWaiting();
+}
+
 kj::Own<Session> RequestAudit::open(int clientSocket) {
   return kj::heap<RecordedSession>(*this, clientSocket, sessions.open(clientSocket));
 }
@@ -298,6 +307,8 @@ void RequestAudit::introduce(int clientSocket) {
 }
 
 void RequestAudit::goodbye(uint64_t connection) {
+  // Records of the connection come before its end.
+  sendWaiting();
   auto message = kj::heap<capnp::MallocMessageBuilder>();
   message->initRoot<schema::AuditMessage>().setGone(connection);
   send(kj::mv(message));
@@ -308,7 +319,7 @@ void RequestAudit::record(const RequestPeer& peer, Message::Type type, const Req
   auto bytes = [](const std::string& text) {
     return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
   };
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(RECORD_WORDS);
   auto record = message->initRoot<schema::AuditMessage>().initRequest();
   record.setRequest(nameOf(type));
   record.setPid(peer.pid);
@@ -323,8 +334,20 @@ void RequestAudit::record(const RequestPeer& peer, Message::Type type, const Req
   record.setScriptSha256(facts.scriptDigest.c_str());
   record.setScriptBytes(facts.scriptBytes);
   record.setJobId(facts.job);
-  record.setLost(lost);
-  lost = send(kj::mv(message)) ? 0 : lost + 1;
+  waiting.add(kj::mv(message));
+  if (waiting.size() >= MOST_WAITING) return sendWaiting();
+  if (waiting.size() > 1) return;
+  // When this process has nothing else to do and before it waits for events: the next request of
+  // the same client comes first.
+  sending = kj::evalLast([this]() { sendWaiting(); }).eagerlyEvaluate(nullptr);
+}
+
+void RequestAudit::sendWaiting() {
+  for (auto& message : waiting) {
+    message->getRoot<schema::AuditMessage>().getRequest().setLost(lost);
+    lost = send(kj::mv(message)) ? 0 : lost + 1;
+  }
+  waiting.resize(0);
 }
 
 }  // namespace warden::frontend

@@ -4,6 +4,7 @@
 
 #include <kj/async-unix.h>
 #include <kj/timer.h>
+#include <kj/vector.h>
 #include <sys/types.h>
 
 #include <string>
@@ -48,6 +49,7 @@ class RequestAudit final : public SessionFactory {
                bool recordReads = false);
   // `helper`: the connection for records. `recordReads`: also ping, echo, list and info, which
   // change nothing and may come by the thousand a second. The others are borrowed.
+  ~RequestAudit() noexcept(false);
   KJ_DISALLOW_COPY(RequestAudit);
 
   kj::Own<Session> open(int clientSocket) override;
@@ -71,6 +73,10 @@ class RequestAudit final : public SessionFactory {
   uint64_t lost = 0;
 
   bool send(kj::Own<capnp::MallocMessageBuilder> message, kj::ArrayPtr<const int> fds = nullptr);
+  kj::Vector<kj::Own<capnp::MallocMessageBuilder>> waiting;
+  kj::Promise<void> sending = nullptr;
+
+  void sendWaiting();
 };
 
 }  // namespace warden::frontend

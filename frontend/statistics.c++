@@ -32,6 +32,12 @@ class FileText {
   size_t size = 0;
 };
 
+// The files of oomKills() and of what is waited for.
+bool isOfOomKills(Kind kind) {
+  return kind == Kind::MEMORY_EVENT_V1 || kind == Kind::MEMORY_OOM_CONTROL_V1 ||
+         kind == Kind::MEMORY_EVENTS_V2;
+}
+
 }  // namespace
 
 Statistics::Statistics(kj::Array<StatisticsFile> files)
@@ -47,37 +53,34 @@ int Statistics::fdOf(Kind kind) const {
 void Statistics::describe(InfoResponse& info) const {
   InfoResponse::MemoryStat memory;
   InfoResponse::CpuStat cpu;
-  for (auto& file : files) {
-    switch (file.kind) {
-      case Kind::MEMORY_STAT_V1:
-        readMemoryStatV1(FileText(file.fd), memory);
-        break;
-      case Kind::CPU_USAGE_V1:
-        readCpuUsageV1(FileText(file.fd), cpu);
-        break;
-      case Kind::CPU_STAT_V1:
-        readCpuStatV1(FileText(file.fd), cpu);
-        break;
-      case Kind::MEMORY_STAT_V2:
-        readMemoryStatV2(FileText(file.fd), memory);
-        break;
-      case Kind::MEMORY_MAX_V2:
-        readMemoryMaxV2(FileText(file.fd), memory);
-        break;
-      case Kind::MEMORY_SWAP_V2:
-        readMemorySwapV2(FileText(file.fd), memory);
-        break;
-      case Kind::CPU_STAT_V2:
-        readCpuStatV2(FileText(file.fd), cpu, ticksPerSecond);
-        break;
-      case Kind::MEMORY_EVENT_V1:
-      case Kind::MEMORY_OOM_CONTROL_V1:
-      case Kind::MEMORY_EVENTS_V2:
-        break;  // of oomKills()
-    }
-  }
+  for (auto& file : files)
+    describe(file, memory, cpu);
   if (memory.ByteSizeLong() > 0) *info.mutable_memory_stat() = std::move(memory);
   if (cpu.ByteSizeLong() > 0) *info.mutable_cpu_stat() = std::move(cpu);
+}
+
+void Statistics::describe(const StatisticsFile& file, InfoResponse::MemoryStat& memory,
+                          InfoResponse::CpuStat& cpu) const {
+  if (isOfOomKills(file.kind)) return;
+  FileText text(file.fd);
+  switch (file.kind) {
+    case Kind::MEMORY_STAT_V1:
+      return readMemoryStatV1(text, memory);
+    case Kind::CPU_USAGE_V1:
+      return readCpuUsageV1(text, cpu);
+    case Kind::CPU_STAT_V1:
+      return readCpuStatV1(text, cpu);
+    case Kind::MEMORY_STAT_V2:
+      return readMemoryStatV2(text, memory);
+    case Kind::MEMORY_MAX_V2:
+      return readMemoryMaxV2(text, memory);
+    case Kind::MEMORY_SWAP_V2:
+      return readMemorySwapV2(text, memory);
+    case Kind::CPU_STAT_V2:
+      return readCpuStatV2(text, cpu, ticksPerSecond);
+    default:
+      return;
+  }
 }
 
 kj::Maybe<uint64_t> Statistics::oomKills() const {

@@ -38,6 +38,8 @@ class Statistics {
   uint64_t ticksPerSecond = 100;
 
   int fdOf(schema::Created::Statistics kind) const;
+  void describe(const StatisticsFile& file, InfoResponse::MemoryStat& memory,
+                InfoResponse::CpuStat& cpu) const;
 };
 
 }  // namespace warden::frontend

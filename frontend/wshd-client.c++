@@ -15,6 +15,10 @@ constexpr uint32_t ENDED_BY_SIGNAL = 255;
 constexpr auto FORGET_TIME = 10 * kj::MILLISECONDS;
 constexpr size_t MAX_TO_FORGET = 64;
 
+// First segments as large as such messages are: the default, 8 KiB, is cleared for each.
+constexpr unsigned SPAWN_WORDS = 128;
+constexpr unsigned SMALL_WORDS = 16;
+
 // The event loop can watch any pipe; another kind of descriptor would come from a wshd taken over.
 Fd takePipe(Packet& packet, size_t index) {
   auto fd = packet.takeFd(index);
@@ -102,9 +106,17 @@ void WshdClient::dispatch(Packet packet) {
   replies.settle(sequence, kj::mv(packet));
 }
 
+namespace {
+
+uint32_t statusOf(schema::Job::Reader job) {
+  return job.isExitCode() ? job.getExitCode() : ENDED_BY_SIGNAL;
+}
+
+}  // namespace
+
 void WshdClient::jobEnded(schema::Job::Reader job) {
   KJ_REQUIRE(!job.isRunning(), "wshd reported the end of a job that runs");
-  listener.jobExited(job.getJobId(), job.isExitCode() ? job.getExitCode() : ENDED_BY_SIGNAL);
+  listener.jobExited(job.getJobId(), statusOf(job));
 }
 
 kj::Promise<Packet> WshdClient::request(kj::Own<capnp::MallocMessageBuilder> message,
@@ -125,7 +137,7 @@ void WshdClient::post(kj::Own<capnp::MallocMessageBuilder> message) {
 }
 
 kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SPAWN_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
@@ -136,8 +148,39 @@ kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
   });
 }
 
-kj::Promise<void> WshdClient::ping() {
+kj::Promise<kj::Array<WshdClient::KnownJob>> WshdClient::list() {
   auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
+  root.setList();
+  return request(kj::mv(message), sequence).then([](Packet packet) {
+    auto reply = packet.getRoot<schema::WshdMessage>();
+    KJ_REQUIRE(reply.isJobs(), "wshd's reply does not fit the request");
+    auto jobs = reply.getJobs();
+    auto known = kj::heapArrayBuilder<KnownJob>(jobs.size());
+    for (auto job : jobs) {
+      std::optional<uint32_t> status;
+      if (!job.isRunning()) status = statusOf(job);
+      known.add(KnownJob{job.getJobId(), status});
+    }
+    return known.finish();
+  });
+}
+
+kj::Promise<StartedJob> WshdClient::attach(uint32_t jobId) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
+  root.setAttach(jobId);
+  return request(kj::mv(message), sequence).then([](Packet packet) {
+    return readStarted(kj::mv(packet));
+  });
+}
+
+kj::Promise<void> WshdClient::ping() {
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
@@ -148,7 +191,7 @@ kj::Promise<void> WshdClient::ping() {
 }
 
 void WshdClient::signalAll(int signal) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   root.setSequence(replies.nextSequence());
   root.setSignalAll(signal);
@@ -156,7 +199,7 @@ void WshdClient::signalAll(int signal) {
 }
 
 void WshdClient::signalJob(uint32_t jobId, int signal) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   root.setSequence(replies.nextSequence());
   auto request = root.initSignalJob();
@@ -180,7 +223,7 @@ void WshdClient::sendForgets() {
 }
 
 void WshdClient::sendForget(uint32_t jobId) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   // Without a sequence number, and so without an answer that would wake this process for nothing.
   root.setForget(jobId);

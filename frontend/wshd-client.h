@@ -5,6 +5,8 @@
 
 #include <kj/string.h>
 
+#include <optional>
+
 #include "frontend/packet-link.h"
 #include "frontend/reply-table.h"
 #include "schema/wshd.capnp.h"
@@ -54,6 +56,14 @@ class WshdClient {
   kj::Promise<StartedJob> spawn(JobStart&& start);
   // Rejects with an error for the client when the job could not be started.
 
+  struct KnownJob {
+    uint32_t id;
+    std::optional<uint32_t> status;  // as Listener::jobExited; none: it runs
+  };
+  kj::Promise<kj::Array<KnownJob>> list();
+  kj::Promise<StartedJob> attach(uint32_t jobId);
+  // What wshd keeps of jobs that an earlier frontend has started.
+
   kj::Promise<void> ping();
 
   void signalAll(int signal);
@@ -62,6 +72,9 @@ class WshdClient {
   void forget(uint32_t jobId);
   // Likewise, but some milliseconds later with others, so that it does not hold up the next
   // request.
+
+  void sendForgets();
+  // Those that wait, at once.
 
  private:
   kj::Timer& timer;
@@ -74,7 +87,6 @@ class WshdClient {
 
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
                               kj::ArrayPtr<const int> fds = nullptr);
-  void sendForgets();
   void sendForget(uint32_t jobId);
   void post(kj::Own<capnp::MallocMessageBuilder> message);
   void dispatch(Packet packet);

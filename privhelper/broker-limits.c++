@@ -73,7 +73,7 @@ void Broker::change(schema::HelperRequest::Reader request, const char* operation
   auto answer = message.initRoot<schema::HelperReply>();
   answer.setSequence(sequence);
   try {
-    beginFaultyOperation();
+    beginFaultyOperation(operation);
     KJ_DEFER(endFaultyOperation());
     carryOut(*found, order, answer);
   } catch (const StepError& e) {
@@ -102,20 +102,30 @@ void Broker::limitMemory(schema::HelperRequest::Reader request) {
 
 void Broker::limitCpu(schema::HelperRequest::Reader request) {
   auto order = request.getLimitCpu();
-  change(request, "limit cpu", order.getId(), checkLimitCpu(order),
-         [](Container& container, const LimitOrder& order, schema::HelperReply::Builder answer) {
-           answer.setCpuShares(container.cgroups().limitCpu(order.value));
-         });
+  change(
+      request, "limit cpu", order.getId(), checkLimitCpu(order),
+      [this](Container& container, const LimitOrder& order, schema::HelperReply::Builder answer) {
+        KJ_IF_MAYBE (shares, order.value) {
+          container.change(host.policy, CpuShares{ContainerCgroups::clampShares(*shares)},
+                           [&] { container.cgroups().limitCpu(*shares); });
+        }
+        answer.setCpuShares(container.cgroups().limitCpu(nullptr));
+      });
 }
 
 void Broker::limitBandwidth(schema::HelperRequest::Reader request) {
   auto order = request.getLimitBandwidth();
-  change(
-      request, "limit bandwidth", order.getId(), checkLimitBandwidth(order),
-      [](Container& container, const BandwidthOrder& order, schema::HelperReply::Builder answer) {
-        container.network().limitBandwidth(order.rate, order.burst);
-        answer.setDone();
-      });
+  change(request, "limit bandwidth", order.getId(), checkLimitBandwidth(order),
+         [this](Container& container, const BandwidthOrder& order,
+                schema::HelperReply::Builder answer) {
+           auto& network = container.network();
+           Bandwidth next = network.nextBandwidth(order.rate, order.burst);
+           container.change(host.policy, next, [&] { network.limitBandwidth(next); });
+           // Without this it is set again when the container is adopted.
+           next.complete = true;
+           kj::runCatchingExceptions([&] { container.change(host.policy, next, [] {}); });
+           answer.setDone();
+         });
 }
 
 void Broker::mapPort(schema::HelperRequest::Reader request) {
@@ -131,7 +141,11 @@ void Broker::mapPort(schema::HelperRequest::Reader request) {
   }
   change(request, "map port", order.getId(), kj::mv(checked),
          [this](Container& container, const PortOrder& order, schema::HelperReply::Builder answer) {
-           container.network().mapPort(order.hostPort, order.containerPort);
+           auto& network = container.network();
+           // What it would be refused for is not on record for a moment: it might be the last.
+           network.requirePort(order.hostPort);
+           MappedPort port{order.hostPort, order.containerPort};
+           container.change(host.policy, port, [&] { network.mapPort(port); });
            uses[container.owner()].ports += 1;
            answer.setDone();
          });
@@ -140,8 +154,10 @@ void Broker::mapPort(schema::HelperRequest::Reader request) {
 void Broker::allowOut(schema::HelperRequest::Reader request) {
   auto order = request.getAllowOut();
   change(request, "allow out", order.getId(), checkAllowOut(order),
-         [](Container& container, const OutOrder& order, schema::HelperReply::Builder answer) {
-           container.network().allowOut(order.rule);
+         [this](Container& container, const OutOrder& order, schema::HelperReply::Builder answer) {
+           auto& network = container.network();
+           network.requireRule();
+           container.change(host.policy, order.rule, [&] { network.allowOut(order.rule); });
            answer.setDone();
          });
 }
@@ -166,7 +182,7 @@ void Broker::limitDisk(schema::HelperRequest::Reader request) {
   Settling settling{order.id, sequence, kj::mv(peer), monotonicUs(), order.limits != nullptr};
   try {
     KJ_IF_MAYBE (limits, order.limits) {
-      found->disk().setLimits(*limits);
+      found->change(host.policy, *limits, [&] { found->disk().setLimits(*limits); });
     }
   } catch (const StepError& e) {
     return fail(sequence, OPERATION, order.id, e, monotonicUs() - settling.startedUs);
@@ -179,7 +195,7 @@ void Broker::settleDisk(const Settling& order) {
   AuditLog::OnBehalf behalf(log, order.peer.map([](const AuditPeer& peer) { return peer; }));
   capnp::MallocMessageBuilder message;
   auto answer = message.initRoot<schema::HelperReply>();
-  answer.setSequence(order.sequence);
+  answer.setSequence(order.sequence.orDefault(uint64_t(0)));
   try {
     auto found = containers.find(order.container);
     if (found == containers.end()) throw StepError("limit disk", ESRCH, "it is being destroyed");
@@ -190,13 +206,17 @@ void Broker::settleDisk(const Settling& order) {
     }
     write(answer.initDisk(), disk);
   } catch (const StepError& e) {
-    return fail(order.sequence, "limit disk", order.container, e, monotonicUs() - order.startedUs);
+    uint64_t duration = monotonicUs() - order.startedUs;
+    KJ_IF_MAYBE (sequence, order.sequence) {
+      return fail(*sequence, "limit disk", order.container, e, duration);
+    }
+    return log.record("limit disk", order.container.text(), Outcome::FAILED, e.detail(), duration);
   }
   if (order.sets) {
     log.record("limit disk", order.container.text(), Outcome::DONE, nullptr,
                monotonicUs() - order.startedUs);
   }
-  reply(message);
+  if (order.sequence != nullptr) reply(message);
 }
 
 }  // namespace warden::privhelper

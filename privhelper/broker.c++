@@ -12,20 +12,19 @@ namespace warden::privhelper {
 
 namespace {
 
-constexpr int STALE_KILL_MS = 5000;
 constexpr int REQUESTS_A_TURN = 16;
 constexpr int RECORDS_A_TURN = 256;
+// Records that come one after another are read this much apart: to wake up for each would take the
+// processors from the requests that follow. They wait where the frontend cannot take them back.
+constexpr uint64_t RECORDS_APART_US = 5'000;
 constexpr size_t MOST_DISK_ORDERS = 256;  // unanswered; a frontend waits for each
 
 // How long a frontend that was told to end may take: to drain, and after it has given up its
-// connection; and how long containers may take to die before things go on without them.
+// connection; and how long containers that are being destroyed may take before the server ends
+// without them.
 constexpr uint64_t DRAIN_US = 30'000'000;
 constexpr uint64_t DYING_US = 10'000'000;
 constexpr uint64_t DISCONNECTED_US = 5'000'000;
-
-// Cgroups that are busy when the processes of their container have ended.
-constexpr uint64_t BUSY_US = 1'000'000;
-constexpr int RETRY_MS = 5;
 
 bool onlyReads(schema::HelperRequest::Reader request) {
   switch (request.which()) {
@@ -40,9 +39,10 @@ bool onlyReads(schema::HelperRequest::Reader request) {
   }
 }
 
-// What the server asks for by itself: the ends of containers, and what they use.
+// What the server asks for by itself: which containers there are, their ends, and what they use.
 bool isServersOwn(schema::HelperRequest::Reader request) {
-  return request.isHello() || request.isDestroy() || onlyReads(request);
+  return request.isHello() || request.isDestroy() || request.isListContainers() ||
+         request.isAdopt() || onlyReads(request);
 }
 
 }  // namespace
@@ -64,6 +64,9 @@ const Broker::Permitted Broker::PERMITTED[] = {
     {schema::HelperRequest::COPY_IN, "copy in", &Broker::copyIn, AccessRequest::COPY_IN, 1},
     {schema::HelperRequest::COPY_OUT, "copy out", &Broker::copyOut, AccessRequest::COPY_OUT, 1},
     {schema::HelperRequest::OPEN_IMAGE, "open image", &Broker::openImage, AccessRequest::CREATE},
+    {schema::HelperRequest::LIST_CONTAINERS, "list containers", &Broker::listContainers, nullptr, 0,
+     false},
+    {schema::HelperRequest::ADOPT, "adopt", &Broker::adopt, nullptr, 0, false},
 };
 
 Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
@@ -78,31 +81,32 @@ Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& fronte
       sweeper(sweeper),
       porter(porter),
       slotInUse(host.policy.slotCount),
-      slotLost(host.policy.slotCount),
       networkInUse(host.policy.network.poolSize) {}
 
+Broker::~Broker() noexcept(false) {
+  // Containers live on, whatever the end. What is being destroyed is found by the next start.
+  for (auto& [id, container] : containers)
+    container->leave();
+  for (auto& [id, entry] : dying)
+    entry.container->leave();
+}
+
 bool Broker::run() {
-  removeStale();
+  recover();
   while (!hasFinished()) {
-    if (!frontend.isRunning() && !stopping && monotonicUs() >= frontendStartUs()) startFrontend();
+    if (!frontend.isRunning() && !stopping && monotonicUs() >= frontend.startableAtUs()) {
+      startFrontend();
+    }
     waitForEvents();
   }
-  for (auto& [id, entry] : dying) {
+  for (auto& [id, entry] : dying)
     log.record("destroy", id.text(), Outcome::FAILED, "its processes do not end");
-    entry.container->leave();
-  }
   return dying.empty();
 }
 
 bool Broker::hasFinished() const {
   if (!stopping || frontend.isRunning()) return false;
   return dying.empty() || monotonicUs() >= waitForDyingUntilUs;
-}
-
-uint64_t Broker::frontendStartUs() const {
-  // With the old containers gone their slots are free; one that does not die keeps its own.
-  return dying.empty() ? frontend.startableAtUs()
-                       : kj::max(frontend.startableAtUs(), waitForDyingUntilUs);
 }
 
 void Broker::startFrontend() {
@@ -115,46 +119,17 @@ void Broker::startFrontend() {
   }
 }
 
-void Broker::removeStale() {
-  // Containers of a server that was killed. Nobody else knows them, so they end.
-  std::map<ContainerId, bool> stale;
-  for (auto& id : host.cgroups.stale())
-    stale[id] = true;
-  for (auto& id : host.depot.ids())
-    stale[id] = true;
-  for (auto& [id, _] : stale) {
-    // The tree of one that lives stays for the next start.
-    bool ended = host.cgroups.killStale(id, STALE_KILL_MS);
-    if (!ended) keepSlotsOf(id);
-    bool removed = ended && host.cgroups.removeStale(id) && host.depot.discard(id);
-    log.record("remove stale", id.text(), removed ? Outcome::DONE : Outcome::FAILED,
-               ended ? whatIsLeftOf(id) : "its processes do not end"_kj);
-  }
-}
-
-void Broker::keepSlotsOf(const ContainerId& id) {
-  // No new container may have the host ids of one that lives. The ids say which slot it was, or
-  // which two, where the configuration has been changed meanwhile.
-  KJ_IF_MAYBE (uid, host.depot.rootUidOf(id)) {
-    for (uint32_t slot = 0; slot < host.policy.slotCount; ++slot) {
-      uint64_t first = host.policy.rootUid(slot);
-      if (*uid < first + IDS_PER_CONTAINER && first < uint64_t(*uid) + IDS_PER_CONTAINER) {
-        slotLost[slot] = true;
-      }
-    }
-  }
-}
-
 int Broker::timeoutMs() const {
   if (!diskOrders.empty()) return 0;
   uint64_t deadline;
   if (frontend.isRunning()) {
     deadline = frontend.killAtUs();
   } else {
-    deadline = stopping ? waitForDyingUntilUs : frontendStartUs();
+    deadline = stopping ? waitForDyingUntilUs : frontend.startableAtUs();
   }
   deadline = kj::min(deadline, images.nextExpiryUs());
-  if (retrySoon) deadline = kj::min(deadline, monotonicUs() + 1000 * RETRY_MS);
+  if (nextRecordsUs != 0) deadline = kj::min(deadline, nextRecordsUs);
+  deadline = kj::min(deadline, nextRemovalUs());
   if (deadline == NEVER_US) return -1;
   uint64_t now = monotonicUs();
   return now >= deadline ? 0 : (deadline - now) / 1000 + 1;
@@ -162,6 +137,7 @@ int Broker::timeoutMs() const {
 
 void Broker::waitForEvents() {
   KJ_REQUIRE(host.launcher.fd() >= 0, "the launcher does not answer, or has died");
+  if (monotonicUs() >= nextRecordsUs) nextRecordsUs = 0;
   kj::Vector<pollfd> fds;
   fds.add(pollfd{signals, POLLIN, 0});
   fds.add(pollfd{host.launcher.fd(), POLLIN, 0});
@@ -171,7 +147,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
   fds.add(pollfd{host.network.fd(), POLLIN, 0});
-  fds.add(pollfd{frontend.auditConnection(), POLLIN, 0});
+  fds.add(pollfd{nextRecordsUs != 0 ? -1 : frontend.auditConnection(), POLLIN, 0});
   fds.add(pollfd{porter.fd(), short(porter.isBlocked() ? POLLIN | POLLOUT : POLLIN), 0});
   fds.add(pollfd{clients.observer(), POLLIN, 0});
   for (auto& [id, entry] : dying)
@@ -187,10 +163,13 @@ void Broker::waitForEvents() {
   KJ_REQUIRE(porter.fd() >= 0, "the porter has died");
   KJ_REQUIRE(fds[8].revents == 0 && clients.observer() >= 0, "the observer has died");
   if (fds[5].revents != 0) host.network.handleEvents();
-  if (fds[6].revents != 0) receiveRecords(RECORDS_A_TURN);
   if (fds[7].revents != 0) handlePorter();
   images.expire(monotonicUs());
+  if (fds[6].revents != 0 && receiveRecords(RECORDS_A_TURN)) {
+    nextRecordsUs = monotonicUs() + RECORDS_APART_US;
+  }
   reapDying();
+  removeLeftovers();
   if (!diskOrders.empty()) {
     Settling order = diskOrders.front();
     diskOrders.pop_front();
@@ -216,6 +195,7 @@ void Broker::handleSignals() {
     stopping = true;
     log.note(kj::str("ending by signal ", info.ssi_signo));
     frontend.end(info.ssi_signo, DRAIN_US);
+    waitForDyingUntilUs = monotonicUs() + DYING_US;
   }
 }
 
@@ -226,9 +206,12 @@ void Broker::handleFrontendEnd() {
   frontend.forget();
   clients.forget();
   unsent.clear();
-  diskOrders.clear();
   forgetPorting();
-  destroyAll();
+  // What is under way goes on. There is nobody to be told.
+  for (auto& order : diskOrders)
+    order.sequence = nullptr;
+  for (auto& [id, entry] : dying)
+    entry.sequence = nullptr;
   waitForDyingUntilUs = monotonicUs() + DYING_US;
 }
 
@@ -255,19 +238,23 @@ void Broker::receiveRequests() {
   }
 }
 
-void Broker::receiveRecords(int most) {
+bool Broker::receiveRecords(int most) {
   for (int i = 0; i < most; ++i) {
     try {
       KJ_IF_MAYBE (packet, receivePacket(frontend.auditConnection())) {
         clients.receive(*packet, log);
       } else {
-        return;
+        return true;
       }
     } catch (const kj::Exception& e) {
-      if (e.getType() == kj::Exception::Type::DISCONNECTED) return frontend.disconnectAudit();
+      if (e.getType() == kj::Exception::Type::DISCONNECTED) {
+        frontend.disconnectAudit();
+        return true;
+      }
       log.record("record", nullptr, Outcome::REFUSED, e.getDescription());
     }
   }
+  return false;
 }
 
 void Broker::dispatch(Packet& packet) {
@@ -354,6 +341,16 @@ kj::Maybe<kj::String> Broker::reasonAgainstAnother(uid_t owner,
   return kj::str("uid ", owner, " has the ", count, " that ", grant.source, " grants");
 }
 
+void Broker::countIn(kj::Own<Container> container) {
+  slotInUse[container->slot()] = true;
+  networkInUse[container->network().index()] = true;
+  auto& use = uses[container->owner()];
+  use.containers += 1;
+  use.ports += container->network().mappedPorts();
+  ContainerId id = container->id();
+  containers.emplace(id, kj::mv(container));
+}
+
 void Broker::countOut(const Container& container) {
   auto use = uses.find(container.owner());
   use->second.containers -= 1;
@@ -415,25 +412,9 @@ void Broker::create(schema::HelperRequest::Reader request) {
   build(request.getSequence(), order);
 }
 
-bool Broker::isSlotLost(uint32_t slot) const {
-  // A frontend knows which of its containers are there, but not what an earlier one left.
-  if (slotLost[slot]) return true;
-  for (auto& [id, entry] : dying) {
-    if (entry.container->slot() == slot && entry.sequence == nullptr) return true;
-  }
-  return false;
-}
-
-bool Broker::isNetworkLost(uint32_t network) const {
-  for (auto& [id, entry] : dying) {
-    if (entry.container->network().index() == network && entry.sequence == nullptr) return true;
-  }
-  return false;
-}
-
 kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
   if (containers.count(order.id) > 0 || dying.count(order.id) > 0 ||
-      preparing.count(order.id) > 0) {
+      preparing.count(order.id) > 0 || leftovers.count(order.id) > 0) {
     return kj::str("there is a container with this id");
   }
   if (slotInUse[order.slot] && !isSlotLost(order.slot)) {
@@ -445,34 +426,36 @@ kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
   return nullptr;
 }
 
+kj::Vector<Fd> Broker::describe(Container& container, Fd connection,
+                                schema::Created::Builder created) {
+  created.setWshdPid(container.wshd().pid());
+  created.setRootUid(host.policy.rootUid(container.slot()));
+  created.setVcapUid(host.policy.vcapUid(container.slot()));
+  kj::Vector<Fd> fds;
+  fds.add(duplicate(container.wshd().fd()));
+  fds.add(kj::mv(connection));
+  fds.add(container.openState());
+  auto statistics = container.cgroups().openStatistics();
+  auto kinds = created.initStatistics(statistics.size());
+  for (size_t i = 0; i < statistics.size(); ++i) {
+    kinds.set(i, statistics[i].kind);
+    fds.add(kj::mv(statistics[i].file));
+  }
+  return fds;
+}
+
 void Broker::build(uint64_t sequence, const CreateOrder& order) {
   uint64_t started = monotonicUs();
   try {
-    beginFaultyOperation();
+    beginFaultyOperation("create");
     KJ_DEFER(endFaultyOperation());
     auto container = kj::heap<Container>(host, order);
     capnp::MallocMessageBuilder message;
     auto answer = message.initRoot<schema::HelperReply>();
     answer.setSequence(sequence);
-    auto created = answer.initCreated();
-    created.setWshdPid(container->wshd().pid());
-    created.setRootUid(host.policy.rootUid(order.slot));
-    created.setVcapUid(host.policy.vcapUid(order.slot));
-    kj::Vector<Fd> fds;
-    fds.add(duplicate(container->wshd().fd()));
-    fds.add(container->takeConnection());
-    fds.add(container->openState());
-    auto statistics = container->cgroups().openStatistics();
-    auto kinds = created.initStatistics(statistics.size());
-    for (size_t i = 0; i < statistics.size(); ++i) {
-      kinds.set(i, statistics[i].kind);
-      fds.add(kj::mv(statistics[i].file));
-    }
+    auto fds = describe(*container, container->takeConnection(), answer.initCreated());
     faultPoint("answer");
-    slotInUse[order.slot] = true;
-    networkInUse[order.network] = true;
-    uses[order.owner].containers += 1;
-    containers.emplace(order.id, kj::mv(container));
+    countIn(kj::mv(container));
     log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
     reply(message, kj::mv(fds));
   } catch (const StepError& e) {
@@ -481,84 +464,6 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     fail(sequence, "create", order.id, StepError("create", 0, e.getDescription()),
          monotonicUs() - started);
   }
-}
-
-void Broker::destroy(schema::HelperRequest::Reader request) {
-  auto text = request.getDestroy().getId();
-  auto checked = checkId(text);
-  if (checked.is<Refusal>()) {
-    return refuse(request.getSequence(), "destroy", text, checked.get<Refusal>().reason);
-  }
-  if (find(checked.get<ContainerId>()) == nullptr) {
-    return refuse(request.getSequence(), "destroy", text, "there is no such container");
-  }
-  auto found = containers.find(checked.get<ContainerId>());
-  auto container = kj::mv(found->second);
-  containers.erase(found);
-  beginDestroy(kj::mv(container), request.getSequence());
-}
-
-void Broker::beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence) {
-  // The end of its first process is the end of all (pid_namespaces(7)). How long that takes is up
-  // to the kernel and what they did; nobody waits for it here.
-  container->wshd().signal(SIGKILL);
-  countOut(*container);
-  ContainerId id = container->id();
-  auto peer = log.peer().map([](const AuditPeer& peer) { return peer; });
-  dying.emplace(id, Dying{kj::mv(container), sequence, kj::mv(peer), monotonicUs()});
-}
-
-void Broker::destroyAll() {
-  for (auto& [id, container] : containers)
-    beginDestroy(kj::mv(container), nullptr);
-  containers.clear();
-  for (auto& [id, entry] : dying)
-    entry.sequence = nullptr;
-}
-
-bool Broker::isGone(Dying& entry) {
-  uint64_t now = monotonicUs();
-  if (entry.endedUs == 0) {
-    if (!entry.container->wshd().waitExit(0)) return false;
-    entry.endedUs = now;
-  }
-  // Killed processes leave their cgroup a moment later; another's may not leave at all.
-  bool busy = !entry.container->cgroups().tryRemove() && now < entry.endedUs + BUSY_US;
-  retrySoon |= busy;
-  return entry.container->network().isGone() && !busy;
-}
-
-void Broker::reapDying() {
-  retrySoon = false;
-  for (auto i = dying.begin(); i != dying.end();) {
-    Dying& entry = i->second;
-    if (!isGone(entry)) {
-      ++i;
-      continue;
-    }
-    networkInUse[entry.container->network().index()] = false;
-    slotInUse[entry.container->slot()] = false;
-    kj::runCatchingExceptions([&] { entry.container = nullptr; });
-    auto left = whatIsLeftOf(i->first);
-    AuditLog::OnBehalf behalf(log, kj::mv(entry.peer));
-    log.record("destroy", i->first.text(), left == nullptr ? Outcome::DONE : Outcome::FAILED, left,
-               monotonicUs() - entry.startedUs);
-    KJ_IF_MAYBE (sequence, entry.sequence) {
-      capnp::MallocMessageBuilder message;
-      auto answer = message.initRoot<schema::HelperReply>();
-      answer.setSequence(*sequence);
-      answer.setDone();
-      reply(message);
-    }
-    i = dying.erase(i);
-  }
-}
-
-kj::StringPtr Broker::whatIsLeftOf(const ContainerId& id) const {
-  // It has ended and its slot is free; what cannot be removed now is removed at the next start.
-  if (host.cgroups.has(id)) return "a cgroup cannot be removed";
-  if (host.depot.has(id)) return "its directory cannot be moved away";
-  return nullptr;
 }
 
 void Broker::failUnrecorded(uint64_t sequence, const char* operation, const AuditProblem& problem) {

@@ -29,9 +29,12 @@ class Broker {
   // `signals`: a signalfd for TERM, INT and USR2. All references are borrowed.
 
   bool run();
-  // Serves until told to end by a signal; then the frontend has ended and no container is left.
-  // False: a container could not be ended in time. Throws when it cannot go on (the launcher has
-  // died).
+  // Serves until told to end by a signal; then the frontend has ended. Containers live on. False: a
+  // container that was being destroyed could not be ended in time. Throws when it cannot go on (the
+  // launcher has died).
+
+  ~Broker() noexcept(false);
+  KJ_DISALLOW_COPY(Broker);
 
  private:
   struct Reply {
@@ -48,7 +51,7 @@ class Broker {
   struct Settling {
     // A request about a container's disk. Is answered when the limits are in force.
     ContainerId container;
-    uint64_t sequence;
+    kj::Maybe<uint64_t> sequence;  // none: nobody waits for it
     kj::Maybe<AuditPeer> peer;
     uint64_t startedUs;
     bool sets;
@@ -68,6 +71,14 @@ class Broker {
     CreateOrder order;
     PeerCredentials client;
     uint64_t startedUs;
+  };
+  struct Leftover {
+    // What an earlier server has left and cannot be adopted, or what could not be removed.
+    kj::Vector<uint32_t> slots;  // that it has as long as its processes live
+    uint64_t sinceUs;
+    uint64_t nextUs;     // when it is tried again
+    bool tried = false;  // to end its processes
+    bool told = false;
   };
   using Handler = void (Broker::*)(schema::HelperRequest::Reader request);
   struct Permitted {
@@ -89,10 +100,10 @@ class Broker {
   const Pidfd& sweeper;
   Porter& porter;
   std::vector<bool> slotInUse;
-  std::vector<bool> slotLost;  // to a container of an earlier server that does not end
   std::vector<bool> networkInUse;
   std::map<ContainerId, kj::Own<Container>> containers;
   std::map<ContainerId, Dying> dying;
+  std::map<ContainerId, Leftover> leftovers;
   struct Use {
     // Of one user, in containers that live.
     uint32_t containers = 0;
@@ -109,29 +120,44 @@ class Broker {
   kj::Maybe<AuditPeer> audited;       // the same, as records name it
   bool greeted = false;
   bool stopping = false;
-  bool retrySoon = false;  // a cgroup was busy
-  uint64_t waitForDyingUntilUs =
-      0;  // for a new frontend, or the end; what does not die is not waited for
+  uint64_t nextRecordsUs = 0;        // the audit connection is not looked at before; 0: it is
+  bool retrySoon = false;            // a cgroup was busy
+  uint64_t waitForDyingUntilUs = 0;  // at the end
 
-  void removeStale();
-  void keepSlotsOf(const ContainerId& id);
   bool hasFinished() const;
-  uint64_t frontendStartUs() const;
   void startFrontend();
   void waitForEvents();
   int timeoutMs() const;
   void handleSignals();
   void handleFrontendEnd();
   void receiveRequests();
-  void receiveRecords(int most);
+  bool receiveRecords(int most);  // all there were
   void dispatch(Packet& packet);
   kj::Maybe<kj::String> reasonAgainstClient(const Permitted& permitted, Packet& packet);
-  void reapDying();
-  bool isGone(Dying& entry);
 
   void hello(schema::HelperRequest::Reader request);
   void create(schema::HelperRequest::Reader request);
+
+  // In broker-recovery.c++: what an earlier server or frontend has left.
+  void recover();
+  kj::Maybe<kj::String> reasonAgainstRecovery(const ContainerId& id);
+  kj::Vector<uint32_t> slotsOf(const ContainerId& id) const;
+  void listContainers(schema::HelperRequest::Reader request);
+  void adopt(schema::HelperRequest::Reader request);
+  static void tellRecord(const ContainerRecord& record, schema::Adopted::Builder adopted);
+
+  // In broker-destroy.c++: what ends, and is removed.
   void destroy(schema::HelperRequest::Reader request);
+  void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
+  bool isGone(Dying& entry);
+  void reapDying();
+  kj::StringPtr whatIsLeftOf(const ContainerId& id) const;
+  void removeLater(const ContainerId& id, kj::Vector<uint32_t> slots);
+  void removeLeftovers();
+  bool removeNow(const ContainerId& id, Leftover& entry);
+  uint64_t nextRemovalUs() const;
+  bool isSlotLost(uint32_t slot) const;
+  bool isNetworkLost(uint32_t network) const;
 
   // In broker-limits.c++: what changes a container that exists.
   void limitMemory(schema::HelperRequest::Reader request);
@@ -163,8 +189,6 @@ class Broker {
   void stopPreparing(const ContainerId& id);
 
   void build(uint64_t sequence, const CreateOrder& order);
-  void beginDestroy(kj::Own<Container> container, kj::Maybe<uint64_t> sequence);
-  void destroyAll();
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
   kj::Maybe<AuditPeer> auditedPeer() const;
   Container* find(const ContainerId& id);
@@ -175,10 +199,9 @@ class Broker {
   kj::Maybe<kj::String> reasonAgainstMore(const kj::OneOf<Order, Refusal>& checked,
                                           std::optional<uint64_t> Grant::*quota) const;
   // Of a limit above what the client's grant says.
+  void countIn(kj::Own<Container> container);
   void countOut(const Container& container);
-  bool isSlotLost(uint32_t slot) const;
-  bool isNetworkLost(uint32_t network) const;
-  kj::StringPtr whatIsLeftOf(const ContainerId& id) const;
+  kj::Vector<Fd> describe(Container& container, Fd connection, schema::Created::Builder created);
 
   void fail(uint64_t sequence, const char* operation, const ContainerId& id, const StepError& error,
             uint64_t durationUs = 0);

@@ -1,4 +1,4 @@
-// Containers that a server that was killed has left: found and ended by their cgroups.
+// Containers that an earlier server has left: found, and ended, by their cgroups.
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +21,6 @@ namespace {
 
 constexpr size_t LARGEST_LIST = 16 << 20;
 constexpr size_t PIDFDS_AT_ONCE = 64;
-constexpr int PAUSE_MS = 5;
 constexpr int FREEZE_MS = 100;
 
 std::vector<pid_t> processesIn(int parent, kj::StringPtr name) {
@@ -147,17 +146,23 @@ bool Cgroups::has(const ContainerId& id) const {
   return false;
 }
 
-bool Cgroups::killStale(const ContainerId& id, int timeoutMs) const {
+bool Cgroups::hasEverywhere(const ContainerId& id, pid_t pid) const {
   auto name = kj::str(CONTAINER_PREFIX, id.text());
-  bool killed = killAtOnce(*this, name);
-  for (int waited = 0; !isEmpty(*this, name); waited += PAUSE_MS) {
-    if (waited >= timeoutMs) return false;
-    // Also what cgroup.kill has not reached: processes that a server has left frozen, or that had
-    // joined only some of the cgroups.
-    if (!killed || waited > 0) killFrozen(*this, name);
-    poll(nullptr, 0, PAUSE_MS);
+  for (auto& hierarchy : found) {
+    auto pids = processesIn(hierarchy.parent, name);
+    if (!std::binary_search(pids.begin(), pids.end(), pid)) return false;
   }
   return true;
+}
+
+bool Cgroups::killOnce(const ContainerId& id, bool first) const {
+  auto name = kj::str(CONTAINER_PREFIX, id.text());
+  if (isEmpty(*this, name)) return true;
+  bool killed = killAtOnce(*this, name);
+  // Also what cgroup.kill has not reached: processes that a server has left frozen, or that had
+  // joined only some of the cgroups.
+  if (!killed || !first) killFrozen(*this, name);
+  return false;
 }
 
 }  // namespace warden::privhelper

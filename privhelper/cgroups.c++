@@ -52,7 +52,7 @@ bool isFilesystem(kj::StringPtr path, long magic) {
 
 enum class Removal { DONE, BUSY, FAILED };
 
-Removal removeOnce(int parent, const char* name) {
+Removal tryRemoval(int parent, const char* name) {
   if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return Removal::DONE;
   return errno == EBUSY ? Removal::BUSY : Removal::FAILED;
 }
@@ -60,7 +60,7 @@ Removal removeOnce(int parent, const char* name) {
 bool removeWaiting(int parent, const char* name, int& attempts) {
   // `attempts` are those that are left, of all hierarchies together.
   for (;;) {
-    Removal removal = removeOnce(parent, name);
+    Removal removal = tryRemoval(parent, name);
     if (removal != Removal::BUSY || attempts <= 0) return removal == Removal::DONE;
     --attempts;
     poll(nullptr, 0, REMOVE_PAUSE_MS);
@@ -152,12 +152,11 @@ kj::Maybe<const CgroupHierarchy&> Cgroups::find(Controller controller) const {
   return nullptr;
 }
 
-bool Cgroups::removeStale(const ContainerId& id) const {
+bool Cgroups::removeOnce(const ContainerId& id) const {
   auto name = kj::str(CONTAINER_PREFIX, id.text());
   bool all = true;
-  int attempts = REMOVE_ATTEMPTS;
   for (auto& hierarchy : found)
-    all &= removeWaiting(hierarchy.parent, name.cStr(), attempts);
+    all &= tryRemoval(hierarchy.parent, name.cStr()) == Removal::DONE;
   return all;
 }
 
@@ -168,6 +167,13 @@ ContainerCgroups::ContainerCgroups(const Cgroups& cgroups, const ContainerId& id
                                    uint32_t pidsLimit)
     : ContainerCgroups(cgroups, id) {
   make(pidsLimit);
+}
+
+ContainerCgroups::ContainerCgroups(const Cgroups& cgroups, const ContainerId& id,
+                                   const Adopted& adopted)
+    : ContainerCgroups(cgroups, id) {
+  made = cgroups.hierarchies().size();
+  cpuShares = adopted.cpuShares;
 }
 
 void ContainerCgroups::make(uint32_t pidsLimit) {
@@ -207,7 +213,8 @@ bool ContainerCgroups::tryRemove() {
   waits = false;
   auto hierarchies = cgroups.hierarchies();
   for (; made > 0; --made) {
-    if (removeOnce(hierarchies[made - 1].parent, name.cStr()) == Removal::BUSY) return false;
+    if (tryRemoval(hierarchies[made - 1].parent, name.cStr()) == Removal::BUSY) return false;
+    endPoint(hierarchies[made - 1].name.c_str());
   }
   return true;
 }
@@ -242,11 +249,15 @@ uint64_t ContainerCgroups::limitMemory(kj::Maybe<uint64_t> bytes) {
   return hierarchy.version->memoryLimit(directory);
 }
 
+uint64_t ContainerCgroups::clampShares(uint64_t shares) {
+  return kj::max(MIN_SHARES, kj::min(MAX_SHARES, shares));
+}
+
 uint64_t ContainerCgroups::limitCpu(kj::Maybe<uint64_t> shares) {
   constexpr char STEP[] = "limit cpu";
   auto& hierarchy = require(Controller::CPU, STEP);
   KJ_IF_MAYBE (wanted, shares) {
-    uint64_t clamped = kj::max(MIN_SHARES, kj::min(MAX_SHARES, *wanted));
+    uint64_t clamped = clampShares(*wanted);
     hierarchy.version->setCpuShares(CgroupDirectory(hierarchy, name, STEP), clamped);
     cpuShares = clamped;
   }

@@ -58,13 +58,16 @@ class Cgroups {
   kj::Vector<ContainerId> stale() const;
   // Ids that have cgroups here.
 
-  bool killStale(const ContainerId& id, int timeoutMs) const;
-  // Kills every process in the container's cgroups and waits until they are empty. False: they were
-  // not in time. Processes that fork cannot outrun it, and a process outside of these cgroups is
-  // never signalled.
+  bool killOnce(const ContainerId& id, bool first) const;
+  // Kills every process in the container's cgroups. True: there was none. To be called again, some
+  // milliseconds later, until it is true; `first` tells that it was not called before. Processes
+  // that fork cannot outrun it, and a process outside of these cgroups is never signalled.
 
-  bool removeStale(const ContainerId& id) const;
-  // False: a cgroup is still busy.
+  bool removeOnce(const ContainerId& id) const;
+  // Removes the container's cgroups, without waiting. False: one is still busy.
+
+  bool hasEverywhere(const ContainerId& id, pid_t pid) const;
+  // True: this process is in the container's cgroup in every hierarchy.
 
  private:
   kj::Vector<CgroupHierarchy> found;
@@ -89,6 +92,13 @@ class ContainerCgroups {
 
  public:
   ContainerCgroups(const Cgroups& cgroups, const ContainerId& id, uint32_t pidsLimit);
+
+  struct Adopted {
+    uint64_t cpuShares;
+  };
+  ContainerCgroups(const Cgroups& cgroups, const ContainerId& id, const Adopted& adopted);
+  // Those of a container that lives on. Does nothing yet.
+
   ~ContainerCgroups() noexcept(false);
   // Waits up to a second for processes to leave, unless tryRemove() was called.
   KJ_DISALLOW_COPY(ContainerCgroups);
@@ -103,6 +113,9 @@ class ContainerCgroups {
 
   void leave() { made = 0; }
   // The destructor then removes nothing.
+
+  static uint64_t clampShares(uint64_t shares);
+  // To what limitCpu sets.
 
   void closeFiles();
   // Once the container's first process has joined. From then on no descriptor is kept here.

@@ -58,10 +58,12 @@ void Conntrack::forget(const std::set<uint32_t>& addresses) {
   forgetFound(question, [&](uint32_t address) { return addresses.count(address) > 0; });
 }
 
-void Conntrack::forget(const Ipv4Range& range) {
+void Conntrack::forgetAllBut(const std::set<uint32_t>& addresses, const Ipv4Range& range) {
   NetlinkRequest question;
   start(question, IPCTNL_MSG_CT_GET, NLM_F_DUMP);
-  forgetFound(question, [&](uint32_t address) { return range.contains(address); });
+  forgetFound(question, [&](uint32_t address) {
+    return range.contains(address) && addresses.count(address) == 0;
+  });
 }
 
 void Conntrack::forgetBySource(uint32_t address, uint16_t tuple, uint16_t flags) {

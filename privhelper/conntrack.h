@@ -21,7 +21,8 @@ class Conntrack {
   explicit Conntrack(NetlinkSocket& socket) : socket(socket) {}
 
   void forget(const std::set<uint32_t>& addresses);
-  void forget(const Ipv4Range& range);
+  void forgetAllBut(const std::set<uint32_t>& addresses, const Ipv4Range& range);
+  // Of those in `range`.
 
  private:
   using Predicate = kj::Function<bool(uint32_t address)>;

@@ -12,6 +12,7 @@
 
 #include <memory>
 
+#include "base/packet.h"
 #include "privhelper/step.h"
 
 namespace warden::privhelper {
@@ -45,12 +46,20 @@ void makeFile(int parent, const char* name, kj::ArrayPtr<const kj::byte> content
   if (owner.uid != 0) step(what, [&] { return fchown(fd, owner.uid, owner.gid); });
 }
 
+sockaddr_un wshdAddress(int run) {
+  sockaddr_un address{.sun_family = AF_UNIX};
+  auto path = kj::str("/proc/self/fd/", run, "/wshd.sock");
+  KJ_ASSERT(path.size() < sizeof(address.sun_path));
+  memcpy(address.sun_path, path.begin(), path.size());
+  return address;
+}
+
 }  // namespace
 
 Depot::Depot(kj::StringPtr path, const DiskBackend& disk, Fd wake)
     : pathName(kj::str(path)), diskBackend(disk), wakeSweeper(kj::mv(wake)) {
   int fd;
-  KJ_SYSCALL(fd = open(path.cStr(), O_DIRECTORY | O_RDONLY | O_CLOEXEC), path);
+  KJ_SYSCALL(fd = ::open(path.cStr(), O_DIRECTORY | O_RDONLY | O_CLOEXEC), path);
   directory = Fd(fd);
   if (mkdirat(directory, REMOVED.cStr(), 0700) < 0 && errno != EEXIST) {
     KJ_FAIL_SYSCALL("mkdir", errno, path, REMOVED);
@@ -78,6 +87,12 @@ bool Depot::has(const ContainerId& id) const noexcept {
   return faccessat(directory, id.text().cStr(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+Fd Depot::open(const ContainerId& id) const {
+  return Fd(step("open container directory", [&] {
+    return openat(directory, id.text().cStr(), O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  }));
+}
+
 kj::Maybe<uid_t> Depot::rootUidOf(const ContainerId& id) const {
   struct stat status;
   auto layer = kj::str(id.text(), "/tmp/rootfs");
@@ -95,6 +110,7 @@ bool Depot::releaseDisk(const ContainerId& id) const noexcept {
 
 bool Depot::discard(const ContainerId& id) const noexcept {
   if (!releaseDisk(id)) return false;
+  endPoint("move tree");
   // The frontend chooses ids, and may choose one again before the sweeper has removed its first
   // tree.
   for (;;) {
@@ -105,6 +121,7 @@ bool Depot::discard(const ContainerId& id) const noexcept {
     // ENOENT may also mean that somebody has removed the place to move it to.
     if (errno != EEXIST) return errno == ENOENT && !has(id);
   }
+  endPoint("tree is moved");
   // The pipe may be full: then the sweeper is awake anyhow.
   char wake = 1;
   (void)!write(wakeSweeper, &wake, 1);
@@ -120,6 +137,23 @@ ContainerDirectory::ContainerDirectory(const Depot& depot, const CreateOrder& or
   makeTree(order, policy);
 }
 
+void ContainerDirectory::adopt(const DiskFacts& facts, const DiskLimits& limits) {
+  directory = depot.open(id);
+  if (facts.backend != depot.disk().name()) {
+    throw StepError(
+        "adopt disk", 0,
+        kj::str("its disk is limited by ", facts.backend,
+                ", and the configuration or the depot says ", depot.disk().name(), " now"));
+  }
+  containerDisk = depot.disk().adopt(facts, limits, directory);
+  made = true;
+}
+
+void ContainerDirectory::leave() {
+  made = false;
+  if (containerDisk.get() != nullptr) containerDisk->leave();
+}
+
 ContainerDirectory::~ContainerDirectory() noexcept(false) {
   containerDisk = nullptr;
   if (made) depot.discard(id);
@@ -129,9 +163,9 @@ void ContainerDirectory::makeTree(const CreateOrder& order, const Policy& policy
   constexpr Owner ROOT{0, 0};
   step("make container directory", [&] { return mkdirat(depot.fd(), id.text().cStr(), 0755); });
   made = true;
-  directory = Fd(step("open container directory", [&] {
-    return openat(depot.fd(), id.text().cStr(), O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  }));
+  directory = depot.open(id);
+  step("link snapshot",
+       [&] { return symlinkat("state/snapshot.json", directory, "snapshot.json"); });
   makeDirectory(directory, "state", 0700, {policy.frontendUid, policy.frontendGid},
                 "make state directory");
   run = makeDirectory(directory, "run", 0755, ROOT, "make run directory");
@@ -176,13 +210,24 @@ Fd ContainerDirectory::openState() const {
   }));
 }
 
+Fd ContainerDirectory::connect() const {
+  const char* what = "connect to wshd";
+  Fd place(step(what, [&] { return openat(directory, "run", O_PATH | O_NOFOLLOW | O_CLOEXEC); }));
+  Fd socket(step(
+      what, [&] { return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }));
+  allowLargestPacket(socket);
+  sockaddr_un address = wshdAddress(place);
+  // EAGAIN where as many as it lets wait are waiting already.
+  step(what,
+       [&] { return ::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)); });
+  setNonblocking(socket, false);
+  return socket;
+}
+
 Fd ContainerDirectory::listen(const Policy& policy) const {
   Fd socket(step("make wshd socket",
                  [&] { return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0); }));
-  sockaddr_un address{.sun_family = AF_UNIX};
-  auto path = kj::str("/proc/self/fd/", run.get(), "/wshd.sock");
-  KJ_ASSERT(path.size() < sizeof(address.sun_path));
-  memcpy(address.sun_path, path.begin(), path.size());
+  sockaddr_un address = wshdAddress(run);
   // The mode of a socket file is that of the socket at bind (unix(7)): no moment of wider access.
   step("make wshd socket", [&] { return fchmod(socket, 0660); });
   step("make wshd socket",

@@ -25,6 +25,8 @@ class Depot {
 
   kj::Vector<ContainerId> ids() const;
   bool has(const ContainerId& id) const noexcept;
+  Fd open(const ContainerId& id) const;
+  // Its directory. Throws StepError.
   kj::Maybe<uid_t> rootUidOf(const ContainerId& id) const;
   // Of the container whose tree it is, on the host; none where there is no layer.
 
@@ -47,6 +49,8 @@ class Depot {
 class ContainerDirectory {
   // Makes the tree; the destructor discards it.
   //
+  //     helper.state      root only (container-record.h)
+  //     snapshot.json     a link to state/snapshot.json
   //     state/            owner: the frontend, who may write here and nowhere else
   //     run/wshd.sock     wshd's listening socket, root:frontend 0660
   //     run/wshd.pid
@@ -56,17 +60,26 @@ class ContainerDirectory {
 
  public:
   ContainerDirectory(const Depot& depot, const CreateOrder& order, const Policy& policy);
+  ContainerDirectory(const Depot& depot, const ContainerId& id);
+  // Of nothing yet, for adopt().
   ~ContainerDirectory() noexcept(false);
   KJ_DISALLOW_COPY(ContainerDirectory);
 
-  void leave() { made = false; }
+  void adopt(const DiskFacts& facts, const DiskLimits& limits);
+  // The tree of a container that lives on. Throws StepError; then it is as it was.
+
+  void leave();
   // The destructor then discards nothing.
+
+  int fd() const { return directory; }
 
   kj::String layerPath() const;
   kj::String workPath() const;
   ContainerDisk& disk() { return *containerDisk; }
   Fd openState() const;
   Fd listen(const Policy& policy) const;
+  Fd connect() const;
+  // To wshd. Does not wait; throws StepError.
   void writePid(pid_t pid);
   // The last file in run/: its descriptor is closed.
 
@@ -77,9 +90,6 @@ class ContainerDirectory {
   Fd directory;
   Fd run;
   kj::Own<ContainerDisk> containerDisk;
-
-  ContainerDirectory(const Depot& depot, const ContainerId& id);
-  // Of nothing yet: the destructor runs also when what follows in the other constructor throws.
 
   void makeTree(const CreateOrder& order, const Policy& policy);
   void fillLayer(int layer, const CreateOrder& order, const Policy& policy);

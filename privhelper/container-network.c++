@@ -65,6 +65,48 @@ ContainerFirewall& ContainerNetwork::rules() {
   return *firewall;
 }
 
+void ContainerNetwork::adopt(const State& state) {
+  uint32_t address = network.policy.containerAddress(number);
+  KJ_ON_SCOPE_FAILURE({
+    if (firewall.get() != nullptr) firewall->leave();
+    firewall = nullptr;
+    network.adopted.erase(address);
+    if (shaperIndex != 0) network.found.add(Link{shaperIndex, kj::str(shaper), nullptr});
+    if (hostIndex != 0) network.found.add(Link{hostIndex, kj::str(name), nullptr});
+    network.attached.erase(hostIndex);
+    hostIndex = shaperIndex = 0;
+  });
+  firewall = kj::heap<ContainerFirewall>(*network.firewall, id, name, address);
+  for (auto& port : state.ports)
+    firewall->mapPort(port);
+  for (auto& rule : state.rules)
+    firewall->allowOut(rule);
+  network.adopted.insert(address);
+  hostIndex = network.claim(name);
+  // Somebody has removed it: the container lives on without, as it did.
+  if (hostIndex == 0) return;
+  network.attached[hostIndex] = this;
+  running = true;
+  adoptShaper(state.bandwidth);
+}
+
+void ContainerNetwork::adoptShaper(kj::Maybe<const Bandwidth&> bandwidth) {
+  shaperIndex = network.claim(shaper);
+  KJ_IF_MAYBE (present, bandwidth) {
+    shapes = present->generation;
+    if (present->complete && shaperIndex != 0) return;
+  }
+  // One that was not finished is made again: packets may be led to a device that is not there.
+  if (shaperIndex != 0) {
+    network.links.unshape(hostIndex);
+    network.links.remove(shaperIndex);
+    shaperIndex = 0;
+  }
+  KJ_IF_MAYBE (wanted, bandwidth) {
+    limitBandwidth(nextBandwidth(wanted->rate, wanted->burst));
+  }
+}
+
 void ContainerNetwork::attach(int netNamespace) {
   uint32_t address = network.policy.containerAddress(number);
   if (network.toForget.count(address) > 0) network.forgetConnections();

@@ -245,10 +245,9 @@ void Container::limit(const CreateOrder& order) {
     faultPoint("limit memory");
     cgroupsPart.limitMemory(*bytes);
   }
-  KJ_IF_MAYBE (bytes, order.disk) {
+  if (order.disk != nullptr) {
     faultPoint("limit disk");
-    uint64_t blocks = *bytes / BLOCK_BYTES;
-    directory.disk().setLimits({.blocksSoft = blocks, .blocksHard = blocks});
+    directory.disk().setLimits(diskLimitsOf(order));
     // Of bytes it takes one call, as long as nothing is written.
     while (!directory.disk().settle()) {
     }
@@ -293,6 +292,7 @@ void Container::build(const ContainerHost& host, const CreateOrder& order) {
   process.awaitExec();
   awaitWshd(pair.right);
   networkPart.awaitRunning();
+  writeRecord(host, order);
 
   connection = kj::mv(pair.right);
 }

@@ -6,6 +6,7 @@
 #include "base/pidfd.h"
 #include "privhelper/cgroups.h"
 #include "privhelper/container-directory.h"
+#include "privhelper/container-record.h"
 #include "privhelper/launcher.h"
 #include "privhelper/network.h"
 
@@ -18,6 +19,8 @@ class FirstProcess {
  public:
   FirstProcess(Launcher& launcher, kj::Maybe<int> cgroup, uint32_t profile);
   // Only asks for it: the kernel makes the namespaces while the caller goes on.
+  explicit FirstProcess(Launcher& launcher) : launcher(launcher) {}
+  // Of nothing yet, for adopt().
   ~FirstProcess() noexcept(false);
   KJ_DISALLOW_COPY(FirstProcess);
 
@@ -25,6 +28,9 @@ class FirstProcess {
   // As the destructor; false: it has not ended in time.
   void leave() { process = Pidfd(); }
   // The destructor then does nothing.
+
+  void adopt(Pidfd adopted) { process = kj::mv(adopted); }
+  // One that lives on from an earlier server.
 
   void awaitBirth();
   const Pidfd& pidfd() const { return process; }
@@ -72,6 +78,9 @@ class Container {
  public:
   Container(const ContainerHost& host, const CreateOrder& order);
   // Throws StepError; then nothing is left.
+  Container(const ContainerHost& host, ContainerRecord record);
+  // One that an earlier server has made. Before Network::start(). Throws StepError; then it is as
+  // it was.
   ~Container() noexcept(false);
   KJ_DISALLOW_COPY(Container);
   // Ends it and removes what it is made of; but a container that does not end is left whole.
@@ -83,6 +92,15 @@ class Container {
   const ContainerId& id() const { return containerId; }
   uint32_t slot() const { return slotNumber; }
   uid_t owner() const { return ownerUid; }  // the user of the host for whom it was made
+  ContainerRecord& record() { return KJ_ASSERT_NONNULL(recordPart); }
+  const ContainerRecord& record() const { return KJ_ASSERT_NONNULL(recordPart); }
+
+  void beginEnd();
+  // Kills its processes. From here on it is nobody's, whatever becomes of the helper.
+
+  void change(const Policy& policy, StateChange change, kj::FunctionParam<void()> make);
+  // Makes a change that is on record before it is made, or not at all. Throws what `make` throws,
+  // and StepError where it cannot be recorded.
   const Pidfd& wshd() const { return process.pidfd(); }
 
   ContainerNetwork& network() { return networkPart; }
@@ -90,6 +108,8 @@ class Container {
   ContainerCgroups& cgroups() { return cgroupsPart; }
 
   Fd takeConnection() { return kj::mv(connection); }
+  Fd connectAgain() const { return directory.connect(); }
+  // To wshd, which ends the connection that it has when it takes this one. Throws StepError.
   Fd openState() const { return directory.openState(); }
   ContainerDisk& disk() { return directory.disk(); }
 
@@ -102,9 +122,11 @@ class Container {
   FirstProcess process;
   ContainerDirectory directory;
   Fd connection;
+  kj::Maybe<ContainerRecord> recordPart;
 
   void build(const ContainerHost& host, const CreateOrder& order);
   void limit(const CreateOrder& order);
+  void writeRecord(const ContainerHost& host, const CreateOrder& order);
   Fd prepareRoot(const ContainerHost& host, const CreateOrder& order, int userNamespace);
   Fd prepareOwnRoot(const ContainerHost& host, const CreateOrder& order, int tree);
   void mapBindMounts(const ContainerHost& host, const CreateOrder& order, int userNamespace);

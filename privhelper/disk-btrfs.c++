@@ -55,6 +55,8 @@ bool subvolumeExists(int depot, uint64_t id) {
   return ioctl(depot, BTRFS_IOC_TREE_SEARCH, &arguments) < 0 || key.nr_items > 0;
 }
 
+constexpr kj::StringPtr BTRFS = "btrfs"_kj;
+
 class Qgroups {
   // The qgroups of the file system; /sys/fs/btrfs/UUID/qgroups/0_ID has what counts against a limit
   // at this moment, which the quota tree on disk has only after the next commit.
@@ -141,15 +143,18 @@ class BtrfsDisk final : public ContainerDisk {
     KJ_DEFER(umask(mask));
     step("make subvolume", [&] { return ioctl(parent, BTRFS_IOC_SUBVOL_CREATE, &arguments); });
     KJ_ON_SCOPE_FAILURE(destroySubvolume(parent));
-    root = Fd(step("open subvolume", [&] {
-      return openat(parent, DISK_DIRECTORY, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    }));
-    btrfs_ioctl_get_subvol_info_args info{};
-    step("look at subvolume", [&] { return ioctl(root, BTRFS_IOC_GET_SUBVOL_INFO, &info); });
-    id = info.treeid;
+    open();
+  }
+
+  BtrfsDisk(Qgroups& qgroups, int containerDirectory, const DiskLimits& limits)
+      : qgroups(qgroups), parent(containerDirectory) {
+    // Of a container that lives.
+    open();
+    setLimits(limits);
   }
 
   ~BtrfsDisk() noexcept(false) {
+    if (left) return;
     root = nullptr;
     // What fails here is tried again by release().
     destroySubvolume(parent);
@@ -176,23 +181,42 @@ class BtrfsDisk final : public ContainerDisk {
     return {.bytes = qgroups.read(id, "referenced") + qgroups.read(id, "rsv_data"), .inodes = 0};
   }
 
+  DiskFacts facts() const override { return {.backend = kj::str(BTRFS)}; }
+
+  void leave() override { left = true; }
+
  private:
   Qgroups& qgroups;
   int parent;
   Fd root;
   uint64_t id = 0;
   uint64_t blocks = 0;
+  bool left = false;
+
+  void open() {
+    root = Fd(step("open subvolume", [&] {
+      return openat(parent, DISK_DIRECTORY, O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    }));
+    btrfs_ioctl_get_subvol_info_args info{};
+    step("look at subvolume", [&] { return ioctl(root, BTRFS_IOC_GET_SUBVOL_INFO, &info); });
+    id = info.treeid;
+  }
 };
 
 class BtrfsBackend final : public DiskBackend {
  public:
   explicit BtrfsBackend(int depot) : qgroups(depot) { qgroups.removeStale(); }
 
-  kj::StringPtr name() const override { return "btrfs"_kj; }
+  kj::StringPtr name() const override { return BTRFS; }
   kj::String reason() const override { return kj::str("the depot's file system is btrfs"); }
 
   kj::Own<ContainerDisk> make(uint32_t, int containerDirectory) const override {
     return kj::heap<BtrfsDisk>(qgroups, containerDirectory);
+  }
+
+  kj::Own<ContainerDisk> adopt(const DiskFacts&, const DiskLimits& limits,
+                               int containerDirectory) const override {
+    return kj::heap<BtrfsDisk>(qgroups, containerDirectory, limits);
   }
 
   bool release(int containerDirectory) const noexcept override {

@@ -29,6 +29,8 @@ namespace warden::privhelper {
 
 namespace {
 
+constexpr kj::StringPtr LOOP = "loop"_kj;
+
 constexpr char IMAGE_FILE[] = "disk.img";  // in a container's directory
 
 // The mount of a larger one takes noticeably longer, and more of the kernel's memory.
@@ -83,13 +85,24 @@ class LoopDevices {
     config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
     for (int i = 0; i < ATTEMPTS; ++i) {
       int number = step("find loop device", [&] { return ioctl(control, LOOP_CTL_GET_FREE); });
-      char name[16];
-      snprintf(name, sizeof(name), "loop%d", number);
-      Fd device = openNode(name, S_IFBLK, makedev(LOOP_MAJOR, number << minorShift));
+      Fd device = open(number);
       if (ioctl(device, LOOP_CONFIGURE, &config) == 0) return {number, kj::mv(device)};
       if (errno != EBUSY) throw StepError("attach loop device", errno);
     }
     throw StepError("attach loop device", EBUSY);
+  }
+
+  Device reopen(int number, int image) const {
+    // One that is attached to this file.
+    Device device{number, open(number)};
+    loop_info64 info{};
+    step("look at loop device", [&] { return ioctl(device.fd, LOOP_GET_STATUS64, &info); });
+    struct stat status;
+    step("look at loop device", [&] { return fstat(image, &status); });
+    if (info.lo_device != status.st_dev || info.lo_inode != status.st_ino) {
+      throw StepError("look at loop device", 0, "it belongs to another file");
+    }
+    return device;
   }
 
  private:
@@ -100,7 +113,7 @@ class LoopDevices {
   static int readMinorShift() {
     // Partitions of loop devices take minors, as many as the module's parameter asks for, rounded
     // up to a power of two less one.
-    int raw = open("/sys/module/loop/parameters/max_part", O_RDONLY | O_CLOEXEC);
+    int raw = ::open("/sys/module/loop/parameters/max_part", O_RDONLY | O_CLOEXEC);
     if (raw < 0) return 0;
     Fd file(raw);
     char text[16] = {};
@@ -109,6 +122,12 @@ class LoopDevices {
     for (long most = strtol(text, nullptr, 10); most > 0; most >>= 1)
       ++shift;
     return shift;
+  }
+
+  Fd open(int number) const {
+    char name[16];
+    snprintf(name, sizeof(name), "loop%d", number);
+    return openNode(name, S_IFBLK, makedev(LOOP_MAJOR, number << minorShift));
   }
 
   Fd openNode(const char* name, mode_t type, dev_t device) const {
@@ -147,12 +166,13 @@ class ImageMount {
     // Without this the end would wait until everything has been written that is about to be
     // removed.
     uint32_t flags = WITHOUT_FLUSH;
-    if (root != nullptr) ioctl(root, SHUTDOWN, &flags);
+    if (root != nullptr && !left) ioctl(root, SHUTDOWN, &flags);
     if (attached) umount2(kj::str("/proc/self/fd/", root.get()).cStr(), MNT_DETACH);
   }
   KJ_DISALLOW_COPY(ImageMount);
 
   int directory() const { return root; }
+  void leave() { left = true; }
 
   void attach(int target) {
     step("attach image", [&] {
@@ -166,6 +186,7 @@ class ImageMount {
   Fd mount;  // until it is attached
   Fd root;   // keeps the mount after that
   bool attached = false;
+  bool left = false;
 };
 
 Fd makeImageFile(const DiskImage& image, int containerDirectory) {
@@ -177,22 +198,45 @@ Fd makeImageFile(const DiskImage& image, int containerDirectory) {
   return file;
 }
 
+Fd openImageFile(int containerDirectory) {
+  return Fd(step("open image file", [&] {
+    return openat(containerDirectory, IMAGE_FILE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+  }));
+}
+
 class LoopDisk final : public ContainerDisk {
  public:
   LoopDisk(const LoopDevices& devices, const DiskImage& image, int ext4, int containerDirectory)
-      : LoopDisk(devices.attach(makeImageFile(image, containerDirectory)), ext4,
-                 containerDirectory) {}
+      : LoopDisk(devices.attach(makeImageFile(image, containerDirectory)), ext4) {
+    step("close image root", [&] { return fchmod(this->image.directory(), 0700); });
+    ballast.make();
+    struct statfs empty = readStatus();
+    freeBlocks = empty.f_bfree;
+    freeInodes = empty.f_ffree;
+    setReserve();
+    place = makeDiskDirectory(containerDirectory);
+    this->image.attach(place);
+  }
+
+  LoopDisk(const LoopDevices& devices, const DiskFacts& facts, const DiskLimits& limits, int ext4,
+           int containerDirectory)
+      : LoopDisk(devices.reopen(facts.loopDevice, openImageFile(containerDirectory)), ext4) {
+    // Of a container that lives: its file system is mounted already, and this is another mount of
+    // the same.
+    KJ_ON_SCOPE_FAILURE(leave());
+    ballast.countAll();
+    freeBlocks = facts.freeBlocks;
+    freeInodes = facts.freeInodes;
+    want(limits);
+    image.attach(openDiskDirectory(containerDirectory));
+  }
 
   int directory() const override { return image.directory(); }
 
   void setLimits(const DiskLimits& limits) override {
     checkRange(limits);
     faultPoint("limit disk");
-    wanted.blocksHard = roundUp(limits.blocksHard, IMAGE_BLOCK / BLOCK_BYTES);
-    wanted.inodesHard = limits.inodesHard;
-    wanted.blocksSoft = wanted.blocksHard;
-    wanted.inodesSoft = wanted.inodesHard;
-    growing = true;
+    want(limits);
     setReserve();
   }
 
@@ -204,6 +248,15 @@ class LoopDisk final : public ContainerDisk {
   }
 
   DiskLimits limits() const override { return wanted; }
+
+  DiskFacts facts() const override {
+    return {.backend = kj::str(LOOP),
+            .loopDevice = device,
+            .freeBlocks = freeBlocks,
+            .freeInodes = freeInodes};
+  }
+
+  void leave() override { image.leave(); }
 
   void show(pid_t firstProcess) override {
     // Under the mount, which only this process's mount namespace has.
@@ -220,6 +273,7 @@ class LoopDisk final : public ContainerDisk {
 
  private:
   Fd place;  // where it is attached; until it is shown
+  uint32_t device;
   ImageMount image;
   InodeBallast ballast;
   int ext4;                 // /sys/fs/ext4
@@ -229,19 +283,20 @@ class LoopDisk final : public ContainerDisk {
   DiskLimits wanted;
   bool growing = false;  // the ballast, perhaps, which takes blocks
 
-  LoopDisk(LoopDevices::Device device, int ext4, int containerDirectory)
-      : image(device),
+  void want(const DiskLimits& limits) {
+    wanted.blocksHard = roundUp(limits.blocksHard, IMAGE_BLOCK / BLOCK_BYTES);
+    wanted.inodesHard = limits.inodesHard;
+    wanted.blocksSoft = wanted.blocksHard;
+    wanted.inodesSoft = wanted.inodesHard;
+    growing = true;
+  }
+
+  LoopDisk(LoopDevices::Device device, int ext4)
+      : device(device.number),
+        image(device),
         ballast(image.directory()),
         ext4(ext4),
-        reserve(kj::str("loop", device.number, "/reserved_clusters")) {
-    step("close image root", [&] { return fchmod(image.directory(), 0700); });
-    struct statfs empty = readStatus();
-    freeBlocks = empty.f_bfree;
-    freeInodes = empty.f_ffree;
-    setReserve();
-    place = makeDiskDirectory(containerDirectory);
-    image.attach(place);
-  }
+        reserve(kj::str("loop", device.number, "/reserved_clusters")) {}
 
   struct statfs readStatus() const {
     struct statfs status;
@@ -281,7 +336,7 @@ class LoopBackend final : public DiskBackend {
     }));
   }
 
-  kj::StringPtr name() const override { return "loop"_kj; }
+  kj::StringPtr name() const override { return LOOP; }
   kj::String reason() const override {
     return kj::str("the depot's file system has no project quotas and is not btrfs");
   }
@@ -290,9 +345,15 @@ class LoopBackend final : public DiskBackend {
     return kj::heap<LoopDisk>(devices, image, ext4, containerDirectory);
   }
 
+  kj::Own<ContainerDisk> adopt(const DiskFacts& facts, const DiskLimits& limits,
+                               int containerDirectory) const override {
+    return kj::heap<LoopDisk>(devices, facts, limits, ext4, containerDirectory);
+  }
+
   void permit(SeccompFilter& filter) const override {
     filter.allow({"fstatfs"});
-    for (uint32_t request : {uint32_t(LOOP_CTL_GET_FREE), uint32_t(LOOP_CONFIGURE), SHUTDOWN}) {
+    for (uint32_t request : {uint32_t(LOOP_CTL_GET_FREE), uint32_t(LOOP_CONFIGURE),
+                             uint32_t(LOOP_GET_STATUS64), SHUTDOWN}) {
       permitIoctl(filter, request);
     }
   }

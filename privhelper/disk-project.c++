@@ -38,7 +38,11 @@ bool isEnforced(int depot) {
 
 if_dqblk readQuota(int depot, uint32_t project) {
   if_dqblk quota{};
-  step("read disk quota", [&] { return quotactlFd(depot, GET, project, &quota); });
+  step("read disk quota", [&] {
+    int result = quotactlFd(depot, GET, project, &quota);
+    // xfs keeps nothing of an id that has never had files or limits (xfs_qm_scall_getquota).
+    return result < 0 && errno == ENOENT ? 0 : result;
+  });
   return quota;
 }
 
@@ -56,6 +60,8 @@ uint64_t notAbove(uint64_t soft, uint64_t hard) {
   return hard == 0 ? soft : kj::min(soft, hard);
 }
 
+constexpr kj::StringPtr PROJECT = "project"_kj;
+
 class ProjectDisk final : public ContainerDisk {
  public:
   ProjectDisk(int depot, uint32_t project, int containerDirectory)
@@ -69,12 +75,21 @@ class ProjectDisk final : public ContainerDisk {
     step("set project id", [&] { return ioctl(root, FS_IOC_FSSETXATTR, &attributes); });
   }
 
+  ProjectDisk(int depot, Fd root) : depot(depot), root(kj::mv(root)) {
+    // Of one that lives: limits and use are the kernel's, and the id is its directory's.
+    fsxattr attributes{};
+    step("read project id", [&] { return ioctl(this->root, FS_IOC_FSGETXATTR, &attributes); });
+    project = attributes.fsx_projid;
+  }
+
   ~ProjectDisk() noexcept(false) {
+    if (left) return;
     // Without limits and, when the sweeper is done, without files, the kernel forgets the id.
     writeLimits(depot, project, {});
   }
 
   int directory() const override { return root; }
+  uint32_t projectId() const { return project; }
 
   void setLimits(const DiskLimits& wanted) override {
     checkRange(wanted);
@@ -95,10 +110,15 @@ class ProjectDisk final : public ContainerDisk {
     return {quota.dqb_curspace, quota.dqb_curinodes};
   }
 
+  DiskFacts facts() const override { return {.backend = kj::str(PROJECT)}; }
+
+  void leave() override { left = true; }
+
  private:
   int depot;
   uint32_t project;
   Fd root;
+  bool left = false;
 };
 
 class ProjectBackend final : public DiskBackend {
@@ -108,13 +128,22 @@ class ProjectBackend final : public DiskBackend {
         projectCount(config.user.poolSize * IDS_PER_CONTAINER),
         depot(kj::mv(depot)) {}
 
-  kj::StringPtr name() const override { return "project"_kj; }
+  kj::StringPtr name() const override { return PROJECT; }
   kj::String reason() const override {
     return kj::str("project quotas are on in the depot's file system");
   }
 
   kj::Own<ContainerDisk> make(uint32_t slot, int containerDirectory) const override {
     return kj::heap<ProjectDisk>(depot, unusedProject(slot), containerDirectory);
+  }
+
+  kj::Own<ContainerDisk> adopt(const DiskFacts&, const DiskLimits& limits,
+                               int containerDirectory) const override {
+    auto disk = kj::heap<ProjectDisk>(depot, openDiskDirectory(containerDirectory));
+    KJ_ON_SCOPE_FAILURE(disk->leave());
+    if (!isOurs(disk->projectId())) throw StepError("read project id", EINVAL);
+    disk->setLimits(limits);
+    return kj::mv(disk);
   }
 
   bool release(int containerDirectory) const noexcept override {
@@ -125,7 +154,7 @@ class ProjectBackend final : public DiskBackend {
     Fd directory(raw);
     fsxattr attributes{};
     if (ioctl(directory, FS_IOC_FSGETXATTR, &attributes) < 0) return true;
-    if (attributes.fsx_projid - firstProject < projectCount) {
+    if (isOurs(attributes.fsx_projid)) {
       writeLimits(depot, attributes.fsx_projid, {});
     }
     return true;
@@ -144,6 +173,8 @@ class ProjectBackend final : public DiskBackend {
   uint32_t projectCount;
   Fd depot;
   mutable uint32_t next = 0;
+
+  bool isOurs(uint32_t project) const { return project - firstProject < projectCount; }
 
   uint32_t unusedProject(uint32_t slot) const {
     // A slot has as many project ids as host ids, which no other server on this machine has. The

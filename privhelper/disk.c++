@@ -10,14 +10,18 @@ namespace warden::privhelper {
 
 namespace {
 
+constexpr kj::StringPtr PLAIN = "none"_kj;
+
 class PlainDisk final : public ContainerDisk {
  public:
-  explicit PlainDisk(int containerDirectory) : root(makeDiskDirectory(containerDirectory)) {}
+  explicit PlainDisk(Fd root) : root(kj::mv(root)) {}
 
   int directory() const override { return root; }
   void setLimits(const DiskLimits&) override { fail(); }
   DiskLimits limits() const override { fail(); }
   DiskUsage usage() const override { fail(); }
+  DiskFacts facts() const override { return {.backend = kj::str(PLAIN)}; }
+  void leave() override {}
 
  private:
   Fd root;
@@ -29,10 +33,14 @@ class PlainDisk final : public ContainerDisk {
 
 class PlainBackend final : public DiskBackend {
  public:
-  kj::StringPtr name() const override { return "none"_kj; }
+  kj::StringPtr name() const override { return PLAIN; }
   kj::String reason() const override { return kj::str("server.quota.disk_quota_enabled is false"); }
   kj::Own<ContainerDisk> make(uint32_t, int containerDirectory) const override {
-    return kj::heap<PlainDisk>(containerDirectory);
+    return kj::heap<PlainDisk>(makeDiskDirectory(containerDirectory));
+  }
+  kj::Own<ContainerDisk> adopt(const DiskFacts&, const DiskLimits&,
+                               int containerDirectory) const override {
+    return kj::heap<PlainDisk>(openDiskDirectory(containerDirectory));
   }
 };
 
@@ -76,7 +84,11 @@ Fd makeDiskDirectory(int containerDirectory) {
   // Closed to all but root: programs of the container that run as their owner must not be reachable
   // on the host.
   step("make layer directory", [&] { return mkdirat(containerDirectory, DISK_DIRECTORY, 0700); });
-  return Fd(step("make layer directory", [&] {
+  return openDiskDirectory(containerDirectory);
+}
+
+Fd openDiskDirectory(int containerDirectory) {
+  return Fd(step("open layer directory", [&] {
     return openat(containerDirectory, DISK_DIRECTORY,
                   O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
   }));

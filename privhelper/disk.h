@@ -30,6 +30,14 @@ struct DiskUsage {
   uint64_t inodes = 0;  // 0 where the file system does not count them
 };
 
+struct DiskFacts {
+  // By which a later helper finds a container's disk again.
+  kj::String backend;  // DiskBackend::name()
+  uint32_t loopDevice = 0;
+  uint64_t freeBlocks = 0;  // of the empty file system, of IMAGE_BLOCK bytes
+  uint64_t freeInodes = 0;
+};
+
 class ContainerDisk {
   // One container's. The destructor undoes what DiskBackend::make did, but for the removal of plain
   // files and directories, which is the sweeper's.
@@ -57,6 +65,11 @@ class ContainerDisk {
   // Called when the container's first process is there. Where the layer lies in a file system that
   // the host does not see, <depot>/<id>/tmp/rootfs becomes a link to the container's root, for the
   // programs of the host's root that read containers' files there. Throws StepError.
+
+  virtual DiskFacts facts() const = 0;
+
+  virtual void leave() = 0;
+  // To the next helper: the destructor then undoes nothing.
 };
 
 class DiskBackend {
@@ -75,6 +88,12 @@ class DiskBackend {
   // Makes DISK_DIRECTORY in the open directory of a container, which must stay open as long as the
   // answer lives. One descriptor is kept for each container. Throws StepError; then nothing
   // that an ordinary removal of the tree cannot remove is left.
+
+  virtual kj::Own<ContainerDisk> adopt(const DiskFacts& facts, const DiskLimits& limits,
+                                       int containerDirectory) const = 0;
+  // That of a container that lives on, which make() of an earlier helper has made; as make()
+  // otherwise. `limits`: those that were set last, in force or not: they are to be settled. Throws
+  // StepError, and nothing has been undone.
 
   virtual bool release(int containerDirectory) const noexcept;
   // Undoes, in the tree of a container that has none any more, what the sweeper could not: that of
@@ -95,8 +114,7 @@ kj::Own<DiskBackend> makeLoopBackend(int depot);
 // For the implementations.
 
 Fd makeDiskDirectory(int containerDirectory);
-
-constexpr uint64_t BLOCK_BYTES = 1024;  // of DiskLimits
+Fd openDiskDirectory(int containerDirectory);
 
 void checkRange(const DiskLimits& limits);
 // Throws StepError(ERANGE) for more bytes than a file system has.

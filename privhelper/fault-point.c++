@@ -4,7 +4,11 @@
 
 #include <fcntl.h>
 #include <kj/string.h>
+#include <signal.h>
 #include <stdlib.h>
+
+#include <set>
+#include <string>
 
 #include "base/fd.h"
 #include "privhelper/container-init.h"
@@ -16,7 +20,12 @@ namespace {
 
 constexpr uint32_t FIRST_CHILD_STEP = 1001;
 
+constexpr char DESTROY[] = "destroy";
+
 struct Faults {
+  std::string operation = "create";
+  std::string kind = "fail";
+  std::set<std::string> ends;
   uint32_t failAt = 0;
   uint32_t passed = 0;
   bool active = false;
@@ -29,9 +38,19 @@ void list(uint32_t number, kj::StringPtr name) {
   writeAll(faults.countFile, kj::str(number, " ", name, "\n").asBytes());
 }
 
+void pass(const char* name) {
+  list(++faults.passed, name);
+  if (faults.passed != faults.failAt) return;
+  if (faults.kind == "kill") raise(SIGKILL);
+  if (faults.kind == "stop") raise(SIGSTOP);
+  if (faults.kind == "fail") throw StepError(name, 0, "injected fault");
+}
+
 }  // namespace
 
 void armFaults() {
+  if (const char* operation = getenv("WARDEN_FAULT_OPERATION")) faults.operation = operation;
+  if (const char* kind = getenv("WARDEN_FAULT_KIND")) faults.kind = kind;
   if (const char* number = getenv("WARDEN_FAULT_STEP"))
     faults.failAt = strtoul(number, nullptr, 10);
   if (const char* path = getenv("WARDEN_FAULT_COUNT_FILE")) {
@@ -39,23 +58,34 @@ void armFaults() {
   }
 }
 
-void beginFaultyOperation() {
-  faults.active = !faults.spent;
+void beginFaultyOperation(const char* operation) {
+  faults.active = !faults.spent && faults.operation == operation;
 }
 
 void endFaultyOperation() {
   if (!faults.active) return;
   uint32_t number = FIRST_CHILD_STEP;
-  for (kj::StringPtr name : containerInitSteps())
-    list(number++, name);
+  if (faults.operation == "create") {
+    for (kj::StringPtr name : containerInitSteps())
+      list(number++, name);
+  }
   faults.active = false;
   faults.spent = true;
 }
 
 void faultPoint(const char* name) {
   if (!faults.active) return;
-  list(++faults.passed, name);
-  if (faults.passed == faults.failAt) throw StepError(name, 0, "injected fault");
+  if (faults.operation == DESTROY) return endPoint(name);
+  pass(name);
+}
+
+void endPoint(const char* name) {
+  if (!faults.active || faults.operation != DESTROY || faults.kind == "fail") return;
+  if (faults.ends.insert(name).second) pass(name);
+}
+
+bool childHangs() {
+  return faults.kind == "stop";
 }
 
 uint32_t childFault() {

@@ -105,35 +105,45 @@ Firewall::Firewall(NetlinkSocket& socket, const NetworkPolicy& policy)
                               " that is not of a warden server: choose another "
                               "privhelper.cgroup_parent"));
     }
+    replacing = true;
   }
   auto comment = kj::str(COMMENT_START, table);
-  NftBatch batch(table);
+  starting = kj::heap<NftBatch>(table);
   // Adding first makes the removal succeed where there is none.
-  batch.addTable(comment);
-  batch.removeTable();
-  batch.addTable(comment);
-  addServerTable(batch, policy);
-  batch.commit("make the firewall's table", socket);
+  starting->addTable(comment);
+  starting->removeTable();
+  starting->addTable(comment);
+  addServerTable(*starting, policy);
+}
+
+void Firewall::start() {
+  starting->commit("make the firewall's table", socket);
+  starting = nullptr;
+}
+
+void Firewall::change(const char* step, kj::FunctionParam<void(NftBatch&)> fill) {
+  if (starting.get() != nullptr) return fill(*starting);
+  NftBatch batch(table);
+  fill(batch);
+  batch.commit(step, socket);
 }
 
 Firewall::~Firewall() noexcept(false) {
-  if (left) return;
+  if (left || starting.get() != nullptr) return;
   kj::runCatchingExceptions([this] {
-    NftBatch batch(table);
-    batch.removeTable();
-    batch.commit("remove the firewall's table", socket);
+    change("remove the firewall's table", [](NftBatch& batch) { batch.removeTable(); });
   });
 }
 
 void Firewall::setExternal(kj::ArrayPtr<const uint32_t> addresses) {
   std::set<uint32_t> wanted(addresses.begin(), addresses.end());
   if (wanted == external) return;
-  NftBatch batch(table);
-  for (uint32_t address : external)
-    if (wanted.count(address) == 0) batch.removeElement(EXTERNAL, NftKey().address(address));
-  for (uint32_t address : wanted)
-    if (external.count(address) == 0) batch.addElement(EXTERNAL, NftKey().address(address));
-  batch.commit("follow the host's addresses", socket);
+  change("follow the host's addresses", [&](NftBatch& batch) {
+    for (uint32_t address : external)
+      if (wanted.count(address) == 0) batch.removeElement(EXTERNAL, NftKey().address(address));
+    for (uint32_t address : wanted)
+      if (external.count(address) == 0) batch.addElement(EXTERNAL, NftKey().address(address));
+  });
   external = std::move(wanted);
 }
 
@@ -144,55 +154,66 @@ ContainerFirewall::ContainerFirewall(Firewall& firewall, const ContainerId& id,
       interface(kj::heapString(interfaceParam)),
       address(address),
       chain(kj::str("c-", id.text())) {
-  NftBatch batch(firewall.table);
-  batch.addElement(CONTAINERS, NftKey().name(interface));
-  batch.addElement(SENT, NftKey().name(interface).address(address));
-  batch.addElement(RECEIVED, NftKey().name(interface));
-  batch.addElement(DENIED, NftKey().name(interface));
-  batch.commit("add firewall rules", firewall.socket);
+  firewall.change("add firewall rules", [&](NftBatch& batch) {
+    batch.addElement(CONTAINERS, NftKey().name(interface));
+    batch.addElement(SENT, NftKey().name(interface).address(address));
+    batch.addElement(RECEIVED, NftKey().name(interface));
+    batch.addElement(DENIED, NftKey().name(interface));
+  });
 }
 
 ContainerFirewall::~ContainerFirewall() noexcept(false) {
   if (left) return;
   kj::runCatchingExceptions([this] {
-    NftBatch batch(firewall.table);
+    firewall.change("remove firewall rules", [&](NftBatch& batch) {
+      for (uint16_t port : ports)
+        batch.removeElement(PORTS, NftKey().port(port));
+      for (auto& [set, key] : allowed)
+        batch.removeElement(set, key);
+      if (hasChain) {
+        batch.removeElement(RULES, NftKey().name(interface));
+        batch.removeChain(chain);
+      }
+      batch.removeElement(DENIED, NftKey().name(interface));
+      batch.removeElement(RECEIVED, NftKey().name(interface));
+      batch.removeElement(SENT, NftKey().name(interface).address(address));
+      batch.removeElement(CONTAINERS, NftKey().name(interface));
+    });
     for (uint16_t port : ports)
-      batch.removeElement(PORTS, NftKey().port(port));
-    for (auto& [set, key] : allowed)
-      batch.removeElement(set, key);
-    if (hasChain) {
-      batch.removeElement(RULES, NftKey().name(interface));
-      batch.removeChain(chain);
-    }
-    batch.removeElement(DENIED, NftKey().name(interface));
-    batch.removeElement(RECEIVED, NftKey().name(interface));
-    batch.removeElement(SENT, NftKey().name(interface).address(address));
-    batch.removeElement(CONTAINERS, NftKey().name(interface));
-    batch.commit("remove firewall rules", firewall.socket);
+      firewall.mapped.erase(port);
+    endPoint("rules are removed");
   });
 }
 
-void ContainerFirewall::mapPort(uint16_t hostPort, uint16_t containerPort) {
+void ContainerFirewall::requirePort(uint16_t hostPort) const {
   if (ports.size() >= MAX_PORTS) {
     throw StepError("map port", ENOSPC, kj::str(MAX_PORTS, " ports are mapped"));
   }
-  ports.reserve(ports.size() + 1);
-  NftBatch batch(firewall.table);
-  batch.addElement(PORTS, NftKey().port(hostPort), NftKey().address(address).port(containerPort));
-  try {
-    batch.commit("map port", firewall.socket);
-  } catch (const StepError& e) {
-    if (e.error() != EEXIST) throw;
+  if (firewall.mapped.count(hostPort) > 0) {
     throw StepError("map port", EADDRINUSE, kj::str("port ", hostPort, " is mapped already"));
   }
-  ports.push_back(hostPort);
 }
 
-void ContainerFirewall::allowOut(const OutRule& rule) {
+void ContainerFirewall::requireRule() const {
   if (rules >= MAX_RULES) {
     throw StepError("allow outgoing connections", ENOSPC,
                     kj::str("there are ", MAX_RULES, " rules"));
   }
+}
+
+void ContainerFirewall::mapPort(const MappedPort& port) {
+  requirePort(port.hostPort);
+  ports.reserve(ports.size() + 1);
+  firewall.change("map port", [&](NftBatch& batch) {
+    batch.addElement(PORTS, NftKey().port(port.hostPort),
+                     NftKey().address(address).port(port.containerPort));
+  });
+  ports.push_back(port.hostPort);
+  firewall.mapped.insert(port.hostPort);
+}
+
+void ContainerFirewall::allowOut(const OutRule& rule) {
+  requireRule();
   if (!allowByElements(rule)) allowByChain(rule);
   ++rules;
 }
@@ -209,18 +230,19 @@ bool ContainerFirewall::allowByElements(const OutRule& rule) {
   KJ_IF_MAYBE (blocks, blocksOf(rule.destination)) {
     size_t count = blocks->size() * portCount;
     if (count > MAX_ELEMENTS_OF_RULE || allowed.size() + count > MAX_ELEMENTS) return false;
-    NftBatch batch(firewall.table);
     decltype(allowed) added;
     for (const Block& block : *blocks) {
       for (uint32_t port = firstPort; port <= lastPort; ++port) {
         NftKey key;
         key.name(interface).address(block.network).number(numberOf(rule.protocol)).port(port);
-        if (allowed.count({block.set->name, key}) > 0) continue;
-        batch.addElement(block.set->name, key);
-        added.emplace(block.set->name, key);
+        if (allowed.count({block.set->name, key}) == 0) added.emplace(block.set->name, key);
       }
     }
-    if (!added.empty()) batch.commit("allow outgoing connections", firewall.socket);
+    if (added.empty()) return true;
+    firewall.change("allow outgoing connections", [&](NftBatch& batch) {
+      for (auto& [set, key] : added)
+        batch.addElement(set, key);
+    });
     allowed.merge(added);
     return true;
   }
@@ -228,19 +250,19 @@ bool ContainerFirewall::allowByElements(const OutRule& rule) {
 }
 
 void ContainerFirewall::allowByChain(const OutRule& rule) {
-  NftBatch batch(firewall.table);
-  if (!hasChain) {
-    batch.addChain(chain);
-    batch.addJump(RULES, NftKey().name(interface), chain);
-  }
-  if (rule.log) {
-    // A rule of its own: what is over the limit passes without being logged.
-    batch.addRule(matchOf(chain, rule)
-                      .limitPerSecond(LOGGED_PER_SECOND, LOGGED_AT_ONCE)
-                      .log(kj::str("warden ", id.text(), ": ")));
-  }
-  batch.addRule(matchOf(chain, rule).accept());
-  batch.commit("allow outgoing connections", firewall.socket);
+  firewall.change("allow outgoing connections", [&](NftBatch& batch) {
+    if (!hasChain) {
+      batch.addChain(chain);
+      batch.addJump(RULES, NftKey().name(interface), chain);
+    }
+    if (rule.log) {
+      // A rule of its own: what is over the limit passes without being logged.
+      batch.addRule(matchOf(chain, rule)
+                        .limitPerSecond(LOGGED_PER_SECOND, LOGGED_AT_ONCE)
+                        .log(kj::str("warden ", id.text(), ": ")));
+    }
+    batch.addRule(matchOf(chain, rule).accept());
+  });
   hasChain = true;
 }
 

@@ -29,8 +29,16 @@ class Firewall {
 
  public:
   Firewall(NetlinkSocket& socket, const NetworkPolicy& policy);
-  // Replaces the table of a server that died, in one transaction. Throws StepError; EEXIST when
-  // there is a table of this name that is none of this program's.
+  // Changes nothing yet. Throws StepError; EEXIST when there is a table of this name that is none
+  // of this program's.
+
+  void start();
+  // Makes the table, with the containers that were added since, in the place of what an earlier
+  // server has left. It is one transaction: whatever packet comes meets the old rules or the new
+  // ones. Throws StepError.
+
+  bool replaces() const { return replacing; }
+  // True: there was a table.
 
   ~Firewall() noexcept(false);
   KJ_DISALLOW_COPY(Firewall);
@@ -45,8 +53,14 @@ class Firewall {
   friend class ContainerFirewall;
   NetlinkSocket& socket;
   kj::String table;
+  bool replacing = false;
+  kj::Own<NftBatch> starting;  // until start()
+  std::set<uint16_t> mapped;   // ports of the host, of all containers
   std::set<uint32_t> external;
   bool left = false;
+
+  void change(const char* step, kj::FunctionParam<void(NftBatch&)> fill);
+  // In a transaction; before start() in its.
 };
 
 class ContainerFirewall {
@@ -63,9 +77,13 @@ class ContainerFirewall {
   // The destructor then does nothing.
 
   uint32_t mappedPorts() const { return ports.size(); }
-  void mapPort(uint16_t hostPort, uint16_t containerPort);
+  void mapPort(const MappedPort& port);
   void allowOut(const OutRule& rule);
   // As schema/privhelper.capnp says of MapPort and AllowOut; throw StepError.
+
+  void requirePort(uint16_t hostPort) const;
+  void requireRule() const;
+  // Throw what those throw for want of a port or of room: before it is on record.
 
  private:
   Firewall& firewall;

@@ -31,15 +31,14 @@ void allowRuntime(SeccompFilter& filter) {
 SeccompFilter brokerFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);
-  filter.allow({"accept4",         "bind",       "faccessat",     "faccessat2",
-                "fchmod",          "fchown",     "fchownat",      "fsconfig",
-                "fsmount",         "fsopen",     "ftruncate",     "getdents64",
-                "getsockopt",      "listen",     "memfd_create",  "mkdir",
-                "mkdirat",         "mknodat",    "mount_setattr", "move_mount",
-                "openat",          "openat2",    "open_tree",     "pidfd_send_signal",
-                "pwrite64",        "readlinkat", "recvmsg",       "renameat",
-                "renameat2",       "sendmsg",    "setsockopt",    "symlinkat",
-                "timerfd_settime", "umount2",    "unlinkat",      "umask"});
+  filter.allow({"accept4",      "bind",       "connect",    "faccessat",       "faccessat2",
+                "fchmod",       "fchown",     "fchownat",   "fsconfig",        "fsmount",
+                "fsopen",       "ftruncate",  "getdents64", "getsockopt",      "listen",
+                "memfd_create", "mkdir",      "mkdirat",    "mknodat",         "mount_setattr",
+                "move_mount",   "openat",     "openat2",    "open_tree",       "pidfd_send_signal",
+                "pwrite64",     "readlinkat", "recvmsg",    "renameat",        "renameat2",
+                "sendmsg",      "setsockopt", "symlinkat",  "timerfd_settime", "umount2",
+                "unlinkat",     "umask"});
   // A container's out-of-memory event; stale processes, which are never signalled by number.
   filter.allow({"eventfd2", "pidfd_open"});
   // The audit trail, whose space is allocated before an operation begins.
@@ -86,8 +85,12 @@ SeccompFilter porterFilter() {
 SeccompFilter porterWorkerFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);
-  allowHostFiles(filter);
-  filter.allow({"setsockopt"});
+  // Opening an image or a source, and the answer.
+  filter.allow({"faccessat", "faccessat2", "fstatfs", "openat2", "sendmsg"});
+  // A tree of files to or from a stream (base/tree-archive.h).
+  filter.allow({"fchmod", "fchmodat2", "fchown", "fchownat", "ftruncate", "getdents64", "mkdirat",
+                "openat", "pread64", "pwrite64", "readlinkat", "renameat", "sendto", "symlinkat",
+                "unlinkat"});
   return filter;
 }
 

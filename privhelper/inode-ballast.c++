@@ -1,10 +1,13 @@
 #include "privhelper/inode-ballast.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <memory>
 
 #include "privhelper/step.h"
 
@@ -31,14 +34,45 @@ kj::String fileName(uint64_t number) {
   return kj::str("0000000000000000000000000000000000000000000000000000", number % INODES_OF_ONE);
 }
 
+Fd openDirectory(int parent, kj::StringPtr name) {
+  return Fd(step("open ballast", [&] {
+    return openat(parent, name.cStr(), O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  }));
+}
+
 bool isDirectory(uint64_t number) {
   return number % INODES_OF_ONE == 0;
 }
 
 }  // namespace
 
-InodeBallast::InodeBallast(int fileSystem) : fileSystem(fileSystem) {
+void InodeBallast::make() {
   step("make ballast", [&] { return mkdirat(fileSystem, NAME, 0700); });
+}
+
+void InodeBallast::countAll() {
+  // As they come and go from the end, all directories but the last are full.
+  Fd all = openDirectory(fileSystem, NAME);
+  uint64_t directories = entriesOf(all);
+  for (uint64_t i = 0; i < directories; ++i) {
+    count = i * INODES_OF_ONE + 1;
+    blocksOf.push_back(0);
+    openCurrent();
+    measureCurrent();
+  }
+  if (directories > 0) count += entriesOf(current);
+  current = nullptr;
+}
+
+uint64_t InodeBallast::entriesOf(int directory) {
+  Fd list = openDirectory(directory, ".");
+  std::unique_ptr<DIR, int (*)(DIR*)> entries(fdopendir(list), closedir);
+  if (entries == nullptr) throw StepError("count ballast", errno);
+  list.release();
+  uint64_t found = 0;
+  while (dirent* entry = readdir(entries.get()))
+    if (entry->d_name[0] != '.') ++found;
+  return found;
 }
 
 uint64_t InodeBallast::mostBlocks(uint64_t inodes) {
@@ -97,10 +131,7 @@ void InodeBallast::pop() {
 }
 
 void InodeBallast::openCurrent() {
-  auto name = directoryName(count - 1);
-  current = Fd(step("open ballast", [&] {
-    return openat(fileSystem, name.cStr(), O_DIRECTORY | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  }));
+  current = openDirectory(fileSystem, directoryName(count - 1));
 }
 
 void InodeBallast::measureCurrent() {

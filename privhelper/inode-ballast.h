@@ -16,8 +16,13 @@ class InodeBallast {
   // system.
 
  public:
-  explicit InodeBallast(int fileSystem);
-  // Makes the directory, "ballast", in the file system's root, which must stay open.
+  explicit InodeBallast(int fileSystem) : fileSystem(fileSystem) {}
+  // The file system's root, which must stay open. Before anything else, one of these:
+
+  void make();
+  // Makes the directory, "ballast".
+  void countAll();
+  // Takes over what there is. Throw StepError.
 
   uint64_t inodes() const { return count; }
   uint64_t blocks() const { return blockCount; }
@@ -41,6 +46,7 @@ class InodeBallast {
   void pop();
   void openCurrent();
   void measureCurrent();
+  static uint64_t entriesOf(int directory);
 };
 
 }  // namespace warden::privhelper

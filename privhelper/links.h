@@ -60,6 +60,9 @@ class Links {
   void redirectIncoming(uint32_t index, uint32_t shaper);
   // What comes in by interface `index` passes through the ifb device `shaper` first.
 
+  void unshape(uint32_t index);
+  // Takes away both, where they are there.
+
   void remove(uint32_t index);
   // Takes 20 ms and more. No error where there is no such interface.
 

@@ -12,10 +12,10 @@ namespace warden::privhelper {
 
 namespace {
 
-// Large enough for the transaction with the most parts: the removal of a container with all port
-// mappings and rules that it may have; and for the notifications of many containers that end at
-// once.
-constexpr int SEND_BUFFER = 1 << 20;
+// Large enough for the transaction with the most parts: the start of a server that finds many
+// containers with all port mappings and rules that each may have (the memory is taken for as long
+// as it lasts); and for the notifications of many containers that end at once.
+constexpr int SEND_BUFFER = 256 << 20;
 constexpr int RECEIVE_BUFFER = 4 << 20;
 
 // Of one packet from the kernel (netlink(7): 32 KiB for a dump).

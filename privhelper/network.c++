@@ -78,11 +78,17 @@ Network::Network(const NetworkPolicy& policy, AuditLog& log)
       alias(kj::str("container of warden server ", policy.serverName.c_str())) {
   for (NetlinkSocket* socket : {&routes, &notifications, &netfilter})
     socket->enlargeBuffers();
+  for (auto& link : links.list())
+    if (link.alias == alias) found.add(kj::mv(link));
+  firewall = kj::heap<Firewall>(netfilter, policy);
+}
+
+void Network::start() {
   // Interfaces first: the old rules hold as long as the old containers can send.
   removeStale();
-  firewall = kj::heap<Firewall>(netfilter, policy);
-  turnOnForwarding();
   firewall->setExternal(links.externalAddresses());
+  firewall->start();
+  turnOnForwarding();
 }
 
 Network::~Network() noexcept(false) {
@@ -102,14 +108,28 @@ uint32_t Network::withNewIndex(kj::FunctionParam<void(uint32_t index)> add) {
   }
 }
 
+uint32_t Network::claim(kj::StringPtr name) {
+  for (auto& link : found) {
+    if (link.name != name) continue;
+    uint32_t index = link.index;
+    link = kj::mv(found.back());
+    found.removeLast();
+    return index;
+  }
+  return 0;
+}
+
 void Network::removeStale() {
   kj::Vector<uint32_t> stale;
-  for (auto& link : links.list())
-    if (link.alias == alias) stale.add(link.index);
-  if (stale.empty()) return;
-  links.removeAll(stale);
-  conntrack.forget(policy.pool());
-  log.note(kj::str(stale.size(), " network interfaces of a server that died were removed"));
+  for (auto& link : found)
+    stale.add(link.index);
+  found.clear();
+  if (!stale.empty()) {
+    links.removeAll(stale);
+    log.note(kj::str(stale.size(), " network interfaces of a server that died were removed"));
+  }
+  // Also of containers whose end it had seen, and was about to have forgotten.
+  if (!stale.empty() || firewall->replaces()) conntrack.forgetAllBut(adopted, policy.pool());
 }
 
 void Network::turnOnForwarding() {

@@ -20,9 +20,13 @@ class Network {
 
  public:
   Network(const NetworkPolicy& policy, AuditLog& log);
-  // Removes interfaces and rules that a server of this name left when it died, makes the firewall's
-  // table, and turns on IPv4 forwarding if it is off. Before the broker's sandbox: sockets and
-  // /proc/sys are opened here. Throws StepError.
+  // Opens its sockets, before the broker's sandbox, and looks at what a server of this name has
+  // left. Changes nothing yet. Throws StepError.
+
+  void start();
+  // After the containers of an earlier server have been adopted: removes interfaces that are
+  // nobody's, makes the firewall's table in the place of the old one, and turns on IPv4 forwarding
+  // if it is off. Throws StepError.
 
   ~Network() noexcept(false);
   // Removes the table. All ContainerNetworks are gone.
@@ -52,10 +56,14 @@ class Network {
   kj::String alias;
   kj::Own<Firewall> firewall;
   std::map<uint32_t, ContainerNetwork*> attached;  // by the index of the host's interface
+  kj::Vector<Link> found;       // interfaces of an earlier server that nobody has claimed yet
+  std::set<uint32_t> adopted;   // addresses
   std::set<uint32_t> toForget;  // addresses whose connections the kernel may still know
   uint64_t forgetAtUs = 0;
 
   uint32_t withNewIndex(kj::FunctionParam<void(uint32_t index)> add);
+  uint32_t claim(kj::StringPtr name);
+  // The index of one of `found`; 0: there is none.
   void removeStale();
   void turnOnForwarding();
   void checkInterfaces();
@@ -86,6 +94,16 @@ class ContainerNetwork {
   uint32_t index() const { return number; }
   kj::StringPtr peerName() const { return peer; }
 
+  struct State {
+    // What lasts, as it is on record.
+    kj::ArrayPtr<const MappedPort> ports;
+    kj::ArrayPtr<const OutRule> rules;
+    kj::Maybe<const Bandwidth&> bandwidth;
+  };
+  void adopt(const State& state);
+  // Before Network::start(): takes over the interfaces of a container that lives on. Its rules come
+  // with the table. Throws StepError; then nothing has changed.
+
   void attach(int netNamespace);
   // Makes the interfaces, one of them in the container's network namespace, and the rules. Throws
   // StepError; then nothing is left.
@@ -95,14 +113,16 @@ class ContainerNetwork {
   // about a little later. What is sent before that is lost, and sent again after a second. Gives up
   // silently after as long.
 
-  void mapPort(uint16_t hostPort, uint16_t containerPort) {
-    rules().mapPort(hostPort, containerPort);
-  }
+  void requirePort(uint16_t hostPort) { rules().requirePort(hostPort); }
+  void requireRule() { rules().requireRule(); }
+  // Throw what the following would throw for want of a port or of room.
+  void mapPort(const MappedPort& port) { rules().mapPort(port); }
   uint32_t mappedPorts() const { return firewall == nullptr ? 0 : firewall->mappedPorts(); }
   void allowOut(const OutRule& rule) { rules().allowOut(rule); }
   // As schema/privhelper.capnp says of MapPort and AllowOut.
 
-  void limitBandwidth(uint64_t rate, uint64_t burst);
+  Bandwidth nextBandwidth(uint64_t rate, uint64_t burst) const;
+  void limitBandwidth(const Bandwidth& next);
   // Bytes a second, and bytes; from 1. What is beyond the kernel's range is as good as unlimited.
 
   bool isGone();
@@ -131,6 +151,7 @@ class ContainerNetwork {
   ContainerFirewall& rules();
   void addInterfaces(int netNamespace);
   void addShaper();
+  void adoptShaper(kj::Maybe<const Bandwidth&> bandwidth);
   void forgetInterface();
 };
 

@@ -64,17 +64,23 @@ struct CopyOrder {
   kj::String owner;
 };
 
-struct LimitOrder {
-  ContainerId id;
-  kj::Maybe<uint64_t> value;  // none: it is asked for
-};
-
 struct DiskLimits {
   // 0 is unlimited.
   uint64_t blocksSoft = 0;  // of 1024 bytes
   uint64_t blocksHard = 0;
   uint64_t inodesSoft = 0;
   uint64_t inodesHard = 0;
+};
+constexpr uint64_t BLOCK_BYTES = 1024;
+
+inline DiskLimits diskLimitsOf(const CreateOrder& order) {
+  uint64_t blocks = order.disk.orDefault(0) / BLOCK_BYTES;
+  return {.blocksSoft = blocks, .blocksHard = blocks, .inodesSoft = 0, .inodesHard = 0};
+}
+
+struct LimitOrder {
+  ContainerId id;
+  kj::Maybe<uint64_t> value;  // none: it is asked for
 };
 
 struct DiskOrder {
@@ -105,6 +111,20 @@ struct OutRule {
   int16_t icmpType;  // -1: any
   int16_t icmpCode;
   bool log;
+};
+
+// What of a container's network lasts.
+
+struct MappedPort {
+  uint16_t hostPort;
+  uint16_t containerPort;
+};
+
+struct Bandwidth {
+  uint64_t rate;        // bytes a second
+  uint64_t burst;       // bytes
+  uint32_t generation;  // how often it was set (links.h, shape)
+  bool complete;        // false: it is about to be set
 };
 
 struct OutOrder {

@@ -12,10 +12,11 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/copy-place.h"
 #include "base/packet.h"
 #include "base/path.h"
 #include "base/privilege.h"
-#include "privhelper/copy-place.h"
+#include "base/tree-archive.h"
 #include "privhelper/file-owner.h"
 #include "privhelper/filters.h"
 #include "privhelper/step.h"
@@ -51,7 +52,7 @@ class PorterWorker {
   Fd open(int flags, const char* what);
   Resolve resolution() const;
   CopyPlace findPlace();
-  kj::Maybe<FileOwner> findOwner();
+  kj::Maybe<TreeOwner> findOwner();
   void openImage();
   void openSource();
   void copy();
@@ -207,10 +208,13 @@ CopyPlace PorterWorker::findPlace() {
   std::string path = text(order.getPath()).cStr();
   Fd directory = openPrefix(prefix.c_str());
   GrantedDirectory granted{directory, prefix.substr(prefix.rfind('/') + 1), resolution()};
-  return order.isCopyIn() ? findCopySource(granted, path) : findCopyTarget(granted, path);
+  auto found = order.isCopyIn() ? findCopySource(granted, path) : findCopyTarget(granted, path);
+  if (found.is<CopyPlace>()) return kj::mv(found.get<CopyPlace>());
+  auto& failure = found.get<TreeFailure>();
+  throw StepError(failure.step, failure.error);
 }
 
-kj::Maybe<FileOwner> PorterWorker::findOwner() {
+kj::Maybe<TreeOwner> PorterWorker::findOwner() {
   if (!order.isCopyOut() || order.getCopyOut().size() == 0) return nullptr;
   FileOwner owner = findFileOwner(order.getCopyOut(), "/etc/passwd", "/etc/group");
   bool ownGroup = owner.gid == order.getGid();
@@ -220,7 +224,7 @@ kj::Maybe<FileOwner> PorterWorker::findOwner() {
     throw StepError("give the copy to its owner", EPERM,
                     "only root gives files to other users, or to groups that it is not in");
   }
-  return owner;
+  return TreeOwner{owner.uid, owner.gid};
 }
 
 void PorterWorker::copy() {
@@ -233,7 +237,14 @@ void PorterWorker::copy() {
   CopyPlace place = findPlace();
   auto owner = findOwner();
   shutInto(place.directory);
-  throw StepError("copy", ENOSYS);
+  auto failure =
+      order.isCopyIn() ? packTree(place, fds.stream) : unpackTree(place, fds.stream, owner);
+  KJ_IF_MAYBE (why, failure) {
+    throw StepError(why->step, why->error);
+  }
+  capnp::MallocMessageBuilder message;
+  message.initRoot<schema::PorterAnswer>().setDone();
+  answer(message);
 }
 
 void PorterWorker::fail(kj::StringPtr step, int error, kj::StringPtr detail) {

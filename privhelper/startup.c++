@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -18,6 +19,8 @@ namespace {
 
 constexpr int BACKLOG = 1024;
 constexpr size_t LARGEST_PROGRAM = 64 << 20;
+constexpr int LINGER_MS = 3000;
+constexpr int PAUSE_MS = 10;
 
 std::string describe(int error) {
   return std::string(strerrordesc_np(error));
@@ -103,6 +106,16 @@ bool isServed(int directory, const std::string& name) {
   if (path.size() >= sizeof(address.sun_path)) return false;
   memcpy(address.sun_path, path.begin(), path.size());
   return connect(probe, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+}
+
+bool awaitEndOfService(int directory, const std::string& name) {
+  // The frontend of a server that was killed takes a moment to see it, and holds the socket until
+  // then.
+  for (int waited = 0; isServed(directory, name); waited += PAUSE_MS) {
+    if (waited >= LINGER_MS) return false;
+    poll(nullptr, 0, PAUSE_MS);
+  }
+  return true;
 }
 
 }  // namespace
@@ -251,7 +264,7 @@ ListeningSocket::ListeningSocket(const Config& config)
     if (!S_ISSOCK(status.st_mode)) {
       throw ConfigError("server.unix_domain_path: " + path + " exists and is not a socket");
     }
-    if (isServed(directory, name)) {
+    if (!awaitEndOfService(directory, name)) {
       throw ConfigError("server.unix_domain_path: a server is already running on " + path);
     }
     KJ_SYSCALL(unlinkat(directory, name.c_str(), 0));

@@ -116,12 +116,33 @@ void Links::redirectIncoming(uint32_t index, uint32_t shaper) {
   }
 }
 
-void ContainerNetwork::limitBandwidth(uint64_t rate, uint64_t burst) {
+void Links::unshape(uint32_t index) {
+  auto remove = [&](uint32_t handle, uint32_t parent) {
+    NetlinkRequest request;
+    putTraffic(request.start(RTM_DELQDISC, 0), index, handle, parent);
+    try {
+      socket.transact("remove traffic shaping", request);
+    } catch (const StepError& e) {
+      // There is none: the kernel's words for it differ.
+      if (e.error() != ENOENT && e.error() != EINVAL) throw;
+    }
+  };
+  remove(0, TC_H_ROOT);
+  remove(INGRESS_HANDLE, TC_H_INGRESS);
+}
+
+Bandwidth ContainerNetwork::nextBandwidth(uint64_t rate, uint64_t burst) const {
+  return {rate, burst, shapes + 1, false};
+}
+
+void ContainerNetwork::limitBandwidth(const Bandwidth& next) {
   if (hostIndex == 0)
     throw StepError("limit bandwidth", ENODEV, "the container's interface is gone");
   if (shaperIndex == 0) addShaper();
   uint32_t indexes[] = {hostIndex, shaperIndex};
-  network.links.shape(indexes, shapeFor(rate, burst, network.policy.mtu), ++shapes);
+  network.links.shape(indexes, shapeFor(next.rate, next.burst, network.policy.mtu),
+                      next.generation);
+  shapes = next.generation;
 }
 
 void ContainerNetwork::addShaper() {

@@ -148,7 +148,8 @@ struct OpenImage {
 struct AdoptContainer {
   # Asks for a container that an earlier frontend, or an earlier helper, has made, and for the
   # descriptors that its create answered. Answered with `adopted`. May be asked again: each answer has
-  # a new connection to wshd, which ends the one before. Fails when wshd does not answer.
+  # a new connection to wshd, which ends the one before when wshd takes it. Whether wshd answers is for the frontend
+  # to ask (`ping`): the helper waits for no container. Fails when wshd takes no more connections.
   # Refused when the id is malformed or unknown.
 
   id @0 :Text;
@@ -157,8 +158,8 @@ struct AdoptContainer {
 struct DestroyContainer {
   # Kills every process of the container and removes everything that create made. Answered with
   # `done` when its processes have ended and the rest is removed; what cannot be removed is in the
-  # helper's log, and is removed at its next start. Refused when the id is malformed or unknown, or its destroy is
-  # under way.
+  # helper's log, is `dying` in the answer to listContainers, and is tried again until it is gone. Goes on when
+  # the frontend that asked is gone. Refused when the id is malformed or unknown, or its destroy is under way.
 
   id @0 :Text;
 }
@@ -290,11 +291,22 @@ struct HelperReply {
 
     image @8 :Image;
 
-    containers @9 :List(Text);
-    # Ids of all that are whole, in no order.
+    containers @9 :Containers;
 
     adopted @10 :Adopted;
   }
+}
+
+struct Containers {
+  # What there is, of whichever frontend and helper, in no order.
+
+  whole @0 :List(Text);
+  # Ids of those that can be adopted, or destroyed.
+
+  dying @1 :List(Text);
+  # Of those that are being ended or removed, with or without a request for it, as often as it takes: their
+  # processes do not end, or something of them is busy. Neither adopt nor destroy knows them, and their ids cannot be
+  # used. One whose create has no answer yet is in neither list: requests are executed in order.
 }
 
 struct Adopted {

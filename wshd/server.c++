@@ -79,9 +79,9 @@ void Server::serveOnce() {
   if (jobs.nextEnded() != nullptr) wanted |= POLLOUT;
   pollfd p[] = {{childSignals, POLLIN, 0}, {listener, POLLIN, 0}, {connection, wanted, 0}};
   if (poll(p, 3, held ? MAX_HOLD_MS : -1) < 0) return;
-  if (p[0].revents != 0) reapChildren();
-  // After reaping, so that the reply says that the job has ended, too.
+  // Before reaping, which takes the kernel a while; a frontend that waits is told at once.
   if (held) release();
+  if (p[0].revents != 0) reapChildren();
   if (connection != nullptr && unsent == nullptr) sendEvents();
   if (p[1].revents != 0) {
     acceptConnection();
@@ -125,10 +125,15 @@ void Server::release() {
   held = false;
   KJ_IF_MAYBE (reply, unsent) addEnd(**reply);
   sendUnsent();
+  // Where one job was run another may follow. What cannot be made now, that one makes itself.
+  pipes.make();
 }
 
 void Server::addEnd(Reply& reply) {
   KJ_IF_MAYBE (job, jobs.find(KJ_ASSERT_NONNULL(reply.mayWaitFor))) {
+    if (job->running) {
+      KJ_IF_MAYBE (status, endOf(job->pid)) jobs.childEnded(job->pid, *status);
+    }
     if (job->running || job->announced) return;
     fill(reply.message.getRoot<schema::WshdMessage>().initEnded(), *job);
     jobs.announced(*job);
@@ -212,12 +217,16 @@ void Server::handleSpawn(Packet& packet, schema::SpawnJob::Reader job,
   if (jobs.find(plan.jobId) != nullptr) return fill(reply, Failure{"enter the job id", EEXIST});
   if (!jobs.reserve()) return fill(reply, Failure{"enter the job: there are too many", EAGAIN});
 
-  auto started = startShell(plan, packet.takeFd(0), init, stack);
+  Fd script = packet.takeFd(0);
+  auto started = startShell(plan, script, init, stack, kj::mv(pipes));
   if (started.is<Failure>()) return fill(reply, started.get<Failure>());
   auto& shell = started.get<Shell>();
   jobs.add(plan.jobId, shell.pid, kj::mv(shell.output), kj::mv(shell.errors));
   handleAttach(plan.jobId, reply, out);
-  if (plan.replyMayWait) out.mayWaitFor = plan.jobId;
+  if (plan.replyMayWait) {
+    out.mayWaitFor = plan.jobId;
+    out.script = kj::mv(script);
+  }
 }
 
 void Server::handleAttach(uint32_t jobId, schema::WshdMessage::Builder reply, Reply& out) {

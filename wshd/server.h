@@ -24,6 +24,8 @@ class Server {
     int fds[2];  // borrowed from a job, which cannot go away while a reply waits
     size_t fdCount = 0;
     kj::Maybe<uint32_t> mayWaitFor;  // the end of this job, for a moment
+    Fd script;
+    // Its file is freed by whoever closes it last: not by the shell, whose end is waited for.
   };
 
   Fd connection;  // null: no frontend
@@ -32,6 +34,7 @@ class Server {
   const InitState& init;
   JobTable jobs;
   ChildStack stack;
+  JobPipes pipes;  // of the next job
   kj::Maybe<kj::Own<Reply>> unsent;
   // The socket was full. Until it is sent no further request is read, which bounds what wshd holds
   // for a frontend that does not read.

@@ -286,11 +286,6 @@ kj::Maybe<Failure> awaitExecution(pid_t pid, int report) {
 
 constexpr size_t STACK_SIZE = 64 * 1024;  // the child needs about 6 KiB
 
-bool hasEnded(pid_t pid) {
-  siginfo_t info{};
-  return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
-}
-
 void preferAsVictim(pid_t pid, uid_t uid) {
   // A container that is out of memory loses a job, not wshd. To lower wshd's own score instead
   // would take CAP_SYS_RESOURCE, and jobs would inherit the right to go as low. The child cannot do
@@ -310,6 +305,27 @@ void preferAsVictim(pid_t pid, uid_t uid) {
 
 }  // namespace
 
+bool JobPipes::make() {
+  if (report != nullptr) return true;
+  if (makePipe(output, outputEnd) && makePipe(errors, errorsEnd) && makePipe(report, reportEnd)) {
+    return true;
+  }
+  int error = errno;
+  *this = JobPipes();
+  errno = error;
+  return false;
+}
+
+kj::Maybe<int> endOf(pid_t pid) {
+  siginfo_t info{};
+  if (waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid != pid) {
+    return nullptr;
+  }
+  // As in wait(2): the exit status in the second byte, or the signal and 0x80 for a core dump.
+  if (info.si_code == CLD_EXITED) return (info.si_status & 0xff) << 8;
+  return info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
+}
+
 void* ChildStack::top() {
   if (bottom == nullptr) {
     void* mapped = mmap(nullptr, STACK_SIZE, PROT_READ | PROT_WRITE,
@@ -325,19 +341,16 @@ void ChildStack::unmap() {
   bottom = nullptr;
 }
 
-kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const InitState& init,
-                                     ChildStack& stack) {
+kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, int script, const InitState& init,
+                                     ChildStack& stack, JobPipes pipes) {
   if (!isReadableFile(script)) return Failure{"check the script's descriptor", EINVAL};
 
-  Fd output, outputEnd, errors, errorsEnd, report, reportEnd;
-  if (!makePipe(output, outputEnd) || !makePipe(errors, errorsEnd) ||
-      !makePipe(report, reportEnd)) {
-    return Failure{"make pipes", errno};
-  }
+  if (!pipes.make()) return Failure{"make pipes", errno};
 
   // Opening /dev/stdout or /dev/stderr asks for the rights of a file's owner (proc(5),
   // /proc/pid/fd).
-  if (fchown(outputEnd, plan.uid, plan.gid) < 0 || fchown(errorsEnd, plan.uid, plan.gid) < 0) {
+  if (fchown(pipes.outputEnd, plan.uid, plan.gid) < 0 ||
+      fchown(pipes.errorsEnd, plan.uid, plan.gid) < 0) {
     return Failure{"give the job its pipes", errno};
   }
 
@@ -349,24 +362,24 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, Fd script, const Ini
   // leave process 1 waiting for as long as another process of the job's user keeps the child
   // stopped. Nothing in the container can write to that memory by way of the child: it is not
   // dumpable.
-  ChildArguments arguments{Child(plan, init), script, outputEnd, errorsEnd, reportEnd};
+  ChildArguments arguments{Child(plan, init), script, pipes.outputEnd, pipes.errorsEnd,
+                           pipes.reportEnd};
   pid_t pid = clone(runChild, stackTop, SHARED_MEMORY | SIGCHLD, &arguments);
   if (pid < 0) return Failure{"fork", errno};
 
   // While the child prepares itself.
-  script = nullptr;
-  outputEnd = nullptr;
-  errorsEnd = nullptr;
-  reportEnd = nullptr;
-  KJ_IF_MAYBE (failure, awaitExecution(pid, report)) {
+  pipes.outputEnd = nullptr;
+  pipes.errorsEnd = nullptr;
+  pipes.reportEnd = nullptr;
+  KJ_IF_MAYBE (failure, awaitExecution(pid, pipes.report)) {
     // A child that is stuck in the kernel still names this memory in its system call.
     stack.unmap();
     return *failure;
   }
   // A short job has, where it shared a processor with wshd. Its file can no longer be opened, and
   // to try takes longer than to ask.
-  if (!hasEnded(pid)) preferAsVictim(pid, plan.uid);
-  return Shell{pid, kj::mv(output), kj::mv(errors)};
+  if (endOf(pid) == nullptr) preferAsVictim(pid, plan.uid);
+  return Shell{pid, kj::mv(pipes.output), kj::mv(pipes.errors)};
 }
 
 }  // namespace warden

@@ -8,7 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/support/host-files.h"
+#include <algorithm>
+#include <thread>
+
 #include "tests/support/process.h"
 
 namespace warden::test {
@@ -49,9 +51,30 @@ std::optional<Handed> receiveDescriptors(int connection) {
   return Handed{Fd(fds[0]), Fd(fds[1])};
 }
 
+std::vector<std::string> sortedTexts(capnp::List<capnp::Text>::Reader list) {
+  std::vector<std::string> texts;
+  for (auto text : list)
+    texts.push_back(text.cStr());
+  std::sort(texts.begin(), texts.end());
+  return texts;
+}
+
+AdoptedReply readAdopted(schema::Adopted::Reader adopted) {
+  AdoptedReply result{.slot = adopted.getSlot(),
+                      .network = adopted.getNetwork(),
+                      .owner = adopted.getOwnerUid(),
+                      .privilegedJobs = adopted.getPrivilegedJobs(),
+                      .ports = {},
+                      .rate = adopted.getBandwidth().getRate(),
+                      .burst = adopted.getBandwidth().getBurst()};
+  for (auto port : adopted.getPorts())
+    result.ports.emplace_back(port.getHostPort(), port.getContainerPort());
+  return result;
+}
+
 Reply readReply(Packet& packet) {
   auto reply = packet.getRoot<schema::HelperReply>();
-  Reply result{reply.which(), reply.getSequence(), "", {}, {}};
+  Reply result{.which = reply.which(), .sequence = reply.getSequence()};
   if (reply.isImage()) result.image = reply.getImage().getImage();
   if (reply.isRefused()) result.text = reply.getRefused().cStr();
   if (reply.isFailed()) {
@@ -63,6 +86,17 @@ Reply readReply(Packet& packet) {
     result.disk = DiskReply{limits.getBlocksHard(), limits.getInodesHard(), disk.getBytesUsed(),
                             disk.getInodesUsed()};
   }
+  if (reply.isCreated()) result.wshd = reply.getCreated().getWshdPid();
+  if (reply.isAdopted()) {
+    result.wshd = reply.getAdopted().getCreated().getWshdPid();
+    result.adopted = readAdopted(reply.getAdopted());
+  }
+  if (reply.isContainers()) {
+    result.whole = sortedTexts(reply.getContainers().getWhole());
+    result.dying = sortedTexts(reply.getContainers().getDying());
+  }
+  if (reply.isMemoryLimit()) result.number = reply.getMemoryLimit();
+  if (reply.isCpuShares()) result.number = reply.getCpuShares();
   for (size_t i = 0; i < packet.fdCount(); ++i)
     result.fds.push_back(packet.takeFd(i));
   return result;
@@ -142,6 +176,14 @@ std::optional<Reply> HelperConnection::create(const std::string& id, uint32_t sl
 
 std::optional<Reply> HelperConnection::destroy(const std::string& id) {
   return call([&](auto request) { request.initDestroy().setId(id.c_str()); });
+}
+
+std::optional<Reply> HelperConnection::list() {
+  return callWith([](auto request) { request.setListContainers(); }, nullptr);
+}
+
+std::optional<Reply> HelperConnection::adopt(const std::string& id) {
+  return callWith([&](auto request) { request.initAdopt().setId(id.c_str()); }, nullptr);
 }
 
 bool HelperConnection::sendBytes(kj::ArrayPtr<const kj::byte> bytes, kj::ArrayPtr<const int> fds,

@@ -21,6 +21,16 @@ struct DiskReply {
   uint64_t inodesUsed;
 };
 
+struct AdoptedReply {
+  uint32_t slot;
+  uint32_t network;
+  uid_t owner;
+  bool privilegedJobs;
+  std::vector<std::pair<uint16_t, uint16_t>> ports;  // of the host, of the container
+  uint64_t rate;                                     // 0: unlimited
+  uint64_t burst;
+};
+
 struct Reply {
   schema::HelperReply::Which which;
   uint64_t sequence;
@@ -28,6 +38,10 @@ struct Reply {
   std::vector<Fd> fds;
   std::optional<DiskReply> disk;
   uint32_t image = 0;
+  pid_t wshd = 0;                         // of created and adopted
+  std::optional<AdoptedReply> adopted;    //
+  std::vector<std::string> whole, dying;  // of containers, sorted
+  uint64_t number = 0;                    // of a limit
 };
 
 class HelperConnection {
@@ -53,6 +67,9 @@ class HelperConnection {
   std::optional<Reply> hello(uint32_t version = schema::PROTOCOL_VERSION);
   std::optional<Reply> create(const std::string& id, uint32_t slot);
   std::optional<Reply> destroy(const std::string& id);
+  std::optional<Reply> list();
+  std::optional<Reply> adopt(const std::string& id);
+  // As the server itself: without a client.
 
   bool sendBytes(kj::ArrayPtr<const kj::byte> bytes, kj::ArrayPtr<const int> fds = nullptr,
                  int flags = 0);

@@ -46,8 +46,10 @@ int main(int argc, char** argv) {
   int helper = optionValue(argc, argv, "--helper-fd");
   int listener = optionValue(argc, argv, "--listen-fd");
   for (;;) {
-    pollfd polled{listener, POLLIN, 0};
-    if (poll(&polled, 1, -1) < 0) continue;
+    pollfd polled[] = {{listener, POLLIN, 0}, {helper, 0, 0}};
+    if (poll(polled, 2, -1) < 0) continue;
+    // As every frontend, it ends with the helper, and makes room for the next.
+    if (polled[1].revents != 0) _exit(0);
     int connection = accept(listener, nullptr, nullptr);
     if (connection < 0) continue;
     handOver(connection, helper);

@@ -44,20 +44,20 @@ class HostileFrontendTest : public ::testing::Test {
     ServerOptions options;
     configure(options);
     options.config["privhelper.frontend_path"] = WARDEN_BIN_DIR "/warden-hostile-frontend";
-    server.emplace(options);
+    server = std::make_unique<TestServer>(options);
     server->launch();
     helper.emplace(HelperConnection::take(*server));
     helper->hello();
     expectGoodService();
-    leaks.emplace(*server);
+    leaks = std::make_unique<LeakCheck>(*server);
   }
 
   void TearDown() override {
     if (!server) return;
     helper->drain();
+    destroyAllContainers();
     expectGoodService();
-    helper.reset();
-    endFrontend();
+    replaceFrontend();
     leaks->expectNothingLeaked();
     expectCleanStop(*server);
   }
@@ -79,7 +79,19 @@ class HostileFrontendTest : public ::testing::Test {
     EXPECT_EQ(destroyed->which, schema::HelperReply::DONE) << destroyed->text;
   }
 
-  // Everything of the old frontend goes; the next one says hello.
+  // Containers outlive whoever made them.
+  void destroyAllContainers() {
+    auto list = helper->list();
+    ASSERT_TRUE(list.has_value());
+    for (auto& id : list->whole) {
+      auto reply =
+          helper->callWith([&](auto request) { request.initDestroy().setId(id.c_str()); }, nullptr);
+      ASSERT_TRUE(reply.has_value());
+      EXPECT_EQ(reply->which, schema::HelperReply::DONE) << reply->text;
+    }
+  }
+
+  // The old frontend ends; the next one says hello.
   void replaceFrontend() {
     helper.reset();
     endFrontend();
@@ -126,9 +138,9 @@ class HostileFrontendTest : public ::testing::Test {
     EXPECT_TRUE(server->depotEntries().empty());
   }
 
-  std::optional<TestServer> server;
+  std::unique_ptr<TestServer> server;
   std::optional<HelperConnection> helper;
-  std::optional<LeakCheck> leaks;
+  std::unique_ptr<LeakCheck> leaks;
 };
 
 }  // namespace warden::test

@@ -81,6 +81,7 @@ TEST_F(AuditTest, requestsAndOperationsAreRecordedWithWhoAskedAndWhatCameOfIt) {
   startAt();
   TestClient client = connect();
   size_t before = await("create", "done").size();
+  size_t runsBefore = await("run", "done").size();
   std::string id = client.create();
   client.run(id, "echo TOP-SECRET-SCRIPT");
   EXPECT_THROW(client.destroy("no\nsuch\xff"), ServerError);
@@ -96,7 +97,7 @@ TEST_F(AuditTest, requestsAndOperationsAreRecordedWithWhoAskedAndWhatCameOfIt) {
   std::string self = fs::read_symlink("/proc/self/exe");
   EXPECT_EQ(created["peer"]["executable"], self);
   EXPECT_GT(created["duration_us"], 0);
-  auto run = await("run", "done").back();
+  auto run = await("run", "done", runsBefore + 1).back();
   EXPECT_EQ(run["handle"], id);
   EXPECT_EQ(run["script"]["bytes"], std::string("echo TOP-SECRET-SCRIPT").size());
   EXPECT_EQ(run["script"]["sha256"].get<std::string>().size(), 64u);

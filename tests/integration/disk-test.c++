@@ -44,7 +44,7 @@ void DiskTest::expectLimits(const LimitDiskResponse& response, uint64_t blocksSo
 }
 
 std::vector<std::string> depotKinds() {
-  return {"host", "btrfs", "ext4"};
+  return {"host", "btrfs", "ext4", "xfs"};
 }
 
 std::string depotName(const ::testing::TestParamInfo<std::string>& info) {

@@ -49,22 +49,28 @@ TEST_F(NetworkLifecycleTest, leavesNothingAfterStop) {
   startNetwork();
   auto container = create();
   useEverything(container, 5000);
+  destroyAll(server());
   EXPECT_EQ(server().stop(), 0) << server().logs();
   expectNothingRemains(server());
   EXPECT_EQ(interfaceNames(network()), (std::vector<std::string>{"lo", "wire0"}));
 }
 
-TEST_F(NetworkLifecycleTest, removesWhatADeadServerLeft) {
+TEST_F(NetworkLifecycleTest, removesWhatADeadServerLeftOfDeadContainers) {
   startNetwork();
   auto before = networkObjects(network());
   std::string id;
+  std::vector<pid_t> dead;
   {
     auto container = create();
     id = container.id;
     useEverything(container, 5000);
-    useEverything(create(), 5001);
+    auto other = create();
+    useEverything(other, 5001);
+    dead = {container.wshd, other.wshd};
   }
   server().kill9();
+  for (pid_t pid : dead)
+    kill(pid, SIGKILL);
   EXPECT_NE(networkObjects(network()), before) << "nothing to be removed: the test is void";
   server().start();
   std::vector<std::string> after;
@@ -79,6 +85,7 @@ TEST_F(NetworkLifecycleTest, removesWhatADeadServerLeft) {
   request.set_handle(client.create());
   request.set_host_port(5000);
   client.call(request);
+  destroyAll(server());
   EXPECT_EQ(server().stop(), 0);
   expectNothingRemains(server());
 }
@@ -113,6 +120,7 @@ TEST_F(NetworkLifecycleTest, leavesTablesOfOthersAlone) {
   network().output({"/usr/sbin/nft", "add", "rule", "ip", "others", "c", "accept"});
   auto container = create();
   useEverything(container, 5000);
+  destroyAll(server());
   EXPECT_EQ(server().stop(), 0);
   EXPECT_EQ(splitLines(network().output({"/usr/sbin/nft", "list", "tables"})),
             std::vector<std::string>{"table ip others"});

@@ -130,7 +130,7 @@ TEST_F(ProtocolTest, writesAPidfileOfTheStartedProcessAndRemovesItAtTheEnd) {
   unlink(pidfile.c_str());
 }
 
-TEST_F(ProtocolTest, stopsCleanlyOnEachSignalWithContainersAndJobsPresent) {
+TEST_F(ProtocolTest, stopsCleanlyOnEachSignalAndLeavesContainersAndJobs) {
   for (int signal : {SIGTERM, SIGINT, SIGUSR2}) {
     start();
     TestClient client = connect();
@@ -138,13 +138,18 @@ TEST_F(ProtocolTest, stopsCleanlyOnEachSignalWithContainersAndJobsPresent) {
     client.spawn("left", "trap '' TERM; sleep 1000");
     client.spawn("left", "sleep 1000", true);
     SCOPED_TRACE(signal);
+    pid_t wshd = server().wshdPid(idOf("left"));
+    EXPECT_EQ(server().stop(signal), 0) << server().logs();
+    EXPECT_TRUE(server().helperPids().empty());
+    EXPECT_TRUE(isAlive(wshd));
+    server().start();
+    destroyAll(server());
     expectCleanStop(server(), signal);
   }
 }
 
 TEST_F(ProtocolTest, stopsCleanlyWhenTheWholeProcessGroupIsSignalled) {
   start();
-  connect().create("left");
   ASSERT_EQ(kill(-server().brokerPid(), SIGTERM), 0);
   EXPECT_EQ(server().waitForExit(), 0) << server().logs();
   expectNothingRemains(server());

@@ -19,41 +19,54 @@ class RestartTest : public ServerTest {
  protected:
   void SetUp() override { start(); }
 
-  void makeBusyContainers(int count) {
+  struct Busy {
+    std::string handle;
+    pid_t wshd;
+    std::vector<uint32_t> jobs;
+  };
+
+  std::vector<Busy> makeBusyContainers(int count) {
+    std::vector<Busy> made;
     TestClient client = connect();
     for (int i = 0; i < count; ++i) {
       std::string handle = client.create();
-      client.spawn(handle, "trap '' TERM; while true; do sleep 1; done", i % 2 == 0);
-      client.spawn(handle, "yes > /tmp/file & sleep 0.2; kill %1; sleep 1000");
+      made.push_back(
+          {handle,
+           server().wshdPid(handle),
+           {client.spawn(handle, "trap '' TERM; while true; do sleep 1; done", i % 2 == 0),
+            client.spawn(handle, "yes > /tmp/file & sleep 0.2; kill %1; sleep 1000")}});
+    }
+    return made;
+  }
+
+  void expectAlive(const std::vector<Busy>& containers) {
+    TestClient client = connect();
+    std::vector<std::string> handles;
+    for (const auto& container : containers)
+      handles.push_back(container.handle);
+    std::sort(handles.begin(), handles.end());
+    auto found = client.list();
+    std::sort(found.begin(), found.end());
+    EXPECT_EQ(found, handles) << server().logs();
+    for (const auto& container : containers) {
+      EXPECT_EQ(server().wshdPid(container.handle), container.wshd);
+      EXPECT_TRUE(isAlive(container.wshd));
+      EXPECT_EQ(client.output(container.handle, "echo fine"), "fine\n");
+      auto info = client.info(container.handle);
+      EXPECT_EQ(info.state(), "active");
+      EXPECT_EQ(std::vector<uint32_t>(info.job_ids().begin(), info.job_ids().end()),
+                container.jobs);
     }
   }
 
   void expectWorkingServer() {
     warmUp(server());
+    destroyAll(server());
+    EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
     takeNewBaseline();
   }
-};
 
-TEST_F(RestartTest, frontendIsStartedAgainAndItsContainersAreDestroyed) {
-  makeBusyContainers(3);
-  pid_t before = server().frontendPid();
-  kill(before, SIGKILL);
-  ASSERT_TRUE(waitUntil([&]() {
-    auto now = server().findFrontend();
-    return now.has_value() && *now != before;
-  }));
-  server().waitUntilServing();
-  EXPECT_TRUE(connect().list().empty());
-  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
-  EXPECT_EQ(server().brokerPid() > 0 && isAlive(server().brokerPid()), true);
-  // TearDown compares with the state before: nothing of the containers may be left.
-}
-
-TEST_F(RestartTest, frontendIsStartedAgainEachTime) {
-  for (int i = 0; i < 4; ++i) {
-    pid_t before = server().frontendPid();
-    makeBusyContainers(1);
-    kill(before, SIGKILL);
+  void expectNewFrontend(pid_t before) {
     ASSERT_TRUE(waitUntil(
         [&]() {
           auto now = server().findFrontend();
@@ -61,6 +74,28 @@ TEST_F(RestartTest, frontendIsStartedAgainEachTime) {
         },
         seconds(20)));
     server().waitUntilServing();
+  }
+};
+
+TEST_F(RestartTest, frontendIsStartedAgainAndItsContainersLiveOn) {
+  auto containers = makeBusyContainers(3);
+  pid_t before = server().frontendPid();
+  kill(before, SIGKILL);
+  expectNewFrontend(before);
+  expectAlive(containers);
+  EXPECT_TRUE(server().brokerPid() > 0 && isAlive(server().brokerPid()));
+  // TearDown destroys them, and compares with the state before.
+}
+
+TEST_F(RestartTest, frontendIsStartedAgainEachTime) {
+  std::vector<Busy> containers;
+  for (int i = 0; i < 4; ++i) {
+    pid_t before = server().frontendPid();
+    for (auto& container : makeBusyContainers(1))
+      containers.push_back(container);
+    kill(before, SIGKILL);
+    expectNewFrontend(before);
+    expectAlive(containers);
   }
 }
 
@@ -77,51 +112,41 @@ TEST_F(RestartTest, frontendKilledWhileItCreatesLeavesNothingHalfMade) {
       std::this_thread::sleep_for(milliseconds(i * 3));
       kill(before, SIGKILL);
     }
-    ASSERT_TRUE(waitUntil(
-        [&]() {
-          auto now = server().findFrontend();
-          return now.has_value() && *now != before;
-        },
-        seconds(20)));
-    server().waitUntilServing();
+    expectNewFrontend(before);
     // The new frontend may have served connections that the old one had not accepted: what is there
     // is known, whole, and can be destroyed.
     EXPECT_TRUE(waitUntil([&]() {
-      TestClient client = connect();
-      for (const auto& handle : client.list())
-        client.destroy(handle);
+      destroyAll(server());
       return server().depotEntries().empty();
     }));
   }
 }
 
-TEST_F(RestartTest, everythingKilledIsCleanedAtTheNextStart) {
-  makeBusyContainers(3);
-  auto entries = server().depotEntries();
-  EXPECT_EQ(entries.size(), 3u);
-  server().kill9();
-  server().start();
-  EXPECT_TRUE(connect().list().empty());
-  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
-  expectWorkingServer();
-  for (const auto& directory : server().cgroups()) {
-    for (const auto& id : entries)
-      EXPECT_EQ(directory.find(id), std::string::npos) << directory;
-  }
-}
-
-TEST_F(RestartTest, everythingKilledTwiceIsCleanedToo) {
-  for (int i = 0; i < 2; ++i) {
-    makeBusyContainers(2);
+TEST_F(RestartTest, everythingKilledAndStartedAgainHasItsContainers) {
+  auto containers = makeBusyContainers(3);
+  for (int i = 0; i < 3; ++i) {
     server().kill9();
     server().start();
+    expectAlive(containers);
   }
-  EXPECT_TRUE(connect().list().empty());
+  expectWorkingServer();
+  for (const auto& directory : server().cgroups())
+    EXPECT_EQ(directory.find("instance-"), std::string::npos) << directory;
+}
+
+TEST_F(RestartTest, stoppedAndStartedAgainHasItsContainers) {
+  auto containers = makeBusyContainers(3);
+  for (int signal : {SIGTERM, SIGINT, SIGUSR2}) {
+    EXPECT_EQ(server().stop(signal), 0) << server().logs();
+    EXPECT_NE(access(server().socketPath().c_str(), F_OK), 0);
+    server().start();
+    expectAlive(containers);
+  }
   expectWorkingServer();
 }
 
-TEST_F(RestartTest, brokerKilledEndsTheRestAndIsCleanedAtTheNextStart) {
-  makeBusyContainers(2);
+TEST_F(RestartTest, brokerKilledEndsTheRestOfTheServerOnly) {
+  auto containers = makeBusyContainers(2);
   auto helpers = server().helperPids();
   pid_t frontend = server().frontendPid();
   kill(server().brokerPid(), SIGKILL);
@@ -134,17 +159,16 @@ TEST_F(RestartTest, brokerKilledEndsTheRestAndIsCleanedAtTheNextStart) {
     return true;
   })) << "frontend, launcher, porter or sweeper outlive the broker";
   server().start();
-  EXPECT_TRUE(connect().list().empty());
-  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+  expectAlive(containers);
   expectWorkingServer();
 }
 
-// Of the helper's own four processes none can do without another, and none is replaced.
+// Of the helper's own five processes none can do without another, and none is replaced.
 class HelperDeathTest : public RestartTest {
  protected:
   void expectThatItsEndIsTheServersEnd(pid_t victim, const std::string& said) {
     ASSERT_GT(victim, 0);
-    makeBusyContainers(3);
+    auto containers = makeBusyContainers(3);
     EXPECT_EQ(server().depotEntries().size(), 3u);
     auto all = server().helperPids();
     all.push_back(server().frontendPid());
@@ -161,44 +185,43 @@ class HelperDeathTest : public RestartTest {
     })) << "frontend, broker, launcher, porter or sweeper outlive it";
     EXPECT_NE(access(server().socketPath().c_str(), F_OK), 0);
     server().start();
-    EXPECT_TRUE(connect().list().empty());
-    EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+    expectAlive(containers);
     expectWorkingServer();
   }
 };
 
-TEST_F(HelperDeathTest, launcherKilledEndsTheServerAndAllIsRemoved) {
+TEST_F(HelperDeathTest, launcherKilledEndsTheServerAndNoContainer) {
   expectThatItsEndIsTheServersEnd(server().launcherPid(), "the launcher has died");
 }
 
-TEST_F(HelperDeathTest, sweeperKilledEndsTheServerAndAllIsRemoved) {
+TEST_F(HelperDeathTest, sweeperKilledEndsTheServerAndNoContainer) {
   expectThatItsEndIsTheServersEnd(server().helperPid("sweeper"), "the sweeper has died");
 }
 
-TEST_F(HelperDeathTest, porterKilledEndsTheServerAndAllIsRemoved) {
+TEST_F(HelperDeathTest, porterKilledEndsTheServerAndNoContainer) {
   expectThatItsEndIsTheServersEnd(server().helperPid("porter"), "the porter has died");
 }
 
-TEST_F(HelperDeathTest, observerKilledEndsTheServerAndAllIsRemoved) {
+TEST_F(HelperDeathTest, observerKilledEndsTheServerAndNoContainer) {
   expectThatItsEndIsTheServersEnd(server().helperPid("observer"), "the observer has died");
 }
 
-TEST_F(HelperDeathTest, launcherKilledDuringCreatesEndsTheServerAndAllIsRemoved) {
+TEST_F(HelperDeathTest, launcherKilledDuringCreatesLeavesNothingHalfMade) {
   std::vector<TestClient> clients;
   for (int i = 0; i < 8; ++i) {
     clients.push_back(connect());
     clients.back().send(CreateRequest());
   }
   std::this_thread::sleep_for(milliseconds(5));
+  pid_t frontend = server().frontendPid();
   kill(server().launcherPid(), SIGKILL);
   EXPECT_EQ(server().waitForExit(seconds(10)), 1) << server().logs();
-  EXPECT_TRUE(waitUntil([&]() {
-    auto remains = server().remains();
-    return std::none_of(remains.begin(), remains.end(),
-                        [](const std::string& item) { return item.compare(0, 7, "process") == 0; });
-  }));
+  EXPECT_TRUE(waitUntil([&]() { return server().helperPids().empty() && !isAlive(frontend); }));
   server().start();
-  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+  // What is there can be used, and destroyed.
+  TestClient client = connect();
+  for (const auto& handle : client.list())
+    EXPECT_EQ(client.output(handle, "echo fine"), "fine\n");
   expectWorkingServer();
 }
 
@@ -226,14 +249,13 @@ TEST_F(RestartTest, serverStartsOnASocketPathThatADeadOneLeft) {
   expectWorkingServer();
 }
 
-TEST_F(RestartTest, wholeProcessGroupKilledIsCleanedAtTheNextStart) {
-  makeBusyContainers(2);
+TEST_F(RestartTest, wholeProcessGroupKilledAndStartedAgainHasItsContainers) {
+  auto containers = makeBusyContainers(2);
   pid_t group = server().brokerPid();
   kill(-group, SIGKILL);
   server().waitForExit();
   server().start();
-  EXPECT_TRUE(connect().list().empty());
-  EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+  expectAlive(containers);
   expectWorkingServer();
 }
 

@@ -14,7 +14,7 @@ class DepotFileSystem {
 
  public:
   explicit DepotFileSystem(const std::string& type);
-  // "btrfs" or "ext4", made by mkfs.TYPE.
+  // "btrfs", "ext4" or "xfs", made by mkfs.TYPE; xfs with project quotas where the kernel has them.
   ~DepotFileSystem() noexcept(false);
   DepotFileSystem(const DepotFileSystem&) = delete;
 

@@ -80,7 +80,13 @@ void addProcesses(Snapshot& snapshot, const TestServer& server) {
   std::set<std::string> mountNamespaces{namespaceOf(getpid(), "mnt")};
   addHostMounts(snapshot, server);
 
-  for (pid_t pid : server.ourProcesses()) {
+  // The frontend is in a mount namespace with one of the helper's, which it sees by another root:
+  // as pids wrap, it may be either of them that comes first.
+  std::vector<pid_t> processes = server.ourProcesses(), helpers = server.helperPids();
+  std::stable_partition(processes.begin(), processes.end(), [&](pid_t pid) {
+    return std::find(helpers.begin(), helpers.end(), pid) != helpers.end();
+  });
+  for (pid_t pid : processes) {
     std::string program = fs::path(executableOf(pid)).filename();
     snapshot.insert("process " + program);
     for (const char* kind : NAMESPACES)

@@ -56,8 +56,8 @@ void warmUp(const TestServer& server);
 void destroyAll(const TestServer& server);
 
 void expectCleanStop(TestServer& server, int signal = SIGTERM);
-// Stops; expects exit status 0 and that no process, cgroup, mount or directory of a container is
-// left.
+// Stops a server that has no containers; expects exit status 0 and that no process, cgroup, mount
+// or directory is left.
 
 void expectNothingRemains(const TestServer& server,
                           std::chrono::milliseconds within = std::chrono::seconds(5));

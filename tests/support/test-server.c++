@@ -277,9 +277,9 @@ TestClient TestServer::connectAs(uid_t user, const std::vector<gid_t>& groups) c
   return kj::mv(*client);
 }
 
-int TestServer::stop(int signal) {
+int TestServer::stop(int signal, std::chrono::milliseconds timeout) {
   KJ_SYSCALL(kill(broker, signal));
-  return waitForExit();
+  return waitForExit(timeout);
 }
 
 int TestServer::waitForExit(std::chrono::milliseconds timeout) {
@@ -289,6 +289,14 @@ int TestServer::waitForExit(std::chrono::milliseconds timeout) {
   broker = -1;
   reapOrphans();
   return exitStatusOf(status);
+}
+
+void TestServer::setEnvironment(const std::string& name, const std::string& value) {
+  if (value.empty()) {
+    options.environment.erase(name);
+  } else {
+    options.environment[name] = value;
+  }
 }
 
 void TestServer::kill9() {

@@ -58,11 +58,14 @@ class TestServer {
 
   void waitUntilServing(std::chrono::milliseconds timeout = std::chrono::seconds(15));
 
-  int stop(int signal = SIGTERM);
-  // Sends the signal to the started process and waits for its end. Returns the exit status, 128 + N
-  // when ended by signal N. Throws when it has not ended after 30 s.
+  int stop(int signal = SIGTERM, std::chrono::milliseconds timeout = std::chrono::seconds(30));
+  // Sends the signal to the started process and waits for its end; containers live on. Returns the
+  // exit status, 128 + N when ended by signal N. Throws when it has not ended in time.
 
   int waitForExit(std::chrono::milliseconds timeout = std::chrono::seconds(30));
+
+  void setEnvironment(const std::string& name, const std::string& value);
+  // Of the helpers that are started from here on; an empty value leaves the variable out.
 
   void kill9();
   // SIGKILL to helper and frontend, all processes at once; wshd and jobs are not signalled.

@@ -7,3 +7,7 @@ warden_unit_test(base-container-id-test base-container-id-test.c++ LIBS warden_b
 warden_unit_test(base-ipv4-test base-ipv4-test.c++ LIBS warden_base)
 warden_unit_test(base-privilege-test base-privilege-test.c++ LIBS warden_sandbox)
 warden_unit_test(base-seccomp-filter-test base-seccomp-filter-test.c++ LIBS warden_sandbox)
+warden_unit_test(base-copy-place-test base-copy-place-test.c++ LIBS warden_tree)
+warden_unit_test(base-tree-test base-tree-test.c++ base-tree-hostile-test.c++ LIBS warden_tree)
+warden_unit_test(base-tree-rsync-test base-tree-rsync-test.c++ LIBS warden_tree)
+set_tests_properties(unit-base-tree-rsync-test PROPERTIES TIMEOUT 300)

@@ -11,6 +11,7 @@ warden_unit_test(frontend-core-test
   frontend-oom-watch-test.c++
   frontend-output-test.c++
   frontend-pools-test.c++
+  frontend-snapshot-test.c++
   frontend-statistics-test.c++
   frontend-test-peer.c++
   LIBS warden_frontend_core)

@@ -80,21 +80,38 @@ TEST_F(OutputSpoolTest, isNotOverTheLimitWhenExactlyFull) {
   EXPECT_EQ(spool.moveFromPipe(pipe.readEnd, OutputStream::STDOUT, 100).what, Moved::END);
 }
 
-TEST_F(OutputSpoolTest, appendKeepsWhatFits) {
-  OutputSpool spool(kj::addRef(*state), 7, 4);
-  EXPECT_TRUE(spool.append(OutputStream::STDOUT, kj::StringPtr("abc").asBytes()));
-  EXPECT_FALSE(spool.append(OutputStream::STDOUT, kj::StringPtr("def").asBytes()));
-  EXPECT_EQ(stdoutOf(spool), "abcd");
+TEST_F(OutputSpoolTest, goesOnWhereAnEarlierOneWas) {
+  {
+    OutputSpool spool(kj::addRef(*state), 7, 6);
+    put(pipe.writeEnd, "abcde");
+    spool.moveFromPipe(pipe.readEnd, OutputStream::STDOUT, 3);
+    spool.moveFromPipe(pipe.readEnd, OutputStream::STDERR, 2);
+  }
+  put(pipe.writeEnd, "fgh");
+  OutputSpool spool(kj::addRef(*state), 7, 6);
+  spool.reopen();
+  EXPECT_EQ(stdoutOf(spool), "abc");
+  EXPECT_EQ(spool.moveFromPipe(pipe.readEnd, OutputStream::STDOUT, 100).bytes, 1u);
+  EXPECT_EQ(spool.moveFromPipe(pipe.readEnd, OutputStream::STDOUT, 100).what, Moved::OVER_LIMIT);
+  EXPECT_EQ(stdoutOf(spool), "abcf");
+  EXPECT_EQ(contentOf(spool.range(OutputStream::STDERR, 0, 100)), "de");
 }
 
-TEST_F(OutputSpoolTest, removesItsFilesAtTheEnd) {
+TEST_F(OutputSpoolTest, removesItsFilesWhenTheJobIsDoneWith) {
   {
     OutputSpool spool(kj::addRef(*state), 7, 100);
     put(pipe.writeEnd, "x");
     spool.moveFromPipe(pipe.readEnd, OutputStream::STDERR, 100);
     EXPECT_EQ(directory.list(), std::vector<std::string>{"job-7.stderr"});
+    spool.doneWith();
   }
   EXPECT_TRUE(directory.list().empty());
+}
+
+TEST_F(OutputSpoolTest, doesNotGoOnInAFileThatIsALink) {
+  ASSERT_EQ(symlink("/etc/passwd", (directory.path() + "/job-7.stdout").c_str()), 0);
+  OutputSpool spool(kj::addRef(*state), 7, 100);
+  EXPECT_TRUE(kj::runCatchingExceptions([&]() { spool.reopen(); }) != nullptr);
 }
 
 TEST_F(OutputSpoolTest, refusesAFileThatIsThereAlready) {
@@ -125,7 +142,8 @@ class JobTest : public ::testing::Test, protected Job::Listener {
   PortPool ports{PortRange{61000, 10}};
   AccessPolicy access;
   UserCounts users;
-  Services services{port, port.getTimer(), config, access, users, helper, syslog, budget, ports, nullDevice, "C"};
+  Services services{port,   port.getTimer(), config, access,     users, helper,
+                    syslog, budget,          ports,  nullDevice, "C"};
   Pipe out = makePipe();
   Pipe err = makePipe();
   std::vector<std::string> events;

@@ -191,6 +191,8 @@ class FlowTest : public ::testing::Test {
                                   image.open(), host, descriptors);
     running = core->run().eagerlyEvaluate([this](kj::Exception&&) { helperLost = true; });
     client = std::make_unique<Client>(*core, scope);
+    // Answered when it is known that there are no containers of an earlier frontend.
+    Client(*core, scope).call<ListResponse>(Message::List, ListRequest());
   }
 
   std::unique_ptr<Client> connect() { return std::make_unique<Client>(*core, scope); }

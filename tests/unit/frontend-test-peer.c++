@@ -250,6 +250,12 @@ void HelperPeer::serve() {
         create(packet);
       } else if (request.isDestroy()) {
         destroy(packet);
+      } else if (request.isListContainers()) {
+        capnp::MallocMessageBuilder message;
+        auto reply = message.initRoot<schema::HelperReply>();
+        reply.setSequence(request.getSequence());
+        reply.initContainers();
+        sendPacket(socket, message);
       } else if (request.isHello()) {
         capnp::MallocMessageBuilder message;
         auto reply = message.initRoot<schema::HelperReply>();

@@ -50,7 +50,7 @@ TEST_F(CgroupsTest, aForkBombEndsAtThePidsLimit) {
     return errno == EAGAIN ? forked : 99;
   });
   EXPECT_EQ(result, 9);
-  EXPECT_TRUE(cgroups->killStale(idNumber(1), 2000));
+  EXPECT_TRUE(killAll(*cgroups, idNumber(1)));
 }
 
 TEST_F(CgroupsTest, removalOfABusyCgroupDoesNotWait) {
@@ -92,8 +92,8 @@ TEST_F(CgroupsTest, staleForkBombIsKilled) {
     return 0;
   }));
   waitUntil([&] { return contentOf(Controller::PIDS, "pids.current").size() > 1; });
-  EXPECT_TRUE(cgroups->killStale(idNumber(1), 5000));
-  EXPECT_TRUE(cgroups->removeStale(idNumber(1)));
+  EXPECT_TRUE(killAll(*cgroups, idNumber(1)));
+  EXPECT_TRUE(removeAll(*cgroups, idNumber(1)));
 }
 
 TEST_F(CgroupsTest, staleForkBombIsKilledWithoutCgroupKill) {
@@ -105,8 +105,8 @@ TEST_F(CgroupsTest, staleForkBombIsKilledWithoutCgroupKill) {
     return 0;
   }));
   waitUntil([&] { return contentOf(Controller::PIDS, "pids.current").size() > 1; });
-  EXPECT_TRUE(cgroups->killStale(idNumber(1), 5000));
-  EXPECT_TRUE(cgroups->removeStale(idNumber(1)));
+  EXPECT_TRUE(killAll(*cgroups, idNumber(1)));
+  EXPECT_TRUE(removeAll(*cgroups, idNumber(1)));
 }
 
 TEST_F(CgroupsTest, staleContainerThatWasLeftFrozenIsKilled) {
@@ -116,7 +116,7 @@ TEST_F(CgroupsTest, staleContainerThatWasLeftFrozenIsKilled) {
   auto& hierarchy = KJ_ASSERT_NONNULL(cgroups->find(Controller::FREEZER));
   auto name = kj::str(CONTAINER_PREFIX, idNumber(1).text());
   hierarchy.version->freeze(CgroupDirectory(hierarchy, name, "test"), true);
-  EXPECT_TRUE(cgroups->killStale(idNumber(1), 5000));
+  EXPECT_TRUE(killAll(*cgroups, idNumber(1)));
   EXPECT_EQ(finish(pid), 128 + SIGKILL);
 }
 
@@ -127,10 +127,10 @@ TEST_F(CgroupsTest, killingOneContainerSparesTheOthers) {
   pid_t neighbour = start(*other, [] { return pause(); });
   waitUntil([&] { return !contentOf(Controller::PIDS, "cgroup.procs", 1).empty(); });
   waitUntil([&] { return !contentOf(Controller::PIDS, "cgroup.procs", 2).empty(); });
-  EXPECT_TRUE(cgroups->killStale(idNumber(1), 5000));
+  EXPECT_TRUE(killAll(*cgroups, idNumber(1)));
   EXPECT_EQ(finish(victim), 128 + SIGKILL);
   end(neighbour);
-  EXPECT_TRUE(cgroups->killStale(idNumber(3), 5000)) << "there is no such container";
+  EXPECT_TRUE(killAll(*cgroups, idNumber(3))) << "there is no such container";
 }
 
 // --- devices

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <kj/debug.h>
+#include <kj/function.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +17,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <utility>
 
 #include "privhelper/cgroups-version.h"
 #include "privhelper/step.h"
@@ -34,6 +37,23 @@ inline ContainerId idNumber(int n) {
   return KJ_ASSERT_NONNULL(ContainerId::parse(text.c_str()));
 }
 
+inline bool within(int ms, kj::FunctionParam<bool()> attempt) {
+  for (int waited = 0; !attempt(); waited += 5) {
+    if (waited >= ms) return false;
+    poll(nullptr, 0, 5);
+  }
+  return true;
+}
+
+inline bool killAll(const Cgroups& cgroups, const ContainerId& id) {
+  bool first = true;
+  return within(5000, [&] { return cgroups.killOnce(id, std::exchange(first, false)); });
+}
+
+inline bool removeAll(const Cgroups& cgroups, const ContainerId& id) {
+  return within(1000, [&] { return cgroups.removeOnce(id); });
+}
+
 class CgroupsTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -47,8 +67,8 @@ class CgroupsTest : public testing::Test {
       waitpid(pid, nullptr, 0);
     }
     for (auto& id : cgroups->stale()) {
-      EXPECT_TRUE(cgroups->killStale(id, 5000));
-      EXPECT_TRUE(cgroups->removeStale(id));
+      EXPECT_TRUE(killAll(*cgroups, id));
+      EXPECT_TRUE(removeAll(*cgroups, id));
     }
     cgroups = nullptr;
     EXPECT_EQ(ourDirectories(), std::vector<std::string>());

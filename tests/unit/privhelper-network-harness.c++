@@ -124,7 +124,11 @@ NetworkTest::NetworkTest()
 }
 
 void NetworkTest::start() {
-  network = host.inside([&] { return kj::heap<Network>(policy, log); });
+  network = host.inside([&] {
+    auto made = kj::heap<Network>(policy, log);
+    made->start();
+    return made;
+  });
 }
 
 NetworkTest::TestContainer& NetworkTest::addContainer(uint32_t index) {

@@ -97,6 +97,10 @@ inline OutRule tcpTo(const char* range) {
                  .log = false};
 }
 
+inline void limit(ContainerNetwork& network, uint64_t rate, uint64_t burst) {
+  network.limitBandwidth(network.nextBandwidth(rate, burst));
+}
+
 template <typename Call>
 int errorOf(Call&& call) {
   try {

@@ -14,13 +14,13 @@ namespace {
 TEST_F(NetworkTest, removesWhatADeadServerLeft) {
   start();
   for (uint32_t i = 0; i < 3; ++i)
-    addContainer(i).network->limitBandwidth(1000000, 10000);
-  containers[0]->network->mapPort(5000, 1);
+    limit(*addContainer(i).network, 1000000, 10000);
+  containers[0]->network->mapPort({5000, 1});
   containers[1]->network->allowOut(tcpTo("1.2.3.4-5.6.7.8"));
   host.run("ip link add w-stranger type veth peer name other");
   // As if the process had been killed.
   kj::Own<Network> dead = kj::mv(network);
-  network = host.inside([&] { return kj::heap<Network>(policy, log); });
+  start();
   auto links = host.run("ip -o link");
   EXPECT_EQ(links.find("w-0"), std::string::npos) << links;
   EXPECT_NE(links.find("w-stranger"), std::string::npos) << links;
@@ -41,8 +41,8 @@ TEST_F(NetworkTest, portsAndRulesOfOneContainerAreBounded) {
   start();
   auto& container = addContainer(0);
   for (uint32_t i = 0; i < schema::MapPort::MAX_PORTS; ++i)
-    container.network->mapPort(10000 + i, 80);
-  EXPECT_EQ(errorOf([&] { container.network->mapPort(9999, 80); }), ENOSPC);
+    container.network->mapPort({uint16_t(10000 + i), 80});
+  EXPECT_EQ(errorOf([&] { container.network->mapPort({9999, 80}); }), ENOSPC);
   for (uint32_t i = 0; i < schema::AllowOut::MAX_RULES; ++i) {
     OutRule rule = tcpTo("10.1.0.0-10.9.0.8");
     rule.firstPort = rule.lastPort = 1 + i;
@@ -59,7 +59,7 @@ TEST_F(NetworkTest, bandwidthLimitIsReplacedAndLeavesNothing) {
   start();
   auto& container = addContainer(0);
   EXPECT_EQ(host.run("ip link").find("-b:"), std::string::npos);
-  container.network->limitBandwidth(125000, 20000);
+  limit(*container.network, 125000, 20000);
   std::string shaper = container.name.substr(0, 14) + "b";
   for (const std::string& name : {container.name, shaper}) {
     auto bucket = host.run("tc qdisc show dev " + name);
@@ -68,7 +68,7 @@ TEST_F(NetworkTest, bandwidthLimitIsReplacedAndLeavesNothing) {
   }
   for (uint64_t rate : {uint64_t(1), uint64_t(1) << 32, uint64_t(1) << 63, UINT64_MAX}) {
     for (uint64_t burst : {uint64_t(1), UINT64_MAX})
-      container.network->limitBandwidth(rate, burst);
+      limit(*container.network, rate, burst);
   }
   container.network->allowOut(tcpTo(WORLD));
   EXPECT_TRUE(connects(container.space, WORLD, 80));
@@ -79,7 +79,7 @@ TEST_F(NetworkTest, bandwidthLimitIsReplacedAndLeavesNothing) {
 TEST_F(NetworkTest, bandwidthLimitHoldsInBothDirections) {
   start();
   auto& container = addContainer(0);
-  container.network->limitBandwidth(200'000, 20'000);
+  limit(*container.network, 200'000, 20'000);
   Fd service = listenAt(container.space, "0.0.0.0", 7);
   Fd client = host.socket(AF_INET, SOCK_STREAM);
   auto name = socketAddress(container.address.c_str(), 7);
@@ -118,8 +118,8 @@ TEST_F(NetworkTest, interfaceThatOutlivesItsContainerIsRemoved) {
   EXPECT_TRUE(waitUntilGone(*container.network));
   EXPECT_GT(monotonicUs() - started, 200'000u);
   EXPECT_EQ(host.run("ip link").find("w-"), std::string::npos);
-  EXPECT_EQ(errorOf([&] { container.network->mapPort(5000, 1); }), ENODEV);
-  EXPECT_EQ(errorOf([&] { container.network->limitBandwidth(1, 1); }), ENODEV);
+  EXPECT_EQ(errorOf([&] { container.network->mapPort({5000, 1}); }), ENODEV);
+  EXPECT_EQ(errorOf([&] { limit(*container.network, 1, 1); }), ENODEV);
   container.network = nullptr;
 }
 
@@ -127,7 +127,7 @@ TEST_F(NetworkTest, nextContainerDoesNotInheritConnections) {
   start();
   auto& first = addContainer(0);
   first.network->allowOut(tcpTo(WORLD));
-  first.network->mapPort(5000, 80);
+  first.network->mapPort({5000, 80});
   Fd service = listenAt(first.space, "0.0.0.0", 80);
   auto connections = [&] {
     return std::stoul(host.run("sysctl -n net.netfilter.nf_conntrack_count"));
@@ -145,7 +145,7 @@ TEST_F(NetworkTest, nextContainerDoesNotInheritConnections) {
 TEST_F(NetworkTest, followsTheHostsAddresses) {
   start();
   auto& container = addContainer(0);
-  container.network->mapPort(5000, 80);
+  container.network->mapPort({5000, 80});
   Fd service = listenAt(container.space, "0.0.0.0", 80);
   auto external = [&] { return host.run("nft list set inet warden-unit external"); };
   EXPECT_NE(external().find("{ 192.0.2.1 }"), std::string::npos) << external();

@@ -73,7 +73,7 @@ TEST_F(NetworkTest, mappedPortWorksFromOutsideAndFromTheHost) {
   auto& container = addContainer(0);
   Fd service = listenAt(container.space, "0.0.0.0", 8080);
   EXPECT_FALSE(connects(world, HOST, 5000));
-  container.network->mapPort(5000, 8080);
+  container.network->mapPort({5000, 8080});
   EXPECT_TRUE(connects(world, HOST, 5000));
   EXPECT_TRUE(connects(host, HOST, 5000));
   EXPECT_FALSE(connects(host, "127.0.0.1", 5000));
@@ -83,12 +83,12 @@ TEST_F(NetworkTest, mappedPortWorksFromOutsideAndFromTheHost) {
   EXPECT_FALSE(connects(world, container.address.c_str(), 8080));
 
   auto& other = addContainer(1);
-  EXPECT_EQ(errorOf([&] { other.network->mapPort(5000, 1); }), EADDRINUSE);
-  EXPECT_EQ(errorOf([&] { container.network->mapPort(5000, 8080); }), EADDRINUSE);
+  EXPECT_EQ(errorOf([&] { other.network->mapPort({5000, 1}); }), EADDRINUSE);
+  EXPECT_EQ(errorOf([&] { container.network->mapPort({5000, 8080}); }), EADDRINUSE);
   EXPECT_TRUE(connects(world, HOST, 5000));
   end(container);
   EXPECT_FALSE(connects(world, HOST, 5000));
-  other.network->mapPort(5000, 1);
+  other.network->mapPort({5000, 1});
 }
 
 TEST_F(NetworkTest, mappedPortOfAnotherContainerNeedsARule) {
@@ -96,7 +96,7 @@ TEST_F(NetworkTest, mappedPortOfAnotherContainerNeedsARule) {
   auto& server = addContainer(0);
   auto& client = addContainer(1);
   Fd service = listenAt(server.space, "0.0.0.0", 8080);
-  server.network->mapPort(5000, 8080);
+  server.network->mapPort({5000, 8080});
   EXPECT_FALSE(connects(client.space, HOST, 5000));
   OutRule rule = tcpTo("10.254.0.2");
   rule.firstPort = rule.lastPort = 8080;

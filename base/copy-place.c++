@@ -1,12 +1,10 @@
-#include "privhelper/copy-place.h"
+#include "base/copy-place.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "privhelper/step.h"
-
-namespace warden::privhelper {
+namespace warden {
 
 namespace {
 
@@ -33,32 +31,40 @@ int open(const GrantedDirectory& granted, const std::string& path) {
   return openResolved(granted.prefix, path.c_str(), O_PATH | O_DIRECTORY, granted.resolve);
 }
 
-Fd openDirectory(const GrantedDirectory& granted, const std::string& path, const char* what) {
-  return Fd(step(what, [&] { return open(granted, path); }));
+kj::OneOf<CopyPlace, TreeFailure> failure(const char* step, int error) {
+  return TreeFailure{kj::str(step), error};
 }
 
 }  // namespace
 
-CopyPlace findCopySource(const GrantedDirectory& granted, const std::string& path) {
+kj::OneOf<CopyPlace, TreeFailure> findCopySource(const GrantedDirectory& granted,
+                                                 const std::string& path) {
   const char* what = "open source of copy";
-  if (path.empty()) return {openDirectory(granted, ".", what), "", granted.calls};
   auto [parent, name, hasSlash] = split(path);
-  if (hasSlash || isDots(name)) return {openDirectory(granted, path, what), "", ""};
-  Fd directory = openDirectory(granted, parent, what);
+  bool isDirectory = path.empty() || hasSlash || isDots(name);
+  Fd directory(open(granted, path.empty() ? "." : isDirectory ? path : parent));
+  if (directory == nullptr) return failure(what, errno);
+  if (path.empty()) return CopyPlace{kj::mv(directory), "", granted.calls};
+  if (isDirectory) return CopyPlace{kj::mv(directory), "", ""};
   struct stat status;
-  step(what, [&] { return fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW); });
-  return {kj::mv(directory), name, ""};
+  if (fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) {
+    return failure(what, errno);
+  }
+  return CopyPlace{kj::mv(directory), name, ""};
 }
 
-CopyPlace findCopyTarget(const GrantedDirectory& granted, const std::string& path) {
+kj::OneOf<CopyPlace, TreeFailure> findCopyTarget(const GrantedDirectory& granted,
+                                                 const std::string& path) {
   const char* what = "open target of copy";
   auto [parent, name, hasSlash] = split(path);
   Fd directory(open(granted, path.empty() ? "." : path));
-  if (directory != nullptr) return {kj::mv(directory), "", ""};
+  if (directory != nullptr) return CopyPlace{kj::mv(directory), "", ""};
   // What is not there yet is made; a file is replaced, where the path does not ask for a directory.
   bool fits = errno == ENOENT || (errno == ENOTDIR && !hasSlash);
-  if (!fits || isDots(name)) throw StepError(what, errno);
-  return {openDirectory(granted, parent, what), name, ""};
+  if (!fits || isDots(name)) return failure(what, errno);
+  directory = Fd(open(granted, parent));
+  if (directory == nullptr) return failure(what, errno);
+  return CopyPlace{kj::mv(directory), name, "", hasSlash};
 }
 
-}  // namespace warden::privhelper
+}  // namespace warden

@@ -1,4 +1,4 @@
-#include "privhelper/copy-place.h"
+#include "base/copy-place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,9 +10,7 @@
 
 #include <filesystem>
 
-#include "privhelper/step.h"
-
-namespace warden::privhelper {
+namespace warden {
 namespace {
 
 namespace fs = std::filesystem;
@@ -39,14 +37,14 @@ class CopyPlaceTest : public testing::Test {
 
   template <typename Find>
   std::string describe(Find&& find, const char* path) {
-    try {
-      auto place = find(GrantedDirectory{prefix, "granted", Resolve::BENEATH}, path);
-      auto link = fs::read_symlink("/proc/self/fd/" + std::to_string(place.directory.get()));
-      return link.string().substr(base.size()) + " | " + place.name +
-             (place.calls.empty() ? "" : " | as " + place.calls);
-    } catch (const StepError& e) {
-      return strerrorname_np(e.error());
+    auto found = find(GrantedDirectory{prefix, "granted", Resolve::BENEATH}, path);
+    if (found.template is<TreeFailure>()) {
+      return strerrorname_np(found.template get<TreeFailure>().error);
     }
+    auto& place = found.template get<CopyPlace>();
+    auto link = fs::read_symlink("/proc/self/fd/" + std::to_string(place.directory.get()));
+    return link.string().substr(base.size()) + " | " + place.name +
+           (place.asksDirectory ? "/" : "") + (place.calls.empty() ? "" : " | as " + place.calls);
   }
   std::string source(const char* path) { return describe(findCopySource, path); }
   std::string target(const char* path) { return describe(findCopyTarget, path); }
@@ -95,7 +93,7 @@ TEST_F(CopyPlaceTest, aTargetIsADirectoryThatIsThereOrANameInOne) {
   EXPECT_EQ(target("dir/"), "/granted/dir | ");
   EXPECT_EQ(target("link"), "/granted/dir | ");
   EXPECT_EQ(target("new"), "/granted | new");
-  EXPECT_EQ(target("new/"), "/granted | new");
+  EXPECT_EQ(target("new/"), "/granted | new/");
   EXPECT_EQ(target("dir/new"), "/granted/dir | new");
   EXPECT_EQ(target("file"), "/granted | file");
   EXPECT_EQ(target("dangling"), "/granted | dangling");
@@ -111,4 +109,4 @@ TEST_F(CopyPlaceTest, noTargetIsOutsideOrBelowWhatIsMissing) {
 }
 
 }  // namespace
-}  // namespace warden::privhelper
+}  // namespace warden
