@@ -17,6 +17,7 @@ void Broker::recover() {
   for (auto& [id, _] : ids) {
     KJ_IF_MAYBE (reason, reasonAgainstRecovery(id)) {
       log.record("recover", id.text(), Outcome::FAILED, *reason);
+      host.network.endInterfacesOf(id);
       removeLater(id, slotsOf(id));
     }
   }

@@ -78,8 +78,14 @@ Network::Network(const NetworkPolicy& policy, AuditLog& log)
       alias(kj::str("container of warden server ", policy.serverName.c_str())) {
   for (NetlinkSocket* socket : {&routes, &notifications, &netfilter})
     socket->enlargeBuffers();
-  for (auto& link : links.list())
-    if (link.alias == alias) found.add(kj::mv(link));
+  for (auto& link : links.list()) {
+    if (link.alias == alias) {
+      found.add(kj::mv(link));
+    } else if (link.alias == "" && link.name.startsWith("w-")) {
+      // Of a server that was killed between the two messages that make one, perhaps.
+      unmarked.add(kj::mv(link));
+    }
+  }
   firewall = kj::heap<Firewall>(netfilter, policy);
 }
 
@@ -109,14 +115,24 @@ uint32_t Network::withNewIndex(kj::FunctionParam<void(uint32_t index)> add) {
 }
 
 uint32_t Network::claim(kj::StringPtr name) {
-  for (auto& link : found) {
-    if (link.name != name) continue;
-    uint32_t index = link.index;
-    link = kj::mv(found.back());
-    found.removeLast();
-    return index;
+  for (auto list : {&found, &unmarked}) {
+    for (auto& link : *list) {
+      if (link.name != name) continue;
+      uint32_t index = link.index;
+      if (&link != &list->back()) link = kj::mv(list->back());
+      list->removeLast();
+      return index;
+    }
   }
   return 0;
+}
+
+void Network::endInterfacesOf(const ContainerId& id) {
+  ContainerNetwork names(*this, id, 0);
+  for (auto& name : {kj::StringPtr(names.name), kj::StringPtr(names.shaper)}) {
+    uint32_t index = claim(name);
+    if (index != 0) found.add(Link{index, kj::str(name), nullptr});
+  }
 }
 
 void Network::removeStale() {
@@ -124,6 +140,7 @@ void Network::removeStale() {
   for (auto& link : found)
     stale.add(link.index);
   found.clear();
+  unmarked.clear();
   if (!stale.empty()) {
     links.removeAll(stale);
     log.note(kj::str(stale.size(), " network interfaces of a server that died were removed"));

@@ -23,6 +23,9 @@ class Network {
   // Opens its sockets, before the broker's sandbox, and looks at what a server of this name has
   // left. Changes nothing yet. Throws StepError.
 
+  void endInterfacesOf(const ContainerId& id);
+  // Before start(): of a container that is not adopted.
+
   void start();
   // After the containers of an earlier server have been adopted: removes interfaces that are
   // nobody's, makes the firewall's table in the place of the old one, and turns on IPv4 forwarding
@@ -57,13 +60,14 @@ class Network {
   kj::Own<Firewall> firewall;
   std::map<uint32_t, ContainerNetwork*> attached;  // by the index of the host's interface
   kj::Vector<Link> found;       // interfaces of an earlier server that nobody has claimed yet
+  kj::Vector<Link> unmarked;    // that nobody's alias tells from a container's by name
   std::set<uint32_t> adopted;   // addresses
   std::set<uint32_t> toForget;  // addresses whose connections the kernel may still know
   uint64_t forgetAtUs = 0;
 
   uint32_t withNewIndex(kj::FunctionParam<void(uint32_t index)> add);
   uint32_t claim(kj::StringPtr name);
-  // The index of one of `found`; 0: there is none.
+  // The index of one of `found`, or `unmarked`; 0: there is none.
   void removeStale();
   void turnOnForwarding();
   void checkInterfaces();

@@ -31,15 +31,25 @@ void RecoveryHelperTest::end(End how) {
       EXPECT_NE(access(server->socketPath().c_str(), F_OK), 0);
       break;
     case End::KILL_LAUNCHER:
-    case End::KILL_SWEEPER: {
-      pid_t launcher = server->launcherPid(), victim = launcher;
-      for (pid_t pid : server->helperPids()) {
-        if (how == End::KILL_SWEEPER && pid != server->brokerPid() && pid != launcher) victim = pid;
-      }
-      kill(victim, SIGKILL);
-      EXPECT_EQ(server->waitForExit(), 1) << server->logs();
-    }
+      return endByDeathOf(server->launcherPid());
+    case End::KILL_SWEEPER:
+      return endByDeathOf(server->helperPid("sweeper"));
+    case End::KILL_PORTER:
+      return endByDeathOf(server->helperPid("porter"));
+    case End::KILL_OBSERVER:
+      return endByDeathOf(server->helperPid("observer"));
   }
+  awaitEnd();
+}
+
+void RecoveryHelperTest::endByDeathOf(pid_t pid) {
+  ASSERT_GT(pid, 0);
+  kill(pid, SIGKILL);
+  EXPECT_EQ(server->waitForExit(), 1) << server->logs();
+  awaitEnd();
+}
+
+void RecoveryHelperTest::awaitEnd() {
   EXPECT_TRUE(waitUntil([&]() { return server->helperPids().empty() && !server->findFrontend(); }));
 }
 
@@ -154,13 +164,14 @@ bool wshdAnswers(int connection) {
 }
 
 std::vector<End> allEnds() {
-  return {End::KILL_FRONTEND, End::KILL_BROKER,   End::KILL_ALL,    End::TERM,
-          End::USR2,          End::KILL_LAUNCHER, End::KILL_SWEEPER};
+  return {End::KILL_FRONTEND, End::KILL_BROKER,  End::KILL_ALL,    End::TERM,         End::USR2,
+          End::KILL_LAUNCHER, End::KILL_SWEEPER, End::KILL_PORTER, End::KILL_OBSERVER};
 }
 
 std::string endName(const ::testing::TestParamInfo<End>& info) {
-  constexpr const char* NAMES[] = {"frontendKilled", "brokerKilled",   "allKilled",    "term",
-                                   "usr2",           "launcherKilled", "sweeperKilled"};
+  constexpr const char* NAMES[] = {"frontendKilled", "brokerKilled", "allKilled",
+                                   "term",           "usr2",         "launcherKilled",
+                                   "sweeperKilled",  "porterKilled", "observerKilled"};
   return NAMES[static_cast<int>(info.param)];
 }
 

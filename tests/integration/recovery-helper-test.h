@@ -16,6 +16,8 @@ enum class End {
   USR2,
   KILL_LAUNCHER,
   KILL_SWEEPER,
+  KILL_PORTER,
+  KILL_OBSERVER,
 };
 
 class RecoveryHelperTest : public HostileFrontendTest {
@@ -47,6 +49,10 @@ class RecoveryHelperTest : public HostileFrontendTest {
   std::string recordPath(const std::string& id) const {
     return server->depotPath() + "/" + id + "/helper.state";
   }
+
+ private:
+  void endByDeathOf(pid_t pid);
+  void awaitEnd();
 };
 
 bool wshdAnswers(int connection);

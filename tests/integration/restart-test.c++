@@ -219,9 +219,11 @@ TEST_F(HelperDeathTest, launcherKilledDuringCreatesLeavesNothingHalfMade) {
   EXPECT_TRUE(waitUntil([&]() { return server().helperPids().empty() && !isAlive(frontend); }));
   server().start();
   // What is there can be used, and destroyed.
-  TestClient client = connect();
-  for (const auto& handle : client.list())
-    EXPECT_EQ(client.output(handle, "echo fine"), "fine\n");
+  {
+    TestClient client = connect();
+    for (const auto& handle : client.list())
+      EXPECT_EQ(client.output(handle, "echo fine"), "fine\n");
+  }
   expectWorkingServer();
 }
 

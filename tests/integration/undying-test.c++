@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/fd.h"
@@ -197,7 +198,12 @@ class LeftoverTest : public ServerTest {
   }
 
   void expectRemoved(const std::string& id) {
-    EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
+    EXPECT_TRUE(waitUntil([&]() {
+      auto entries = server().depotEntries();
+      return std::none_of(entries.begin(), entries.end(), [&](const std::string& entry) {
+        return entry.find(id) != std::string::npos;
+      });
+    }));
     for (const auto& directory : server().cgroups())
       EXPECT_EQ(directory.find(id), std::string::npos) << directory;
     EXPECT_TRUE(logHas(server(), "remove stale", id, "done")) << server().logs();
