@@ -261,6 +261,8 @@ void Broker::dispatch(Packet& packet) {
   auto request = packet.getRoot<schema::HelperRequest>();
   const char* operation = "request";
   asking = nullptr;
+  // Whoever waits at the other end of a stream that is not taken must see its end.
+  KJ_DEFER(carried.clear());
   audited = nullptr;
   for (auto& permitted : PERMITTED) {
     if (permitted.which != request.which()) continue;

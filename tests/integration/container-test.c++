@@ -50,7 +50,7 @@ TEST_F(ContainerTest, hasAnIdAboveAllBefore) {
 TEST_F(ContainerTest, hasAnIdAboveAllBeforeAlsoAfterARestart) {
   start();
   std::string first = connect().create();
-  expectCleanStop(server());
+  EXPECT_EQ(server().stop(), 0);
   server().start();
   EXPECT_GT(connect().create(), first);
   destroyAll(server());

@@ -124,13 +124,18 @@ TEST_F(DescriptorTest, wshdHasItsOwnAndNoneOfTheHelpers) {
   client.create();  // an earlier container's are not in a later one
   std::string id = client.create();
   client.run(id, "true");
-  // The duplicates of a job's pipes go when the frontend says that it is done with the job.
+  // The duplicates of a job's pipes go when the frontend says that it is done with the job. Of
+  // those wshd has one end; the three pipes that wait for the next job, it has both ends of.
   std::map<int, std::string> table;
-  auto holdsPipe = [](const auto& entry) { return entry.second.compare(0, 6, "pipe:[") == 0; };
+  std::map<std::string, int> pipes;
   EXPECT_TRUE(waitUntil([&]() {
     table = descriptorTable(server().wshdPid(id));
-    return std::none_of(table.begin(), table.end(), holdsPipe);
+    pipes.clear();
+    for (const auto& [number, target] : table)
+      if (target.compare(0, 6, "pipe:[") == 0) ++pipes[target];
+    return std::all_of(pipes.begin(), pipes.end(), [](auto& pipe) { return pipe.second == 2; });
   }));
+  EXPECT_LE(pipes.size(), 3u);
   for (int fd : {0, 1, 2})
     EXPECT_EQ(table[fd], "/dev/null") << fd;
   for (int fd : {3, 4})
@@ -141,6 +146,10 @@ TEST_F(DescriptorTest, wshdHasItsOwnAndNoneOfTheHelpers) {
       EXPECT_EQ(helper.count(target), 0u) << number << " " << target;
     } else {
       // What wshd makes for itself.
+      if (pipes.count(target) > 0) {
+        EXPECT_EQ(helper.count(target), 0u) << number << " " << target;
+        continue;
+      }
       EXPECT_EQ(target.find("anon_inode:["), 0u) << number << " " << target;
       EXPECT_EQ(target.find("anon_inode:[pidfd]"), std::string::npos) << number;
     }
