@@ -136,7 +136,18 @@ class Broker {
   kj::Maybe<kj::String> reasonAgainstClient(const Permitted& permitted, Packet& packet);
 
   void hello(schema::HelperRequest::Reader request);
+
+  // In broker-create.c++: what makes containers, finds and counts them.
   void create(schema::HelperRequest::Reader request);
+  void build(uint64_t sequence, const CreateOrder& order);
+  kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
+  void countIn(kj::Own<Container> container);
+  void countOut(const Container& container);
+  kj::Vector<Fd> describe(Container& container, Fd connection, schema::Created::Builder created);
+  Container* find(const ContainerId& id);
+  // One that the client may touch. Null: to the frontend there is none.
+  kj::Maybe<kj::String> reasonAgainstAnother(uid_t owner, std::optional<uint32_t> Grant::*quota,
+                                             uint32_t Use::*used) const;
 
   // In broker-recovery.c++: what an earlier server or frontend has left.
   void recover();
@@ -188,20 +199,11 @@ class Broker {
   void forgetPorting();
   void stopPreparing(const ContainerId& id);
 
-  void build(uint64_t sequence, const CreateOrder& order);
-  kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
   kj::Maybe<AuditPeer> auditedPeer() const;
-  Container* find(const ContainerId& id);
-  // One that the client may touch. Null: to the frontend there is none.
-  kj::Maybe<kj::String> reasonAgainstAnother(uid_t owner, std::optional<uint32_t> Grant::*quota,
-                                             uint32_t Use::*used) const;
   template <typename Order>
   kj::Maybe<kj::String> reasonAgainstMore(const kj::OneOf<Order, Refusal>& checked,
                                           std::optional<uint64_t> Grant::*quota) const;
   // Of a limit above what the client's grant says.
-  void countIn(kj::Own<Container> container);
-  void countOut(const Container& container);
-  kj::Vector<Fd> describe(Container& container, Fd connection, schema::Created::Builder created);
 
   void fail(uint64_t sequence, const char* operation, const ContainerId& id, const StepError& error,
             uint64_t durationUs = 0);
