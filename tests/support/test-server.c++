@@ -54,6 +54,20 @@ std::string makeDirectory() {
   return pattern;
 }
 
+constexpr uint32_t firstIdOf(uint32_t range) {
+  return 0x10000000 + range * MOST_SLOTS * IDS_PER_SLOT;
+}
+
+bool isLivedIn(uint32_t range) {
+  for (pid_t pid : allProcesses()) {
+    std::istringstream uids(statusField(pid, "Uid"));
+    uint64_t uid = 0;
+    uids >> uid;
+    if (uid >= firstIdOf(range) && uid < firstIdOf(range + 1)) return true;
+  }
+  return false;
+}
+
 // Holds a range of host ids that no other test server has, also of another test program: what has
 // an id of the range is taken for this server's, and killed. A name is held by a socket, which is
 // gone with its process.
@@ -68,7 +82,11 @@ Fd holdRange(uint32_t& range, uint32_t first) {
     std::string name = "warden-test-range-" + std::to_string(range);
     memcpy(address.sun_path + 1, name.data(), name.size());
     socklen_t length = offsetof(sockaddr_un, sun_path) + 1 + name.size();
-    if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0) return fd;
+    if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0) {
+      // Containers of a test that was killed live on.
+      if (!isLivedIn(range)) return fd;
+      continue;
+    }
     KJ_REQUIRE(errno == EADDRINUSE, strerror(errno));
   }
   KJ_FAIL_REQUIRE("too many test servers at a time");
@@ -135,7 +153,7 @@ TestServer::TestServer(ServerOptions optionsParam) : options(kj::mv(optionsParam
   cgroup = CGROUP_PREFIX + std::to_string(getpid()) + "-" + std::to_string(instance % 16);
   uint32_t range;
   rangeHolder = holdRange(range, instance);
-  idRange = 0x10000000 + range * MOST_SLOTS * IDS_PER_SLOT;
+  idRange = firstIdOf(range);
   uidPool = 20000 + range * MOST_SLOTS;
   writeConfig();
 }
