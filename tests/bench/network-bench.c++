@@ -64,7 +64,7 @@ void measure(Network& network, int others) {
     Fd space = newNamespace();
     auto container = kj::heap<ContainerNetwork>(network, ContainerId::fromNumber(900000 + i), 2000);
     attach.time([&] { container->attach(space); });
-    port.time([&] { container->mapPort(2000, 80); });
+    port.time([&] { container->mapPort({2000, 80}); });
     rule.time([&] { container->allowOut(ruleTo(0x08080800, 80, 80)); });
     chainRule.time([&] { container->allowOut(ruleTo(0x08080800, 80, 9000)); });
     space = nullptr;
@@ -103,7 +103,7 @@ void run() {
     auto id = ContainerId::fromNumber(1000 + i);
     others.add(kj::heap<ContainerFirewall>(network.rules(), id, kj::str("w-", id.text(), "-0"),
                                            policy.containerAddress(i)));
-    others.back()->mapPort(10000 + i, 80);
+    others.back()->mapPort({static_cast<uint16_t>(10000 + i), 80});
     others.back()->allowOut(ruleTo(0x08080800, 80, 80));
   }
   measure(network, 1000);

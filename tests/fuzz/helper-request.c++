@@ -23,6 +23,11 @@ const Policy POLICY{.slotCount = 256,
                     .network = {.poolSize = 8},
                     .access = {}};
 
+void requirePath(const std::string& path) {
+  KJ_ASSERT(path.size() > 0 && path.size() < 4096 && path[0] == '/');
+  KJ_ASSERT(path.find('\0') == std::string::npos);
+}
+
 void requireWithinPolicy(const CreateOrder& order) {
   KJ_ASSERT(order.slot < POLICY.slotCount);
   KJ_ASSERT(order.network < POLICY.network.poolSize);
@@ -47,11 +52,6 @@ void requireWithinPolicy(const CreateOrder& order) {
       (void)last;
     }
   }
-}
-
-void requirePath(const std::string& path) {
-  KJ_ASSERT(path.size() > 0 && path.size() < 4096 && path[0] == '/');
-  KJ_ASSERT(path.find('\0') == std::string::npos);
 }
 
 void requireWithinPolicy(const CopyOrder& order) {
