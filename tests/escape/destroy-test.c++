@@ -9,6 +9,8 @@ namespace {
 
 class DestroyTest : public ::testing::TestWithParam<bool> {
  protected:
+  void TearDown() override { environment().expectCanariesUntouched(); }
+
   void expectDestroyed(const std::string& script) {
     TestClient client = environment().server->connect();
     std::string handle = client.create();

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <sstream>
 
 #include "tests/support/test-image.h"
 
@@ -67,6 +68,33 @@ HostTargets::HostTargets(const TestServer& server)
   KJ_SYSCALL(segment = shmget(SHM_KEY, 4096, IPC_CREAT | 0666));
 }
 
+std::map<std::string, std::string> HostTargets::canaries() const {
+  std::vector<std::string> files = {secretFile};
+  for (const char* name : {"core_pattern", "modprobe", "hostname", "domainname", "sysrq", "panic",
+                           "poweroff_cmd", "core_pipe_limit"})
+    files.push_back(std::string("/proc/sys/kernel/") + name);
+  for (const char* name : {"suid_dumpable", "file-max"})
+    files.push_back(std::string("/proc/sys/fs/") + name);
+  for (const auto& line : splitLines(readFile("/proc/self/mounts"))) {
+    std::istringstream words(line);
+    std::string source, target, type;
+    if (!(words >> source >> target >> type) || type != "cgroup") continue;
+    for (const char* name : {"/release_agent", "/notify_on_release"})
+      files.push_back(target + name);
+  }
+  std::map<std::string, std::string> found;
+  for (const auto& file : files)
+    found[file] = fs::exists(file) ? readFile(file) : "not there";
+  for (const char* program : {"warden-wshd", "warden-privhelper", "warden-frontend"}) {
+    std::string file = std::string(WARDEN_BIN_DIR "/") + program;
+    struct stat s;
+    KJ_SYSCALL(stat(file.c_str(), &s), file.c_str());
+    found[file] = std::to_string(s.st_size) + " bytes, changed " +
+                  std::to_string(s.st_ctim.tv_sec) + "." + std::to_string(s.st_ctim.tv_nsec);
+  }
+  return found;
+}
+
 HostTargets::~HostTargets() {
   shmctl(segment, IPC_RMID, nullptr);
 }
@@ -79,9 +107,14 @@ void EscapeEnvironment::SetUp() {
   server->start();
   targets = std::make_unique<HostTargets>(*server);
   warmUp(*server);
+  canaries = targets->canaries();
   leaks = std::make_unique<LeakCheck>(*server);
   client = std::make_unique<TestClient>(server->connect());
   handle = client->create();
+}
+
+void EscapeEnvironment::expectCanariesUntouched() const {
+  EXPECT_EQ(targets->canaries(), canaries);
 }
 
 void EscapeEnvironment::TearDown() {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -42,6 +43,9 @@ class HostTargets {
   ~HostTargets();
   KJ_DISALLOW_COPY(HostTargets);
 
+  std::map<std::string, std::string> canaries() const;
+  // What containers would change first: names, with contents or what tells a change.
+
   const std::string secretFile;
   const std::string socketName;
 
@@ -56,6 +60,7 @@ class EscapeEnvironment : public ::testing::Environment {
  public:
   void SetUp() override;
   void TearDown() override;
+  void expectCanariesUntouched() const;
 
   std::unique_ptr<HostileImage> image;
   std::unique_ptr<TestServer> server;
@@ -63,6 +68,9 @@ class EscapeEnvironment : public ::testing::Environment {
   std::unique_ptr<LeakCheck> leaks;
   std::unique_ptr<TestClient> client;
   std::string handle;
+
+ private:
+  std::map<std::string, std::string> canaries;  // before the first attack
 };
 
 EscapeEnvironment& environment();

@@ -13,6 +13,8 @@ constexpr int SPAWNS = 1000;
 
 class JoiningTest : public ::testing::TestWithParam<bool> {
  protected:
+  void TearDown() override { environment().expectCanariesUntouched(); }
+
   static TestClient& client() { return *environment().client; }
   static const std::string& handle() { return environment().handle; }
   static std::string rootsOutput(const std::string& script) {

@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct attack* const TABLES[] = {KERNEL_ATTACKS, NAMESPACE_ATTACKS, FILE_ATTACKS,
-                                              NETWORK_ATTACKS, JOINING_ATTACKS};
+static const struct attack* const TABLES[] = {KERNEL_ATTACKS,  NAMESPACE_ATTACKS, FILE_ATTACKS,
+                                              NETWORK_ATTACKS, HOST_ATTACKS,      JOINING_ATTACKS};
 
 int refused(const char* what) {
   printf("refused: %s: %s\n", what, strerror(errno));

@@ -14,6 +14,7 @@ extern const struct attack
 extern const struct attack NAMESPACE_ATTACKS[];  // leaving, or making, namespaces; other processes
 extern const struct attack FILE_ATTACKS[];       // files, devices and descriptors
 extern const struct attack NETWORK_ATTACKS[];    // addresses, routes, sources that are not ours
+extern const struct attack HOST_ATTACKS[];       // programs that the host's kernel runs
 extern const struct attack JOINING_ATTACKS[];    // processes on their way into the container
 
 int refused(const char* what);

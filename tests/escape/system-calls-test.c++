@@ -89,6 +89,7 @@ TEST_P(SystemCallTest, isAnsweredAsTheTableSays) {
         << (privileged ? entry.toRoot : entry.toVcap);
   }
   EXPECT_EQ(expectedNumber, LAST_NUMBER + 1);
+  environment().expectCanariesUntouched();
 }
 
 // What a job has of ids, capabilities and confinement, line by line of /proc/self/status (proc(5)).

@@ -4,6 +4,8 @@
 #include <linux/capability.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "tests/support/host-files.h"
 #include "tests/support/server-test.h"
 
@@ -82,6 +84,68 @@ TEST_F(AccessTest, aContainerIsUnknownToOtherUsersInEveryRequest) {
   EXPECT_EQ(alice.info("hers").state(), "active");
   EXPECT_EQ(alice.info("hers").job_ids_size(), 1);
   alice.destroy("hers");
+}
+
+// Bytes that would be something else to a path, a log, a terminal or a format.
+const std::string HOSTILE_HANDLES[] = {std::string("hers\0", 5),
+                                       std::string("\0hers", 5),
+                                       "hers\n",
+                                       "hers\r\n{\"from\":\"privhelper\"}\n",
+                                       " hers",
+                                       "hers/",
+                                       "./hers",
+                                       "../hers",
+                                       "../../../etc/passwd",
+                                       "/",
+                                       "\x1b[2J\x1b]0;owned\x07\x9b"
+                                       "2J",
+                                       "%s%n%x",
+                                       "\xff\xfe\xc0\xaf",
+                                       std::string(70000, 'h')};
+
+TEST_F(AccessTest, handlesOfHostileBytesNameNoContainerOfAnother) {
+  startWithRules({});
+  auto alice = connectAs(ALICE), bob = connectAs(BOB);
+  alice.create("hers");
+  uint32_t job = alice.spawn("hers", "sleep 1000");
+  auto before = server().depotEntries();
+  for (const auto& handle : HOSTILE_HANDLES) {
+    for (auto* client : {&alice, &bob}) {
+      eachRequest(handle, job,
+                  [&](const auto& request) { EXPECT_EQ(client->expectError(request), UNKNOWN); });
+    }
+  }
+  EXPECT_EQ(server().depotEntries(), before);
+  EXPECT_EQ(alice.info("hers").job_ids_size(), 1);
+  alice.destroy("hers");
+}
+
+TEST_F(AccessTest, handlesOfHostileBytesAreOneLineInEachLog) {
+  startWithRules({});
+  std::string secret = server().directory() + "/secret";
+  writeFile(secret, "as it was");
+  auto alice = connectAs(ALICE);
+  for (const auto& handle : HOSTILE_HANDLES) {
+    alice.create(handle);
+    EXPECT_EQ(alice.output(handle, "echo in it"), "in it\n");
+    for (const auto& entry : server().depotEntries()) {
+      // Of the server itself: what is being removed.
+      if (entry[0] == '.') continue;
+      EXPECT_EQ(entry.find_first_not_of("0123456789abcdefghijklmnopqrstuv"), std::string::npos)
+          << entry;
+    }
+    alice.destroy(handle);
+  }
+  EXPECT_EQ(readFile(secret), "as it was");
+  for (const char* log : {"", ".audit", ".requests"}) {
+    for (const auto& line : splitLines(readFile(server().logPath() + log))) {
+      EXPECT_LT(line.size(), 64u << 10) << log;
+      EXPECT_TRUE(std::all_of(line.begin(), line.end(),
+                              [](unsigned char c) { return c >= 0x20 && c < 0x7f; }))
+          << log << ": " << line.substr(0, 200);
+      EXPECT_NE(line.rfind("{\"from\"", 0), 0u) << log;
+    }
+  }
 }
 
 TEST_F(AccessTest, aContainerStaysItsUsersOverConnections) {
