@@ -107,6 +107,7 @@ TEST_P(DiskTest, changesTheInodeLimitInAnyOrder) {
     EXPECT_TRUE(soon([&]() { return d.disk->usage().inodes == used + made; }));
     for (uint64_t i = 0; i < made; ++i)
       KJ_SYSCALL(unlinkat(d.layer, ("f" + std::to_string(i)).c_str(), 0));
+    EXPECT_TRUE(soon([&]() { return d.disk->usage().inodes == used; }));
     return made;
   };
   EXPECT_EQ(attempt(used + 200), 200u);
