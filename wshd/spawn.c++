@@ -47,7 +47,7 @@ enum Step : uint8_t {
 };
 
 kj::StringPtr describe(uint8_t step) {
-  static constexpr const char* NAMES[STEPS - IDENTITY_STEPS] = {
+  static constexpr const char* NAMES[STEPS - SESSION] = {
       "setsid", "set up descriptors", "reset signals", "chdir to the home directory",
       "chdir to the home directory: it is outside of the container", "execve /bin/bash and /bin/sh",
       // In the order of RLIMIT_* (<asm-generic/resource.h>).
@@ -56,7 +56,7 @@ kj::StringPtr describe(uint8_t step) {
       "setrlimit locks", "setrlimit sigpending", "setrlimit msgqueue", "setrlimit nice",
       "setrlimit rtprio", "setrlimit rttime"};
   if (step < IDENTITY_STEPS) return IDENTITY_STEP_NAMES[step];
-  return step < STEPS ? NAMES[step - IDENTITY_STEPS] : "start the shell";
+  return step < STEPS ? NAMES[step - SESSION] : "start the shell";
 }
 static_assert(RLIMIT_CPU == 0 && RLIMIT_NOFILE == 7 && RLIMIT_RTTIME == 15 && RLIM_NLIMITS == 16);
 
