@@ -72,7 +72,8 @@ kj::Promise<void> Container::copy(Fd client, CopyRequest request) {
       .then(
           [](kj::Array<Outcome> outcomes) { throwCause(kj::mv(outcomes[0]), kj::mv(outcomes[1])); })
       // Dropped when the client goes away, which ends the side inside, and that the host's.
-      .attach(kj::defer(cancel), kj::mv(share), kj::mv(client), kj::addRef(*this));
+      .attach(kj::defer([cancel]() { cancel(); }), kj::mv(share), kj::mv(client))
+      .attach(kj::addRef(*this));
 }
 
 }  // namespace warden::frontend
