@@ -31,13 +31,13 @@ std::set<int> processesOf(const std::vector<int>& roots) {
   for (auto& entry : fs::directory_iterator("/proc")) {
     std::ifstream file(entry.path() / "stat");
     std::string stat;
-    // The name may have spaces (proc(5)).
-    if (!std::getline(file, stat)) continue;
+    int pid = atoi(entry.path().filename().c_str());
+    if (pid <= 0 || !std::getline(file, stat)) continue;
+    // The name may have spaces and parentheses (proc(5)).
     auto end = stat.rfind(')');
-    if (end == std::string::npos) continue;
     int parent = 0;
-    if (sscanf(stat.c_str() + end, ") %*c %d", &parent) == 1) {
-      children.emplace(parent, std::stoi(entry.path().filename()));
+    if (end != std::string::npos && sscanf(stat.c_str() + end, ") %*c %d", &parent) == 1) {
+      children.emplace(parent, pid);
     }
   }
   std::set<int> result(roots.begin(), roots.end());
