@@ -112,7 +112,7 @@ kj::Promise<void> Container::recover(ContainerSnapshot snapshot, AdoptedContaine
           [this](kj::Exception&& reason) {
             spdlog::error("container {}: its jobs could not be recovered: {}",
                           containerId.text().cStr(), reason.getDescription().cStr());
-            abandon("the container's first process does not answer");
+            abandon(SILENT);
           });
 }
 

@@ -171,7 +171,8 @@ kj::Promise<void> Container::stop(bool kill) {
   current = State::STOPPED;
   saveNow();
   tasks.add(terminate(kill ? TERM_SIGNALS : 0));
-  return whenIdle();
+  // The signals wait for a first process that does not answer, and the client not for ever.
+  return whenIdle().exclusiveJoin(whenSilent());
 }
 
 kj::Promise<void> Container::terminate(int signalsSent) {

@@ -91,6 +91,12 @@ class Container final : public kj::Refcounted,
   void setGraceTime(std::optional<uint32_t> seconds) { graceSeconds = seconds; }
   uint32_t highestJobId() const { return lastJobId; }
 
+  void askForSignOfLife();
+  // Of its first process, so that one that does not answer is found although nobody needs it.
+
+  kj::Promise<void> whenSilent();
+  // Rejects with an error for the client when, and as long as, its first process does not answer.
+
   void abandon(kj::StringPtr event);
   // Its processes are beyond reach: STOPPED, and its jobs end with status 255.
 
@@ -114,6 +120,9 @@ class Container final : public kj::Refcounted,
   // Network: active. Carried out to the end also when the promise is dropped.
   kj::Promise<PortMapping> mapPort(Fd client, PortRequest request, UserShare share);
   kj::Promise<void> allowOut(Fd client, const OutRule& rule);
+
+  static constexpr kj::StringPtr SILENT = "the container's first process does not answer"_kj;
+  // An event.
 
   static constexpr size_t MAX_JOBS = 1024;
   // Unfinished, or with an answer that nobody has asked for.
@@ -193,6 +202,8 @@ class Container final : public kj::Refcounted,
   // The same, carried out to the end also when it is dropped.
 
   void jobExited(uint32_t jobId, uint32_t status) override;
+  void wshdFellSilent() override;
+  void wshdAnswersAgain() override;
   void jobMustEnd(Job& job, kj::StringPtr event) override;
   void jobEnded(Job& job) override;
   void taskFailed(kj::Exception&& exception) override;

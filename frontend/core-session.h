@@ -25,6 +25,10 @@ class CoreSession final : public Session {
   template <typename Request>
   using Handler = kj::Promise<void> (CoreSession::*)(const Request& request, ResponseWriter& out);
 
+  kj::Promise<Continuation> admit(Message::Type type, kj::Array<kj::byte> request,
+                                  ResponseWriter& out);
+  kj::Promise<Continuation> dispatchWhenRecovered(Message::Type type, kj::Array<kj::byte> request,
+                                                  ResponseWriter& out);
   kj::Promise<Continuation> dispatch(Message::Type type, kj::ArrayPtr<const kj::byte> request,
                                      ResponseWriter& out);
   template <typename Request>

@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "frontend/edge-connection.h"
+#include "frontend/fair-limit.h"
 #include "frontend/session.h"
 
 namespace warden::frontend {
@@ -14,7 +15,9 @@ namespace warden::frontend {
 class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
  public:
   struct Options {
-    uint32_t maxConnections;   // more are answered with an Error and closed
+    // More are answered with an Error and closed, also those of a user who has its share
+    // (FairLimit). Root may have all.
+    uint32_t maxConnections;
     uint32_t maxRequestBytes;  // of one frame's payload
     // Of unfinished requests, all connections together. A connection that would hold more is
     // closed, unless its share is small.
@@ -51,13 +54,15 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
   kj::Own<kj::PromiseFulfiller<void>> drainFulfiller;
   kj::ForkedPromise<void> drainBegins;
   kj::ForkedPromise<void> drainTimesOut;
+  FairLimit users;  // of connections, but for root's
   kj::List<EdgeConnection, &EdgeConnection::link> connections;
   kj::TaskSet tasks;  // one for each connection; destroyed before what they use
 
   kj::Promise<void> acceptLoop();
   kj::Promise<void> acceptLater(int error);
   void accepted(Fd socket);
-  void refuse(Fd socket);
+  void serve(Fd socket, kj::Maybe<Place> place);
+  void refuse(Fd socket, kj::StringPtr text);
 
   // EdgeContext
   kj::UnixEventPort& eventPort() override { return port; }
