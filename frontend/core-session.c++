@@ -59,13 +59,18 @@ kj::Promise<Continuation> CoreSession::handle(Message::Type type, kj::Array<kj::
 kj::Promise<Continuation> CoreSession::admit(Message::Type type, kj::Array<kj::byte> request,
                                              ResponseWriter& out) {
   if (!isLimited(type)) return dispatchWhenRecovered(type, kj::mv(request), out);
+  auto place = takePlace();
+  return dispatchWhenRecovered(type, kj::mv(request), out).attach(kj::mv(place));
+}
+
+Place CoreSession::takePlace() {
   KJ_IF_MAYBE (place, services.requests.take(requester.peer().uid)) {
-    return dispatchWhenRecovered(type, kj::mv(request), out).attach(kj::mv(*place));
+    return kj::mv(*place);
   }
-  return clientErrorOf(
+  kj::throwFatalException(clientErrorOf(
       "the server is busy: as many of your requests are under way as frontend.max_requests lets "
       "one "
-      "user have; nothing was done: try again when some of them are answered");
+      "user have; nothing was done: try again when some of them are answered"));
 }
 
 kj::Promise<Continuation> CoreSession::dispatchWhenRecovered(Message::Type type,
@@ -183,7 +188,15 @@ kj::Promise<void> CoreSession::echo(const EchoRequest& request, ResponseWriter& 
   return out.send(Message::Echo, response);
 }
 
-kj::Promise<void> CoreSession::list(const ListRequest&, ResponseWriter& out) {
+kj::Promise<void> CoreSession::listAll(ResponseWriter& out) {
+  // Unlike the other, it asks the helper.
+  return registry.describeAll(requester).attach(takePlace()).then([&out](ListResponse response) {
+    return out.send(Message::List, response);
+  });
+}
+
+kj::Promise<void> CoreSession::list(const ListRequest& request, ResponseWriter& out) {
+  if (request.all()) return listAll(out);
   ListResponse response;
   for (auto& handle : registry.handles(requester))
     response.add_handles(handle);

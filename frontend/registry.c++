@@ -59,18 +59,6 @@ kj::Own<Container> Registry::find(ConnectionNumber by, const Requester& requeste
   return kj::addRef(*entry.container);
 }
 
-std::vector<std::string> Registry::handles(const Requester& requester) const {
-  std::vector<std::string> result;
-  for (auto& [handle, entry] : entries) {
-    if (!requester.mayTouch(entry.container->owner())) continue;
-    auto state = entry.container->state();
-    if (state == Container::State::ACTIVE || state == Container::State::STOPPED) {
-      result.push_back(handle);
-    }
-  }
-  return result;
-}
-
 // -- create
 
 ContainerResources Registry::takeResources(const Requester& requester,

@@ -46,6 +46,9 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   std::vector<std::string> handles(const Requester& requester) const;
   // Of active and stopped containers that are its business.
 
+  kj::Promise<ListResponse> describeAll(const Requester& requester);
+  // All that there is, in whatever state, and what the helper has still to remove.
+
   bool isRecovering() const { return recovering; }
   kj::Promise<void> whenRecovered() { return recovery.addBranch(); }
   // Until then nobody can know which handles, networks and ports are taken.
