@@ -15,6 +15,9 @@ namespace {
 // What changes often is written this much later, with what changes meanwhile.
 constexpr auto SAVE_DELAY = 50 * kj::MILLISECONDS;
 
+// What could not be written (a full disk) is tried again after this time.
+constexpr auto SAVE_AGAIN = 1 * kj::SECONDS;
+
 // A first process that says nothing for so long is stuck, and its container can be destroyed only.
 constexpr auto ANSWER_TIME = 5 * kj::SECONDS;
 
@@ -53,15 +56,26 @@ void Container::save(bool durable) {
 void Container::saveNow() {
   // Where there is nobody to be told.
   KJ_IF_MAYBE (reason, kj::runCatchingExceptions([this]() { save(false); })) {
-    spdlog::error("container {}: its snapshot could not be written: {}", containerId.text().cStr(),
-                  reason->getDescription().cStr());
+    if (!saveFailed) {
+      spdlog::error("container {}: its snapshot could not be written, and is tried again: {}",
+                    containerId.text().cStr(), reason->getDescription().cStr());
+    }
+    saveFailed = true;
+    saveAfter(SAVE_AGAIN);
+    return;
   }
+  if (saveFailed) spdlog::info("container {}: its snapshot is written", containerId.text().cStr());
+  saveFailed = false;
 }
 
 void Container::saveSoon() {
+  saveAfter(SAVE_DELAY);
+}
+
+void Container::saveAfter(kj::Duration delay) {
   if (saving) return;
   saving = true;
-  saveTask = services.timer.afterDelay(SAVE_DELAY)
+  saveTask = services.timer.afterDelay(delay)
                  .then([this]() {
                    saving = false;
                    saveNow();

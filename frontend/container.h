@@ -151,6 +151,7 @@ class Container final : public kj::Refcounted,
   std::vector<OutRule> rules;
   std::string saved;  // what the file has
   bool saving = false;
+  bool saveFailed = false;  // said, and tried again
   kj::Promise<void> saveTask = nullptr;
 
   ContainerUser vcap;
@@ -171,6 +172,7 @@ class Container final : public kj::Refcounted,
   void save(bool durable);
   void saveNow();
   void saveSoon();
+  void saveAfter(kj::Duration delay);
   kj::Promise<void> recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known,
                                 std::map<uint32_t, OutputOptions>& options);
   kj::Promise<void> recoverJob(const WshdClient::KnownJob& known, const OutputOptions& options);
