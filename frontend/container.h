@@ -83,13 +83,15 @@ class Container final : public kj::Refcounted,
 
   kj::Promise<void> recover(ContainerSnapshot snapshot, AdoptedContainer adopted);
   // Instead of create(): one that an earlier frontend has made. Resolves when its jobs are there,
-  // running or with their answers. The promise must not be dropped.
+  // running or with their answers; after some seconds also where its first process does not answer:
+  // then they are there when it does. The promise must not be dropped.
 
   void prepareForSuccessor();
   // The process is about to end and the container to go on: says all that the next frontend needs.
 
   void setGraceTime(std::optional<uint32_t> seconds) { graceSeconds = seconds; }
-  uint32_t highestJobId() const { return lastJobId; }
+  uint32_t highestJobId() const;
+  // None of its jobs has a higher one.
 
   void askForSignOfLife();
   // Of its first process, so that one that does not answer is found although nobody needs it.
@@ -164,17 +166,22 @@ class Container final : public kj::Refcounted,
   kj::Own<OomWatch> oomWatch;
   kj::Promise<void> diskTurn = kj::READY_NOW;  // when the next may change the limits of the disk
   std::map<uint32_t, kj::Own<Job>> jobs;
+  // Of an earlier frontend's snapshot, until the first process has said which of them there are.
+  kj::Maybe<std::map<uint32_t, OutputOptions>> unknownJobs;
   Broadcast jobsChanged;
   kj::TaskSet tasks;
 
   void activate(CreatedContainer&& created);
   ContainerSnapshot snapshot() const;
   void save(bool durable);
+  void saveFirst();
   void saveNow();
   void saveSoon();
   void saveAfter(kj::Duration delay);
-  kj::Promise<void> recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known,
-                                std::map<uint32_t, OutputOptions>& options);
+  kj::Promise<void> recoverJobsWhenTold();
+  kj::Promise<void> recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known);
+  void recoveredJobs();
+  void requireKnownJobs() const;
   kj::Promise<void> recoverJob(const WshdClient::KnownJob& known, const OutputOptions& options);
   void watch();
   void addEvent(kj::StringPtr event);

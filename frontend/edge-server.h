@@ -19,9 +19,10 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
     // (FairLimit). Root may have all.
     uint32_t maxConnections;
     uint32_t maxRequestBytes;  // of one frame's payload
-    // Of unfinished requests, all connections together. A connection that would hold more is
-    // closed, unless its share is small.
+    // Of unfinished requests, and of responses that are not read, all connections together. A
+    // connection that would hold more is closed, unless its share is small.
     size_t maxUnfinishedBytes = 256 << 20;
+    size_t maxUnreadBytes = 256 << 20;
   };
 
   EdgeServer(kj::UnixEventPort& port, Fd listener, SessionFactory& sessions, Options options,
@@ -49,6 +50,7 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
   spdlog::logger& logger;
   uint64_t lastErrorNumber = 0;
   size_t unfinishedBytes = 0;
+  size_t unreadBytes = 0;
   bool acceptFailed = false;  // so that a lasting shortage is logged once
   kj::Array<kj::byte> inputBuffer;
   kj::Own<kj::PromiseFulfiller<void>> drainFulfiller;
@@ -71,6 +73,10 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
   bool holdInput(size_t before, size_t now) override {
     unfinishedBytes += now - before;
     return unfinishedBytes <= options.maxUnfinishedBytes;
+  }
+  bool holdOutput(size_t before, size_t now) override {
+    unreadBytes += now - before;
+    return unreadBytes <= options.maxUnreadBytes;
   }
   uint64_t nextErrorNumber() override { return ++lastErrorNumber; }
   bool isDraining() const override { return drainFulfiller == nullptr; }

@@ -120,6 +120,39 @@ TEST_F(WatchdogTest, oneThatDoesNotAnswerIsDestroyed) {
   stopped = -1;
 }
 
+TEST_F(WatchdogTest, aFrontendThatStartsMeanwhileServesTheOthersAndItsJobsLater) {
+  TestClient client = connect();
+  std::string handle = client.create();
+  std::string other = client.create();
+  uint32_t job = client.spawn(handle, "echo early; sleep 1; echo late; exit 7");
+  uint32_t another = client.spawn(other, "sleep 1; exit 8");
+  stopFirstProcess(handle);
+  pid_t before = server().frontendPid();
+  kill(before, SIGKILL);
+  ASSERT_TRUE(waitUntil([&]() {
+    auto now = server().findFrontend();
+    return now.has_value() && *now != before;
+  }));
+  server().waitUntilServing();
+  TestClient later = connect();
+  EXPECT_EQ(later.link(other, another).exit_status(), 8u);
+  expectSilence(later.expectError(linkRequest(handle, job)));
+  expectSilence(later.expectError(runRequest(handle, "true")));
+  EXPECT_TRUE(saysSo(later, handle));
+  EXPECT_EQ(later.info(handle).state(), "active");
+  goOn();
+  EXPECT_TRUE(saysSo(later, handle, AGAIN));
+  LinkResponse answer;
+  EXPECT_TRUE(waitUntil([&]() {
+    later.send(linkRequest(handle, job));
+    auto frame = later.receiveFrame();
+    return frame.type == Message::Link && answer.ParseFromString(frame.payload);
+  }));
+  EXPECT_EQ(answer.exit_status(), 7u);
+  EXPECT_EQ(answer.stdout(), "early\nlate\n");
+  EXPECT_EQ(later.output(handle, "echo again"), "again\n");
+}
+
 TEST_F(WatchdogTest, aBusyContainerAnswers) {
   TestClient client = connect();
   std::string handle = client.create();
