@@ -123,6 +123,9 @@ class Container final : public kj::Refcounted,
   kj::Promise<PortMapping> mapPort(Fd client, PortRequest request, UserShare share);
   kj::Promise<void> allowOut(Fd client, const OutRule& rule);
 
+  kj::Promise<void> copy(Fd client, CopyRequest request);
+  // Active, and out of it stopped too. Dropping the promise ends the copy; what was copied stays.
+
   static constexpr kj::StringPtr SILENT = "the container's first process does not answer"_kj;
   // An event.
 

@@ -34,6 +34,24 @@ struct JobStart {
   bool replyMayWait;
 };
 
+struct CopyOrder {
+  // Ids are the container's.
+  uint32_t uid;
+  uint32_t gid;
+  kj::ArrayPtr<const uint32_t> groups;
+  kj::StringPtr home;
+  kj::ArrayPtr<const kj::byte> path;
+  enum { PACK, UNPACK } direction;
+  Fd stream;
+};
+
+struct StartedCopy {
+  uint64_t number;
+  kj::Promise<void> ended;
+  // Rejects with an error for the client, of type DISCONNECTED where it is the other end of the
+  // stream that has ended it.
+};
+
 struct StartedJob {
   // Read ends of pipes.
   Fd standardOutput;
@@ -75,6 +93,10 @@ class WshdClient : private WshdWatch::Subject {
   kj::Promise<void> whenHeard() { return watch.whenHeard(); }
   bool isSilent() const { return watch.isSilent(); }
   kj::Exception silenceError() const { return watch.error(); }
+
+  StartedCopy copy(CopyOrder&& order);
+  void cancelCopy(uint64_t number);
+  // Does nothing when it has ended.
 
   void signalAll(int signal);
   void signalJob(uint32_t jobId, int signal);
