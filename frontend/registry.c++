@@ -12,6 +12,9 @@ namespace {
 // What does not end in this time keeps others waiting no longer.
 constexpr auto TURN_OF_DESTROY = 1 * kj::SECONDS;
 
+// With PATIENCE, less than the helper gives a frontend to end.
+constexpr auto LAST_WAIT = 10 * kj::SECONDS;
+
 }  // namespace
 
 Registry::Registry(const Services& services, Fd imageDirectory, std::string hostResolvConf)
@@ -273,7 +276,9 @@ kj::Promise<void> Registry::shutdown() {
   shuttingDown = true;
   graceTask = nullptr;
   watching = nullptr;
-  return tasks.onEmpty().then([this]() {
+  // What does not end in this time the helper ends without us.
+  auto tooLong = services.timer.afterDelay(LAST_WAIT);
+  return tasks.onEmpty().exclusiveJoin(kj::mv(tooLong)).then([this]() {
     for (auto& [handle, entry] : entries)
       entry.container->prepareForSuccessor();
   });

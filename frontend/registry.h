@@ -41,7 +41,7 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   // when that takes longer than PATIENCE; it goes on all the same. Dropped while it waits for its
   // turn, nothing has happened.
 
-  static constexpr auto PATIENCE = 30 * kj::SECONDS;
+  static constexpr auto PATIENCE = 15 * kj::SECONDS;
 
   std::vector<std::string> handles(const Requester& requester) const;
   // Of active and stopped containers that are its business.
