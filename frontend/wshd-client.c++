@@ -187,8 +187,10 @@ StartedCopy WshdClient::copy(CopyOrder&& order) {
     auto reply = packet.getRoot<schema::WshdMessage>();
     if (reply.isFailed()) {
       auto failure = reply.getFailed();
-      kj::throwFatalException(
-          copyFailure("in the container", failure.getStep(), failure.getErrno()));
+      auto what = failure.getErrno() == 0
+                      ? kj::str(failure.getStep())
+                      : kj::str(failure.getStep(), ": ", errnoText(failure.getErrno()));
+      kj::throwFatalException(copyFailure("in the container", what, failure.getErrno()));
     }
     KJ_REQUIRE(reply.isDone(), "wshd's reply does not fit the request");
   });
