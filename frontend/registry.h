@@ -75,7 +75,6 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   SlotPool slots;
   NetworkPool networks;
   ContainerIdGenerator ids;
-  uint64_t highestId = 0;  // of recovered containers
   uint32_t lastJobId = 0;
   ScriptFiles scriptFiles;
   TurnQueue turns;
@@ -94,6 +93,7 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   kj::Promise<void> recover();
   kj::Promise<void> recoverNext(std::deque<ContainerId>& waiting);
   kj::Promise<void> recoverOne(const ContainerId& id);
+  void forget(const ContainerId& id);
   kj::Own<Container> enter(const ContainerId& id, const ContainerSnapshot& snapshot,
                            const AdoptedContainer& adopted);
   ContainerResources takeAgain(const AdoptedContainer& adopted);
