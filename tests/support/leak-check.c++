@@ -181,7 +181,7 @@ LeakCheck::LeakCheck(const TestServer& serverParam) : server(serverParam) {
 
 // Removed trees are swept in the background, which takes its time on a busy disk: as long as things
 // get less, they are waited for.
-void LeakCheck::expectNothingLeaked(std::chrono::milliseconds patience) const {
+std::string LeakCheck::findLeaks(std::chrono::milliseconds patience) const {
   using Clock = std::chrono::steady_clock;
   auto start = Clock::now();
   auto lastChange = start;
@@ -193,6 +193,11 @@ void LeakCheck::expectNothingLeaked(std::chrono::milliseconds patience) const {
     if (now != found) lastChange = Clock::now();
     found = now;
   }
+  return found;
+}
+
+void LeakCheck::expectNothingLeaked(std::chrono::milliseconds patience) const {
+  std::string found = findLeaks(patience);
   EXPECT_TRUE(found.empty()) << "left behind, or lost:\n" << found;
 }
 

@@ -48,9 +48,9 @@ add_executable(leaks-at-end ${CMAKE_CURRENT_LIST_DIR}/leaks-at-end.c++)
 target_link_libraries(leaks-at-end PRIVATE warden_test_support)
 add_test(NAME leaks-before COMMAND leaks-at-end --before)
 set_tests_properties(leaks-before PROPERTIES
-  LABELS "integration;escape;stress" TIMEOUT 120 RESOURCE_LOCK warden-server
+  LABELS "integration;escape;stress;chaos" TIMEOUT 120 RESOURCE_LOCK warden-server
   FIXTURES_SETUP warden-servers)
 add_test(NAME leaks-at-end COMMAND leaks-at-end)
 set_tests_properties(leaks-at-end PROPERTIES
-  LABELS "integration;escape;stress" TIMEOUT 60 RESOURCE_LOCK warden-server
+  LABELS "integration;escape;stress;chaos" TIMEOUT 60 RESOURCE_LOCK warden-server
   FIXTURES_CLEANUP warden-servers)
