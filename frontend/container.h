@@ -115,6 +115,9 @@ class Container final : public kj::Refcounted,
   kj::Promise<PortMapping> mapPort(Fd client, PortRequest request, UserShare share);
   kj::Promise<void> allowOut(Fd client, const OutRule& rule);
 
+  kj::Promise<void> copy(Fd client, CopyRequest request);
+  // Active, and out of it stopped too. Dropping the promise ends the copy; what was copied stays.
+
   static constexpr size_t MAX_JOBS = 1024;
   // Unfinished, or with an answer that nobody has asked for.
 

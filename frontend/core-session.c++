@@ -78,9 +78,9 @@ kj::Promise<Continuation> CoreSession::dispatch(Message::Type type,
     case Message::NetOut:
       return decodeAndCall(request, out, &CoreSession::netOut, AccessRequest::NET_OUT);
     case Message::CopyIn:
-      return decodeAndRefuse<CopyInRequest>(request, "copy_in");
+      return decodeAndCall(request, out, &CoreSession::copyIn, AccessRequest::COPY_IN);
     case Message::CopyOut:
-      return decodeAndRefuse<CopyOutRequest>(request, "copy_out");
+      return decodeAndCall(request, out, &CoreSession::copyOut, AccessRequest::COPY_OUT);
     case Message::LimitMemory:
       return decodeAndCall(request, out, &CoreSession::limitMemory, AccessRequest::LIMIT_MEMORY);
     case Message::LimitDisk:
@@ -115,13 +115,6 @@ kj::Promise<Continuation> CoreSession::decodeAndCall(kj::ArrayPtr<const kj::byte
   return (this->*handler)(*request, out).attach(kj::mv(request)).then([]() {
     return Continuation::KEEP_OPEN;
   });
-}
-
-template <typename Request>
-Continuation CoreSession::decodeAndRefuse(kj::ArrayPtr<const kj::byte> bytes, kj::StringPtr name) {
-  Request request;
-  if (!decode(request, bytes)) return Continuation::CLOSE;
-  kj::throwFatalException(clientErrorOf(name, " is not supported by this server version"));
 }
 
 void CoreSession::requireGrant(AccessRequest request) const {

@@ -31,8 +31,6 @@ class CoreSession final : public Session {
   kj::Promise<Continuation> decodeAndCall(kj::ArrayPtr<const kj::byte> bytes, ResponseWriter& out,
                                           Handler<Request> handler,
                                           kj::Maybe<AccessRequest> access = nullptr);
-  template <typename Request>
-  Continuation decodeAndRefuse(kj::ArrayPtr<const kj::byte> bytes, kj::StringPtr name);
 
   kj::Own<Container> find(const std::string& handle) {
     return registry.find(connection, requester, handle);
@@ -59,6 +57,8 @@ class CoreSession final : public Session {
   kj::Promise<void> limitDisk(const LimitDiskRequest& request, ResponseWriter& out);
   kj::Promise<void> limitBandwidth(const LimitBandwidthRequest& request, ResponseWriter& out);
   kj::Promise<void> netIn(const NetInRequest& request, ResponseWriter& out);
+  kj::Promise<void> copyIn(const CopyInRequest& request, ResponseWriter& out);
+  kj::Promise<void> copyOut(const CopyOutRequest& request, ResponseWriter& out);
   kj::Promise<void> netOut(const NetOutRequest& request, ResponseWriter& out);
 };
 

@@ -78,6 +78,14 @@ struct AdoptedContainer {
   kj::Maybe<Bandwidth> bandwidth;
 };
 
+struct CopyRequest {
+  // Paths as the client wrote them; a slash at their end has a meaning.
+  enum { IN, OUT } direction;
+  kj::Array<kj::byte> hostPath;
+  kj::Array<kj::byte> containerPath;
+  kj::String owner;  // USER:GROUP, only of OUT; empty: the client
+};
+
 class HelperClient {
  public:
   HelperClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket);
@@ -121,6 +129,10 @@ class HelperClient {
   // False: the host's port is mapped already.
 
   kj::Promise<void> allowOut(int client, const ContainerId& id, const OutRule& rule);
+
+  kj::Promise<void> copy(int client, const ContainerId& id, const CopyRequest& request, Fd stream);
+  // The host's side of a copy. Resolves when it has ended. Of type DISCONNECTED when it is the
+  // other end of the stream that has ended it.
 
  private:
   PacketLink link;

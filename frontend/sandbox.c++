@@ -139,6 +139,9 @@ void allowSockets(SeccompFilter& filter) {
                 "getpeername"});
   // syslog(3) connects again when its daemon was restarted. Only unix sockets can exist to connect.
   constexpr uint64_t SOCKET_TYPE = 0xf;
+  // The streams of copies.
+  filter.allowIf("socketpair", {SCMP_A0(SCMP_CMP_MASKED_EQ, INT_MASK, AF_UNIX),
+                                SCMP_A1(SCMP_CMP_MASKED_EQ, INT_MASK, SOCK_STREAM | SOCK_CLOEXEC)});
   filter.allowIf("socket", {SCMP_A0(SCMP_CMP_MASKED_EQ, INT_MASK, AF_UNIX),
                             SCMP_A1(SCMP_CMP_MASKED_EQ, SOCKET_TYPE, SOCK_DGRAM)});
   filter.allow({"connect"});

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "frontend/client-error.h"
+#include "frontend/copy-failure.h"
 
 namespace warden::frontend {
 
@@ -146,6 +147,43 @@ kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
   return request(kj::mv(message), sequence, kj::arrayPtr(&script, 1)).then([](Packet packet) {
     return readStarted(kj::mv(packet));
   });
+}
+
+StartedCopy WshdClient::copy(CopyOrder&& order) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
+  auto copy = root.initCopy();
+  copy.setUid(order.uid);
+  copy.setGid(order.gid);
+  copy.setGroups(order.groups);
+  copy.setHome(order.home.asBytes());
+  copy.setPath(order.path);
+  if (order.direction == CopyOrder::PACK) {
+    copy.setPack();
+  } else {
+    copy.setUnpack();
+  }
+  int stream = order.stream;
+  auto ended = request(kj::mv(message), sequence, kj::arrayPtr(&stream, 1)).then([](Packet packet) {
+    auto reply = packet.getRoot<schema::WshdMessage>();
+    if (reply.isFailed()) {
+      auto failure = reply.getFailed();
+      kj::throwFatalException(
+          copyFailure("in the container", failure.getStep(), failure.getErrno()));
+    }
+    KJ_REQUIRE(reply.isDone(), "wshd's reply does not fit the request");
+  });
+  return {sequence, kj::mv(ended)};
+}
+
+void WshdClient::cancelCopy(uint64_t number) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>();
+  auto root = message->initRoot<schema::WshdRequest>();
+  root.setSequence(replies.nextSequence());
+  root.setCancelCopy(number);
+  post(kj::mv(message));
 }
 
 kj::Promise<kj::Array<WshdClient::KnownJob>> WshdClient::list() {

@@ -33,6 +33,24 @@ struct JobStart {
   bool replyMayWait;
 };
 
+struct CopyOrder {
+  // Ids are the container's.
+  uint32_t uid;
+  uint32_t gid;
+  kj::ArrayPtr<const uint32_t> groups;
+  kj::StringPtr home;
+  kj::ArrayPtr<const kj::byte> path;
+  enum { PACK, UNPACK } direction;
+  Fd stream;
+};
+
+struct StartedCopy {
+  uint64_t number;
+  kj::Promise<void> ended;
+  // Rejects with an error for the client, of type DISCONNECTED where it is the other end of the
+  // stream that has ended it.
+};
+
 struct StartedJob {
   // Read ends of pipes.
   Fd standardOutput;
@@ -63,6 +81,10 @@ class WshdClient {
   kj::Promise<kj::Array<KnownJob>> list();
   kj::Promise<StartedJob> attach(uint32_t jobId);
   // What wshd keeps of jobs that an earlier frontend has started.
+
+  StartedCopy copy(CopyOrder&& order);
+  void cancelCopy(uint64_t number);
+  // Does nothing when it has ended.
 
   kj::Promise<void> ping();
 

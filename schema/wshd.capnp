@@ -34,13 +34,17 @@ struct WshdRequest {
     # Answered with `done`, also when the job has ended or there is no such job.
     copy @8 :CopyFiles;
     # Answered when the copy has ended: with `done`, or with `failed`.
+    cancelCopy @9 :UInt64;
+    # The sequence number of a copy. Kills its process, so that the copy is answered with `failed`; does
+    # nothing when it has ended. Answered with `done`.
   }
 }
 
 struct CopyFiles {
   # Packs files of the container into a tar stream, or unpacks a stream, in a process that has become `uid`
   # and has no capability. Descriptor 0: the stream, one end of an AF_UNIX SOCK_STREAM pair. Other
-  # requests are served meanwhile. The process is not a job.
+  # requests are served meanwhile. The process is not a job. At most 8 at a time; a new connection
+  # kills those of the one before.
 
   uid @0 :UInt32;
   gid @1 :UInt32;

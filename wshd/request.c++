@@ -24,7 +24,8 @@ bool isPath(capnp::Data::Reader text) {
   return text.size() > 0 && text.size() < PATH_MAX && text[0] == '/' && !hasNul(text);
 }
 
-kj::Maybe<Failure> readGroups(capnp::List<uint32_t>::Reader groups, SpawnPlan& plan) {
+template <typename Plan>
+kj::Maybe<Failure> readGroups(capnp::List<uint32_t>::Reader groups, Plan& plan) {
   auto result = kj::heapArray<gid_t>(groups.size());
   for (uint32_t i = 0; i < groups.size(); ++i) {
     if (groups[i] == UNCHANGED_ID) return Failure{"check the groups", EINVAL};
@@ -90,6 +91,26 @@ kj::OneOf<SpawnPlan, Failure> planSpawn(schema::SpawnJob::Reader job) {
   KJ_IF_MAYBE (failure, readGroups(job.getGroups(), plan)) return *failure;
   KJ_IF_MAYBE (failure, readEnvironment(job.getEnvironment(), plan)) return *failure;
   KJ_IF_MAYBE (failure, readLimits(job.getLimits(), plan)) return *failure;
+  return kj::mv(plan);
+}
+
+kj::OneOf<CopyPlan, Failure> planCopy(schema::CopyFiles::Reader copy) {
+  CopyPlan plan;
+  plan.uid = copy.getUid();
+  plan.gid = copy.getGid();
+  plan.pack = copy.isPack();
+  if (plan.uid == UNCHANGED_ID || plan.gid == UNCHANGED_ID) {
+    return Failure{"check the user id", EINVAL};
+  }
+  if (plan.uid == 0) return Failure{"check the user id: root copies nothing", EPERM};
+  auto home = copy.getHome();
+  if (!isPath(home)) return Failure{"check the home directory", EINVAL};
+  auto path = copy.getPath();
+  if (path.size() == 0 || hasNul(path)) return Failure{"check the path", EINVAL};
+  plan.path = path[0] == '/' ? kj::heapString(path.asChars())
+                             : kj::str(home.asChars(), '/', path.asChars());
+  if (plan.path.size() >= PATH_MAX) return Failure{"check the path", ENAMETOOLONG};
+  KJ_IF_MAYBE (failure, readGroups(copy.getGroups(), plan)) return *failure;
   return kj::mv(plan);
 }
 

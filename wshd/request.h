@@ -45,6 +45,18 @@ kj::OneOf<SpawnPlan, Failure> planSpawn(schema::SpawnJob::Reader job);
 // is not an absolute path, an assignment is malformed, or a resource is unknown or named twice.
 // Throws a kj::Exception when the message itself is malformed.
 
+struct CopyPlan {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  kj::Array<gid_t> groups;
+  kj::String path;  // absolute
+  bool pack = false;
+};
+
+kj::OneOf<CopyPlan, Failure> planCopy(schema::CopyFiles::Reader copy);
+// Fails with EINVAL as planSpawn() does, and when the path is empty or has a NUL; EPERM: for root;
+// ENAMETOOLONG: the path is longer than 4095 bytes with the home directory before it.
+
 bool hasPrivilege(const SpawnPlan& plan);
 // Whether the job would be root of the container, in root's group, or have capabilities.
 

@@ -16,8 +16,8 @@ constexpr int MAX_HOLD_MS = 1;
 
 constexpr size_t MAX_JOBS = 4096;
 constexpr size_t FDS_PER_JOB = 2;
-constexpr size_t OTHER_FDS = 32;
-// Standard descriptors, sockets, what one packet and one start of a job take.
+constexpr size_t OTHER_FDS = 32 + CopyTable::MAX_COPIES;
+// Standard descriptors, sockets, what one packet and one start of a job take, reports of copies.
 
 size_t jobLimit(const InitState& init) {
   // wshd's own limit is the hard one (init.h).
@@ -76,7 +76,7 @@ void Server::run() {
 
 void Server::serveOnce() {
   short wanted = unsent == nullptr || held ? POLLIN : POLLOUT;
-  if (jobs.nextEnded() != nullptr) wanted |= POLLOUT;
+  if (jobs.nextEnded() != nullptr || copies.nextEnded() != nullptr) wanted |= POLLOUT;
   pollfd p[] = {{childSignals, POLLIN, 0}, {listener, POLLIN, 0}, {connection, wanted, 0}};
   if (poll(p, 3, held ? MAX_HOLD_MS : -1) < 0) return;
   // Before reaping, which takes the kernel a while; a frontend that waits is told at once.
@@ -97,7 +97,7 @@ void Server::reapChildren() {
   int status;
   pid_t pid;
   while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0)
-    jobs.childEnded(pid, status);
+    if (!copies.childEnded(pid, status)) jobs.childEnded(pid, status);
 }
 
 void Server::acceptConnection() {
@@ -113,6 +113,7 @@ void Server::dropConnection() {
   connection = nullptr;
   unsent = nullptr;
   held = false;
+  copies.abandon();
 }
 
 void Server::serveConnection(short events) {
@@ -159,6 +160,27 @@ bool Server::sendEvents() {
       if (!sendPacket(connection, message)) return false;
       jobs.announced(*job);
     } else {
+      return sendEndedCopies();
+    }
+  }
+}
+
+bool Server::sendEndedCopies() {
+  for (;;) {
+    KJ_IF_MAYBE (copy, copies.nextEnded()) {
+      capnp::MallocMessageBuilder message(64);
+      auto reply = message.initRoot<schema::WshdMessage>();
+      reply.setSequence(copy->sequence);
+      KJ_IF_MAYBE (failure, copy->failure) {
+        auto out = reply.initFailed();
+        out.setStep(failure->step);
+        out.setErrno(failure->error);
+      } else {
+        reply.setDone();
+      }
+      if (!sendPacket(connection, message)) return false;
+      copies.forget(*copy);
+    } else {
       return true;
     }
   }
@@ -192,6 +214,13 @@ void Server::handle(Packet packet) {
       break;
     case schema::WshdRequest::ATTACH:
       handleAttach(request.getAttach(), reply, *out);
+      break;
+    case schema::WshdRequest::COPY:
+      if (handleCopy(packet, request, reply)) return;
+      break;
+    case schema::WshdRequest::CANCEL_COPY:
+      copies.cancel(request.getCancelCopy());
+      reply.setDone();
       break;
     case schema::WshdRequest::PING:
       reply.setDone();
@@ -238,6 +267,25 @@ void Server::handleAttach(uint32_t jobId, schema::WshdMessage::Builder reply, Re
   } else {
     fill(reply, Failure{"find the job", ESRCH});
   }
+}
+
+bool Server::handleCopy(Packet& packet, schema::WshdRequest::Reader request,
+                        schema::WshdMessage::Builder reply) {
+  auto planned = planCopy(request.getCopy());
+  if (planned.is<Failure>()) {
+    fill(reply, planned.get<Failure>());
+    return false;
+  }
+  if (packet.fdCount() != 1) {
+    fill(reply, Failure{"take the stream's descriptor", EBADF});
+    return false;
+  }
+  KJ_IF_MAYBE (failure, copies.start(request.getSequence(), planned.get<CopyPlan>(),
+                                     packet.takeFd(0), init)) {
+    fill(reply, *failure);
+    return false;
+  }
+  return true;
 }
 
 void Server::signalAll(int signal, schema::WshdMessage::Builder reply) {

@@ -5,6 +5,7 @@
 
 #include "base/packet.h"
 #include "schema/wshd.capnp.h"
+#include "wshd/copy.h"
 #include "wshd/job-table.h"
 #include "wshd/spawn.h"
 
@@ -33,6 +34,7 @@ class Server {
   Fd childSignals;
   const InitState& init;
   JobTable jobs;
+  CopyTable copies;
   ChildStack stack;
   JobPipes pipes;  // of the next job
   kj::Maybe<kj::Own<Reply>> unsent;
@@ -51,11 +53,15 @@ class Server {
   void addEnd(Reply& reply);
   bool sendUnsent();
   bool sendEvents();
+  bool sendEndedCopies();
 
   void handle(Packet packet);
   void handleSpawn(Packet& packet, schema::SpawnJob::Reader job, schema::WshdMessage::Builder reply,
                    Reply& out);
   void handleAttach(uint32_t jobId, schema::WshdMessage::Builder reply, Reply& out);
+  bool handleCopy(Packet& packet, schema::WshdRequest::Reader request,
+                  schema::WshdMessage::Builder reply);
+  // True: it runs, and is answered when it has ended.
   void signalAll(int signal, schema::WshdMessage::Builder reply);
   void signalJob(uint32_t jobId, int signal, schema::WshdMessage::Builder reply);
   void listJobs(schema::WshdMessage::Builder reply);

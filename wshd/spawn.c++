@@ -3,18 +3,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "wshd/identity.h"
 
 namespace warden {
 
@@ -36,17 +36,9 @@ constexpr int SHARED_MEMORY = CLONE_VM;
 #endif
 
 enum Step : uint8_t {
-  SESSION,
+  SESSION = IDENTITY_STEPS,
   DESCRIPTORS,
   SIGNALS,
-  BOUNDING_SET,
-  GROUPS,
-  GID,
-  UID,
-  CAPABILITIES,
-  NO_NEW_PRIVS,
-  VERIFY_IDS,
-  VERIFY_CAPABILITIES,
   HOME,
   HOME_ESCAPES,
   EXECUTE,
@@ -55,17 +47,16 @@ enum Step : uint8_t {
 };
 
 kj::StringPtr describe(uint8_t step) {
-  static constexpr const char* NAMES[STEPS] = {
-      "setsid", "set up descriptors", "reset signals", "drop the bounding set", "setgroups",
-      "setresgid", "setresuid", "capset", "no_new_privs", "verify the ids",
-      "verify the capabilities", "chdir to the home directory",
+  static constexpr const char* NAMES[STEPS - SESSION] = {
+      "setsid", "set up descriptors", "reset signals", "chdir to the home directory",
       "chdir to the home directory: it is outside of the container", "execve /bin/bash and /bin/sh",
       // In the order of RLIMIT_* (<asm-generic/resource.h>).
       "setrlimit cpu", "setrlimit fsize", "setrlimit data", "setrlimit stack", "setrlimit core",
       "setrlimit rss", "setrlimit nproc", "setrlimit nofile", "setrlimit memlock", "setrlimit as",
       "setrlimit locks", "setrlimit sigpending", "setrlimit msgqueue", "setrlimit nice",
       "setrlimit rtprio", "setrlimit rttime"};
-  return step < STEPS ? NAMES[step] : "start the shell";
+  if (step < IDENTITY_STEPS) return IDENTITY_STEP_NAMES[step];
+  return step < STEPS ? NAMES[step - SESSION] : "start the shell";
 }
 static_assert(RLIMIT_CPU == 0 && RLIMIT_NOFILE == 7 && RLIMIT_RTTIME == 15 && RLIM_NLIMITS == 16);
 
@@ -94,9 +85,10 @@ class Child {
     check(SESSION, setsid());
     resetSignals();
     setLimits();
-    dropBoundingSet();
-    becomeUser();
-    dropCapabilities();
+    uint64_t kept = plan.privileged ? init.jobCapabilities & init.boundingSet : 0;
+    check(dropBoundingSet(init.boundingSet & ~kept));
+    check(takeIds(plan.uid, plan.gid, plan.groups));
+    check(keepCapabilities(kept));
     enterHome();
     execute();
   }
@@ -113,6 +105,10 @@ class Child {
 
   void check(uint8_t step, long result) {
     if (result < 0) fail(step, errno);
+  }
+
+  void check(IdentityFailure failure) {
+    if (failure) fail(failure.step, failure.error);
   }
 
   void placeDescriptors(int script, int output, int errors, int report) {
@@ -160,57 +156,6 @@ class Child {
   static int set(int resource, rlim_t value) {
     rlimit wanted{value, value};
     return setrlimit(static_cast<__rlimit_resource_t>(resource), &wanted);
-  }
-
-  uint64_t kept() const { return plan.privileged ? init.jobCapabilities & init.boundingSet : 0; }
-
-  void dropBoundingSet() {
-    for (int cap = 0; cap < 64; ++cap) {
-      if (((init.boundingSet & ~kept()) >> cap & 1) != 0) {
-        check(BOUNDING_SET, prctl(PR_CAPBSET_DROP, cap, 0, 0, 0));
-      }
-    }
-  }
-
-  void becomeUser() {
-    check(GROUPS, syscall(SYS_setgroups, plan.groups.size(), plan.groups.begin()));
-    check(GID, syscall(SYS_setresgid, plan.gid, plan.gid, plan.gid));
-    check(UID, syscall(SYS_setresuid, plan.uid, plan.uid, plan.uid));
-    // A change of ids sets what fs.suid_dumpable says (proc(5)), and the memory is wshd's.
-    hideFromContainer();
-
-    uid_t u[3];
-    gid_t g[3];
-    check(VERIFY_IDS, getresuid(&u[0], &u[1], &u[2]));
-    check(VERIFY_IDS, getresgid(&g[0], &g[1], &g[2]));
-    for (int i = 0; i < 3; ++i) {
-      if (u[i] != plan.uid || g[i] != plan.gid) fail(VERIFY_IDS, EPERM);
-    }
-    if (getgroups(0, nullptr) != static_cast<int>(plan.groups.size())) fail(VERIFY_IDS, EPERM);
-  }
-
-  void dropCapabilities() {
-    // Of a privileged job's the permitted set only is what the shell is executed with: root's exec
-    // makes all of it effective, and no_new_privs adds nothing (capabilities(7)).
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2];
-    check(CAPABILITIES, syscall(SYS_capget, &header, data));
-    uint64_t permitted = (data[0].permitted | uint64_t(data[1].permitted) << 32) & kept();
-    for (int i = 0; i < 2; ++i) {
-      uint32_t part = permitted >> 32 * i;
-      data[i] = {0, part, 0};
-    }
-    check(CAPABILITIES, syscall(SYS_capset, &header, data));
-    check(NO_NEW_PRIVS, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-
-    check(VERIFY_CAPABILITIES, syscall(SYS_capget, &header, data));
-    for (int i = 0; i < 2; ++i) {
-      uint32_t part = permitted >> 32 * i;
-      if (data[i].permitted != part || data[i].effective != 0 || data[i].inheritable != 0) {
-        fail(VERIFY_CAPABILITIES, EPERM);
-      }
-    }
-    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1) fail(VERIFY_CAPABILITIES, EPERM);
   }
 
   void enterHome() {
@@ -296,7 +241,7 @@ void preferAsVictim(pid_t pid, uid_t uid) {
   setfsuid(uid);
   int fd = open(kj::str("/proc/", pid, "/oom_score_adj").cStr(), O_WRONLY | O_CLOEXEC);
   setfsuid(0);
-  hideFromContainer();  // as in becomeUser()
+  hideFromContainer();  // as in takeIds()
   if (fd < 0) return;
   // Not to be checked: the process may have ended meanwhile.
   [[maybe_unused]] ssize_t n = write(fd, JOB_OOM_SCORE.begin(), JOB_OOM_SCORE.size());
