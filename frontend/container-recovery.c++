@@ -15,6 +15,9 @@ namespace {
 // What changes often is written this much later, with what changes meanwhile.
 constexpr auto SAVE_DELAY = 50 * kj::MILLISECONDS;
 
+// When it could not be written, for lack of space say.
+constexpr auto RETRY_DELAY = 1 * kj::SECONDS;
+
 // A first process that says nothing for so long is stuck, and its container can be destroyed only.
 constexpr auto ANSWER_TIME = 5 * kj::SECONDS;
 
@@ -50,23 +53,37 @@ void Container::save(bool durable) {
   saved = std::move(text);
 }
 
+void Container::saveFirst() {
+  KJ_IF_MAYBE (reason, kj::runCatchingExceptions([this]() { save(false); })) {
+    kj::throwFatalException(clientErrorOf(
+        "could not create the container: write its snapshot: ", reason->getDescription(),
+        "; free space or inodes where the depot is"));
+  }
+}
+
 void Container::saveNow() {
   // Where there is nobody to be told.
   KJ_IF_MAYBE (reason, kj::runCatchingExceptions([this]() { save(false); })) {
-    spdlog::error("container {}: its snapshot could not be written: {}", containerId.text().cStr(),
+    spdlog::error("container {}: its snapshot could not be written, and will be in {} s: {}",
+                  containerId.text().cStr(), RETRY_DELAY / kj::SECONDS,
                   reason->getDescription().cStr());
+    // What a client has an answer for must not depend on whether anything changes after it.
+    saveAfter(RETRY_DELAY);
   }
 }
 
 void Container::saveSoon() {
+  saveAfter(SAVE_DELAY);
+}
+
+void Container::saveAfter(kj::Duration delay) {
   if (saving) return;
   saving = true;
-  saveTask = services.timer.afterDelay(SAVE_DELAY)
-                 .then([this]() {
-                   saving = false;
-                   saveNow();
-                 })
-                 .eagerlyEvaluate(nullptr);
+  // A new task, as this may be called from inside the one that it replaces.
+  tasks.add(services.timer.afterDelay(delay).then([this]() {
+    saving = false;
+    saveNow();
+  }));
 }
 
 void Container::prepareForSuccessor() {

@@ -69,7 +69,7 @@ kj::Promise<void> Container::create(int client, ContainerSetup setup,
                        root = kj::mv(setup.root);
                        activate(kj::mv(created));
                        // Before the answer: without it, a later frontend destroys the container.
-                       save(false);
+                       saveFirst();
                      })) {
           // The container is there, but it cannot be used: what the helper made has to go again.
           return services.helper.destroy(containerId).then([reason = kj::cp(*reason)]() mutable {

@@ -145,7 +145,6 @@ class Container final : public kj::Refcounted,
   std::vector<OutRule> rules;
   std::string saved;  // what the file has
   bool saving = false;
-  kj::Promise<void> saveTask = nullptr;
 
   ContainerUser vcap;
   ContainerUser root;
@@ -163,8 +162,10 @@ class Container final : public kj::Refcounted,
   void activate(CreatedContainer&& created);
   ContainerSnapshot snapshot() const;
   void save(bool durable);
+  void saveFirst();
   void saveNow();
   void saveSoon();
+  void saveAfter(kj::Duration delay);
   kj::Promise<void> recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known,
                                 std::map<uint32_t, OutputOptions>& options);
   kj::Promise<void> recoverJob(const WshdClient::KnownJob& known, const OutputOptions& options);

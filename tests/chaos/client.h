@@ -10,6 +10,7 @@ class Client {
   Client(const test::TestServer& server, Model& model, Journal& journal, uint32_t number);
 
   void run(const std::vector<Operation>& operations);
+  void disconnect() { connection.close(); }
 
  private:
   Model& model;

@@ -77,7 +77,10 @@ uint32_t runRounds(const Options& options, test::TestServer& server, Journal& jo
     last = round >= options.rounds || (options.rounds == UINT32_MAX && Clock::now() >= end);
     checker.check(random);
     trouble.keepRunning();
-    if (plan.clears || last) checker.clear(leaks);
+    if (!plan.clears && !last) continue;
+    for (auto& client : clients)
+      client.disconnect();
+    checker.clear(leaks);
   }
   return round;
 }

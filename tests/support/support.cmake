@@ -28,6 +28,8 @@ foreach(program warden-privhelper warden-frontend warden-wshd warden)
     list(APPEND WARDEN_SERVER_PROGRAMS ${program})
   endif()
 endforeach()
+# This file is included once; the folders that come later find them, too.
+set(WARDEN_SERVER_PROGRAMS ${WARDEN_SERVER_PROGRAMS} CACHE INTERNAL "")
 
 # warden_server_test(NAME LABEL TIMEOUT sources... LIBS libraries...): an executable that starts
 # servers. One runs at a time, so that what one leaves behind is not laid at another's door.
