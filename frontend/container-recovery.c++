@@ -85,12 +85,11 @@ void Container::saveSoon() {
 void Container::saveAfter(kj::Duration delay) {
   if (saving) return;
   saving = true;
-  saveTask = services.timer.afterDelay(delay)
-                 .then([this]() {
-                   saving = false;
-                   saveNow();
-                 })
-                 .eagerlyEvaluate(nullptr);
+  // A new task, as this may be called from inside the one that it replaces.
+  tasks.add(services.timer.afterDelay(delay).then([this]() {
+    saving = false;
+    saveNow();
+  }));
 }
 
 void Container::prepareForSuccessor() {

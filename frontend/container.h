@@ -157,7 +157,6 @@ class Container final : public kj::Refcounted,
   std::string saved;  // what the file has
   bool saving = false;
   bool saveFailed = false;  // said, and tried again
-  kj::Promise<void> saveTask = nullptr;
 
   ContainerUser vcap;
   ContainerUser root;

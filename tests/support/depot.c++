@@ -22,8 +22,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t IMAGE_BYTES = 2ull << 30;  // sparse
-
 void enterPrivateMounts() {
   static const bool entered = [] {
     KJ_SYSCALL(unshare(CLONE_NEWNS));
@@ -65,7 +63,7 @@ MountEntry mountOf(const std::string& path) {
 
 }  // namespace
 
-DepotFileSystem::DepotFileSystem(const std::string& type) {
+DepotFileSystem::DepotFileSystem(const std::string& type, uint64_t bytes) {
   enterPrivateMounts();
   std::string pattern =
       testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-" + type + "-XXXXXX";
@@ -79,7 +77,7 @@ DepotFileSystem::DepotFileSystem(const std::string& type) {
     int raw;
     KJ_SYSCALL(raw = open(image.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     Fd fd(raw);
-    KJ_SYSCALL(ftruncate(fd, IMAGE_BYTES));
+    KJ_SYSCALL(ftruncate(fd, bytes));  // sparse
   }
   expectSuccess({"/sbin/mkfs." + type, type == "ext4" ? "-qF" : "-qf", image});
   if (type != "xfs" ||

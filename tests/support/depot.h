@@ -13,7 +13,9 @@ class DepotFileSystem {
   // it. The destructor unmounts and removes it.
 
  public:
-  explicit DepotFileSystem(const std::string& type);
+  static constexpr uint64_t ROOMY = 2ull << 30;
+
+  explicit DepotFileSystem(const std::string& type, uint64_t bytes = ROOMY);
   // "btrfs", "ext4" or "xfs", made by mkfs.TYPE; xfs with project quotas where the kernel has them.
   ~DepotFileSystem() noexcept(false);
   DepotFileSystem(const DepotFileSystem&) = delete;
