@@ -40,7 +40,7 @@ ContainerSnapshot Container::snapshot() const {
   snapshot.lastJobId = lastJobId;
   snapshot.limits = limits;
   snapshot.network = ipv4Text(ipAddresses.container).cStr();
-  snapshot.uid = vcapUid;
+  snapshot.uid = services.config.user.poolStartUid + slotIndex();
   snapshot.netIn = mappings;
   snapshot.netOut = rules;
   return snapshot;
@@ -108,7 +108,6 @@ kj::Promise<void> Container::recover(ContainerSnapshot snapshot, AdoptedContaine
   for (auto& event : snapshot.events)
     events.add(kj::str(event.c_str()));
   ranOutOfMemory = snapshot.ranOutOfMemory;
-  graceSeconds = snapshot.graceTime;
   lastJobId = snapshot.lastJobId;
   limits = snapshot.limits;
   mappings.assign(adopted.ports.begin(), adopted.ports.end());

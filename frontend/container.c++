@@ -34,7 +34,6 @@ Container::Container(const Services& services, const ContainerId& id, std::strin
       resources(kj::mv(resourcesParam)),
       ipAddresses(KJ_ASSERT_NONNULL(resources).network.addresses()),
       descriptors(kj::mv(descriptors)),
-      vcapUid(services.config.user.poolStartUid + slotIndex()),
       tasks(*this) {}
 
 Container::~Container() noexcept(false) {}
@@ -42,7 +41,6 @@ Container::~Container() noexcept(false) {}
 void Container::moveTo(Slot slot, kj::Maybe<Network> network) {
   auto& own = KJ_ASSERT_NONNULL(resources);
   own.slot = kj::mv(slot);
-  vcapUid = services.config.user.poolStartUid + slotIndex();
   KJ_IF_MAYBE (other, network) {
     own.network = kj::mv(*other);
     ipAddresses = own.network.addresses();

@@ -90,6 +90,7 @@ class Container final : public kj::Refcounted,
   // The process is about to end and the container to go on: says all that the next frontend needs.
 
   void setGraceTime(std::optional<uint32_t> seconds) { graceSeconds = seconds; }
+  std::optional<uint32_t> graceTime() const { return graceSeconds; }
   uint32_t highestJobId() const;
   // None of its jobs has a higher one.
 
@@ -150,7 +151,6 @@ class Container final : public kj::Refcounted,
   // For the snapshot only.
   std::optional<uint32_t> graceSeconds;
   uint32_t lastJobId = 0;
-  uint32_t vcapUid;
   ContainerSnapshot::Limits limits;
   std::vector<PortMapping> mappings;
   std::vector<OutRule> rules;

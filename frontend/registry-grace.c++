@@ -31,12 +31,13 @@ bool Registry::isReferenced(const Entry& entry) const {
 
 void Registry::considerGrace(Entry& entry) {
   auto state = entry.container->state();
-  bool waits = entry.graceTime.has_value() && entry.unreferencedSince == nullptr &&
+  auto graceTime = entry.container->graceTime();
+  bool waits = graceTime.has_value() && entry.unreferencedSince == nullptr &&
                (state == Container::State::ACTIVE || state == Container::State::STOPPED);
   if (!waits || isReferenced(entry)) return;
   auto now = services.timer.now();
   entry.unreferencedSince = now;
-  setGraceAlarm(now + *entry.graceTime * kj::SECONDS);
+  setGraceAlarm(now + *graceTime * kj::SECONDS);
 }
 
 void Registry::setGraceAlarm(kj::TimePoint when) {
@@ -69,7 +70,7 @@ void Registry::graceAlarmRings() {
   kj::Vector<kj::Own<Container>> expired;
   for (auto& [handle, entry] : entries) {
     KJ_IF_MAYBE (since, entry.unreferencedSince) {
-      auto deadline = *since + *entry.graceTime * kj::SECONDS;
+      auto deadline = *since + *entry.container->graceTime() * kj::SECONDS;
       if (deadline <= now) {
         expired.add(kj::addRef(*entry.container));
         entry.unreferencedSince = nullptr;

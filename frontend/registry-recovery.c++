@@ -96,7 +96,7 @@ kj::Own<Container> Registry::enter(const ContainerId& id, const ContainerSnapsho
       require(services.descriptors.take(Container::DESCRIPTORS), "descriptors for it"));
   // Older than every connection: all reference it.
   entry.born = 0;
-  entry.graceTime = snapshot.graceTime;
+  entry.container->setGraceTime(snapshot.graceTime);
   auto container = kj::addRef(*entry.container);
   entries.emplace(snapshot.handle, kj::mv(entry));
   return container;

@@ -134,9 +134,8 @@ Registry::Entry& Registry::reserve(const Requester& requester, const CreateReque
                                               takeResources(requester, request),
                                               kj::mv(KJ_ASSERT_NONNULL(descriptors)));
   entry.born = ++clock;
-  entry.graceTime = services.config.server.containerGraceTime;
-  if (request.has_grace_time()) entry.graceTime = request.grace_time();
-  entry.container->setGraceTime(entry.graceTime);
+  entry.container->setGraceTime(
+      request.has_grace_time() ? request.grace_time() : services.config.server.containerGraceTime);
   return entries.emplace(handle, kj::mv(entry)).first->second;
 }
 

@@ -64,7 +64,6 @@ class Registry final : private kj::TaskSet::ErrorHandler {
     kj::Own<Container> container;
     uint64_t born;                       // on the same clock as connections
     std::set<ConnectionNumber> namedBy;  // of the connections that were there before it
-    std::optional<uint32_t> graceTime;   // seconds
     kj::Maybe<kj::TimePoint> unreferencedSince;
     kj::Maybe<kj::ForkedPromise<void>> destroying;
   };

@@ -2,6 +2,8 @@
 
 #include <kj/debug.h>
 
+#include <set>
+
 #include "privhelper/broker.h"
 
 namespace warden::privhelper {
@@ -9,12 +11,12 @@ namespace warden::privhelper {
 void Broker::recover() {
   // All that there is traces of: trees, and cgroups, which a create makes first and a destroy
   // removes last.
-  std::map<ContainerId, bool> ids;
+  std::set<ContainerId> ids;
   for (auto& id : host.cgroups.stale())
-    ids[id] = true;
+    ids.insert(id);
   for (auto& id : host.depot.ids())
-    ids[id] = true;
-  for (auto& [id, _] : ids) {
+    ids.insert(id);
+  for (auto& id : ids) {
     KJ_IF_MAYBE (reason, reasonAgainstRecovery(id)) {
       log.record("recover", id.text(), Outcome::FAILED, *reason);
       host.network.endInterfacesOf(id);
