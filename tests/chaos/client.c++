@@ -38,7 +38,7 @@ ContainerModel* Client::pickContainer(uint32_t pick) {
 JobModel* Client::pickJob(ContainerModel& container, uint32_t pick, uint32_t& id) {
   std::vector<uint32_t> ids;
   for (auto& [jobId, job] : container.jobs) {
-    bool ends = !job.script.endless || container.mayBeStopped;
+    bool ends = !job.script.endless || !container.mayBeActive;
     if (ends && job.state == JobModel::State::LIVE) ids.push_back(jobId);
   }
   if (ids.empty()) return nullptr;
