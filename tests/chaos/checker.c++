@@ -67,7 +67,10 @@ void Checker::check(Random& random) {
 
 void Checker::resolve(ContainerModel& container, bool listed) {
   auto& handle = container.handle;
-  if (container.exists == Existence::YES && !listed) violation(handle + " is not listed");
+  // One without its first process goes with the next start.
+  if (container.exists == Existence::YES && !listed && !container.harmed) {
+    violation(handle + " is not listed");
+  }
   if (container.exists == Existence::NO && listed) violation(handle + " is listed, but destroyed");
   if (container.exists == Existence::YES || !listed) {
     // A destroy that failed may be tried again, until nothing knows it.

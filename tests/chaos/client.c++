@@ -179,7 +179,7 @@ void Client::list() {
   std::lock_guard guard(model.lock);
   for (auto& container : own().containers) {
     bool listed = handles.count(container.handle) > 0;
-    if (container.exists == Existence::YES && !listed) {
+    if (container.exists == Existence::YES && !listed && !container.harmed) {
       journal.violation(who, container.handle + " is not listed");
     }
     if (container.exists == Existence::NO && listed) {
