@@ -97,6 +97,41 @@ DepotFileSystem::~DepotFileSystem() noexcept(false) {
   fs::remove_all(directory);
 }
 
+SmallDepot::SmallDepot(const std::string& directory, uint64_t bytes) : directory(directory) {
+  enterPrivateMounts();
+  auto options = "mode=0755,size=" + std::to_string(bytes);
+  KJ_SYSCALL(mount("tmpfs", directory.c_str(), "tmpfs", 0, options.c_str()), directory.c_str());
+}
+
+SmallDepot::~SmallDepot() noexcept(false) {
+  bool unmounted = waitUntil([&]() { return umount2(directory.c_str(), 0) == 0; });
+  KJ_REQUIRE(unmounted, "the depot is still busy", strerror(errno));
+}
+
+void SmallDepot::fill() {
+  int raw;
+  KJ_SYSCALL(raw = open((directory + "/.filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  Fd file(raw);
+  KJ_SYSCALL(lseek(file, 0, SEEK_END));
+  for (size_t size : {size_t(1) << 16, size_t(1)}) {
+    std::string block(size, 'x');
+    while (write(file, block.data(), size) > 0) {
+    }
+    KJ_REQUIRE(errno == ENOSPC, strerror(errno));
+  }
+}
+
+void SmallDepot::empty() {
+  KJ_SYSCALL(unlink((directory + "/.filler").c_str()));
+}
+
+bool SmallDepot::setReadOnly(bool readOnly) {
+  unsigned long flags = MS_REMOUNT | (readOnly ? MS_RDONLY : 0);
+  if (mount(nullptr, directory.c_str(), nullptr, flags, nullptr) == 0) return true;
+  KJ_REQUIRE(errno == EBUSY, strerror(errno));
+  return false;
+}
+
 DepotFacts depotFacts() {
   MountEntry mount = mountOf(fs::canonical(testDirectory()));
   if (mount.type == "btrfs") return {"btrfs", false, false, 1, "Disk quota exceeded"};

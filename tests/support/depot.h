@@ -24,6 +24,27 @@ class DepotFileSystem {
   std::string directory;
 };
 
+class SmallDepot {
+  // A file system in memory that is soon full, mounted on `directory`, in a mount namespace that
+  // the test's process enters for the rest of its life. The destructor unmounts it.
+
+ public:
+  SmallDepot(const std::string& directory, uint64_t bytes);
+  ~SmallDepot() noexcept(false);
+  SmallDepot(const SmallDepot&) = delete;
+
+  void fill();
+  // Until there is no byte left.
+  void empty();
+  // Of what fill() has put there.
+
+  bool setReadOnly(bool readOnly);
+  // False: the kernel does not, as a file is open for writing (EBUSY).
+
+ private:
+  std::string directory;
+};
+
 struct DepotFacts {
   // What may be expected of limits, by docs/OPERATING.md, on the file system that holds
   // testDirectory().
