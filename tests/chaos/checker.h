@@ -34,7 +34,8 @@ class Checker {
   void checkJobs(ContainerModel& container, Random& random);
   void checkJob(ContainerModel& container, uint32_t id, JobModel& job);
   void checkUse(ContainerModel& container);
-  void checkHost(const std::set<std::string>& ids);
+  void checkHost(const std::set<std::string>& ids, const std::set<std::string>& dead);
+  // `dead`: those without a first process; they have lost their interface, and may be removed.
 };
 
 }  // namespace warden::chaos

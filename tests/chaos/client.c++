@@ -38,7 +38,7 @@ ContainerModel* Client::pickContainer(uint32_t pick) {
 JobModel* Client::pickJob(ContainerModel& container, uint32_t pick, uint32_t& id) {
   std::vector<uint32_t> ids;
   for (auto& [jobId, job] : container.jobs) {
-    bool ends = !job.script.endless || container.mayBeStopped;
+    bool ends = !job.script.endless || !container.mayBeActive;
     if (ends && job.state == JobModel::State::LIVE) ids.push_back(jobId);
   }
   if (ids.empty()) return nullptr;
@@ -123,6 +123,7 @@ void Client::create(const Operation& operation) {
     }
   }
   std::lock_guard guard(model.lock);
+  made.sawFullDisk = model.diskIsFull;
   if (made.exists != Existence::NO) own().containers.push_back(std::move(made));
 }
 
@@ -178,7 +179,7 @@ void Client::list() {
   std::lock_guard guard(model.lock);
   for (auto& container : own().containers) {
     bool listed = handles.count(container.handle) > 0;
-    if (container.exists == Existence::YES && !listed) {
+    if (container.exists == Existence::YES && !listed && !container.harmed) {
       journal.violation(who, container.handle + " is not listed");
     }
     if (container.exists == Existence::NO && listed) {

@@ -154,8 +154,10 @@ void TroubleMaker::fillDisk(const Trouble& trouble) {
     model.diskIsFull = true;
     ++model.fills;
     for (auto& client : model.clients)
-      for (auto& container : client.containers)
+      for (auto& container : client.containers) {
         container.disturbJobs();
+        container.sawFullDisk = true;
+      }
   }
   std::string path = server.directory() + "/filler";
   {
