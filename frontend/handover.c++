@@ -1,0 +1,60 @@
+#include "frontend/handover.h"
+
+#include <errno.h>
+#include <kj/debug.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/packet.h"
+#include "schema/privhelper.capnp.h"
+
+namespace warden::frontend {
+
+namespace {
+
+Fd connectToHelper(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  KJ_REQUIRE(path.size() < sizeof(address.sun_path), "the path is too long", path.c_str());
+  memcpy(address.sun_path, path.data(), path.size());
+  int raw;
+  KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  Fd connection(raw);
+  KJ_SYSCALL(connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+             path.c_str());
+  // Of whoever has called listen(2).
+  ucred peer;
+  socklen_t size = sizeof(peer);
+  KJ_SYSCALL(getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size));
+  KJ_REQUIRE(peer.uid == 0, "whoever listens there is not root", path.c_str(), peer.uid);
+  allowLargestPacket(connection);
+  return connection;
+}
+
+}  // namespace
+
+void HandedOver::requireAll() const {
+  for (int fd : {helperFd, listenFd, configFd, imageFd, depotFd, auditFd})
+    KJ_REQUIRE(fd >= 0, "a descriptor is missing; or give --connect");
+}
+
+HandedOver receiveHandover(const std::string& path) {
+  Fd connection = connectToHelper(path);
+  auto received = receivePacket(connection);
+  Packet& packet = KJ_ASSERT_NONNULL(received, "the socket is blocking");
+  auto handover = packet.getRoot<schema::Handover>();
+  HandedOver result;
+  result.configName = handover.getConfigName().cStr();
+  auto take = [&packet](size_t index) { return packet.takeFd(index).release(); };
+  result.listenFd = take(0);
+  result.configFd = take(1);
+  result.imageFd = take(2);
+  result.depotFd = take(3);
+  result.auditFd = take(4);
+  if (handover.getHasLog()) result.logFd = take(5);
+  result.helperFd = connection.release();
+  return result;
+}
+
+}  // namespace warden::frontend
