@@ -15,6 +15,7 @@
 #include "base/privilege.h"
 #include "privhelper/apparmor.h"
 #include "privhelper/broker.h"
+#include "privhelper/cgroup-keeper.h"
 #include "privhelper/disk.h"
 #include "privhelper/fault-point.h"
 #include "privhelper/filters.h"
@@ -166,12 +167,15 @@ struct Options {
   std::string config;
   bool checkOnly = false;
   bool systemd = false;
+  bool keepCgroup = false;
   std::string delegatedCgroup;
 };
 
 void defineOptions(CLI::App& app, Options& options) {
+  auto* keep = app.add_flag("--keep-cgroup", options.keepCgroup,
+                            "do nothing but keep the cgroup of a unit of systemd");
   app.add_option("--config", options.config, "the configuration file (docs/OPERATING.md)")
-      ->required();
+      ->excludes(keep);
   app.add_flag("--check-config", options.checkOnly,
                "tell what is wrong with the file, and start nothing");
   app.add_flag("--systemd", options.systemd,
@@ -241,11 +245,12 @@ bool serve(const Options& options, kj::Vector<PassedDescriptor> passed) {
   enterBrokerSandbox(config, *disk);
   bool clean;
   {
+    KeptProcesses kept(manager, kj::mv(passed));
     Depot depot(DEPOT_PATH, *disk, kj::mv(sweeper.wake));
     auto frontend = makeFrontend(kj::mv(listeners.frontend), policy, launcher, kj::mv(descriptors),
                                  options.config, log);
     try {
-      clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network}, log, *frontend,
+      clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network, kept}, log, *frontend,
                      listener, clients, kj::mv(signals), sweeper.process, porter)
                   .run(manager);
     } catch (const kj::Exception& e) {
@@ -266,6 +271,8 @@ int start(const Options& options) {
   };
   // What whoever started it left open is nothing to the server, and would live as long as it does.
   closeAllExcept(kept);
+  if (options.keepCgroup) keepCgroup();
+  KJ_REQUIRE(!options.config.empty(), "--config is required");
   bool well = options.checkOnly ? checkConfig(options.config) : serve(options, kj::mv(passed));
   return well ? 0 : 1;
 }

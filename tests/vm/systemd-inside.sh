@@ -6,7 +6,8 @@ depot=/opt/depot
 cgroups=/sys/fs/cgroup/system.slice/warden-containers.service
 failed() {
   echo "FAILED: $1"
-  journalctl --no-pager -q -n 60 -u 'warden*' || true
+  journalctl --no-pager -q -n 40 -u 'warden*' || true
+  tail -n 12 /var/log/warden/warden.log /var/log/warden/warden.log.audit || true
   exit 1
 }
 expect() { [[ $2 == "$3" ]] || failed "$1: got '$2', wanted '$3'"; echo "ok: $1"; }
