@@ -65,6 +65,8 @@ bool hears(int socket) {
 
 class FrontendServiceTest : public testing::Test {
  protected:
+  ~FrontendServiceTest() noexcept override {}
+
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "becomes other users, which needs root";
     char name[] = "/tmp/warden-service-XXXXXX";
@@ -75,7 +77,7 @@ class FrontendServiceTest : public testing::Test {
         listenOn(path()), FRONTEND,
         FrontendDescriptors{
             .listener = devNull(), .config = devNull(), .image = devNull(), .depot = devNull()},
-        kj::str("w.yml"), log);
+        kj::str("w.yml"), *log);
   }
   void TearDown() override {
     if (!directory.empty()) std::filesystem::remove_all(directory);
@@ -123,8 +125,8 @@ class FrontendServiceTest : public testing::Test {
   }
 
   std::string directory;
-  AuditLog log{AuditTrail(devNull()), AuditTrail(devNull()),
-               AuditOptions::WhenUnwritable::CONTINUE};
+  kj::Own<AuditLog> log = kj::heap<AuditLog>(AuditTrail(devNull()), AuditTrail(devNull()),
+                                             AuditOptions::WhenUnwritable::CONTINUE);
   kj::Own<FrontendService> service;
 };
 
@@ -166,7 +168,9 @@ TEST_F(FrontendServiceTest, isNotServedWhereItsPeerHasGone) {
   connectAs(FRONTEND) = nullptr;
   service->start();
   // Either it saw that at once, or the end of the connection tells.
-  if (service->isRunning()) EXPECT_FALSE(hears(service->connection()));
+  if (service->isRunning()) {
+    EXPECT_FALSE(hears(service->connection()));
+  }
 }
 
 TEST_F(FrontendServiceTest, handoverIsTakenFromRootAlone) {
