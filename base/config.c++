@@ -311,10 +311,18 @@ Config::Audit readAudit(ConfigSection section, const Config::Logging& logging) {
   return audit;
 }
 
-Config::Frontend readFrontend(ConfigSection section) {
+Config::Frontend readFrontend(ConfigSection section, const Config::User& users) {
   Config::Frontend frontend;
+  frontend.maxContainers = users.poolSize;
   assign(frontend.maxConnections, section.number("max_connections", 1, 1 << 20));
   assign(frontend.maxRequestBytes, section.number("max_request_bytes", 1024, 64 << 20));
+  assign(frontend.maxContainers,
+         section.number("max_containers", 1, users.poolSize,
+                        "a number from 1 to user.pool_size, " + std::to_string(users.poolSize) +
+                            ", which is the default,"));
+  // Each has one packet on its way to the helper, of which so many can wait (PacketLink).
+  assign(frontend.maxRequests, section.number("max_requests", 1, 8192));
+  assign(frontend.maxWaiting, section.number("max_waiting", 1, 65536));
   section.finish();
   return frontend;
 }
@@ -391,7 +399,7 @@ Config readParts(const std::string& text, const std::string& fileName, Attempt&&
       config.access.profile = config.privhelper.profile;
     });
     attempt([&]() { config.audit = readAudit(root.section("audit"), config.logging); });
-    attempt([&]() { config.frontend = readFrontend(root.section("frontend")); });
+    attempt([&]() { config.frontend = readFrontend(root.section("frontend"), config.user); });
     attempt([&]() { root.finish(); });
     return config;
   } catch (const YAML::Exception& e) {

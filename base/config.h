@@ -158,6 +158,9 @@ struct Config {
   struct Frontend {  // section `frontend`
     uint32_t maxConnections = 16384;
     uint32_t maxRequestBytes = 1024 * 1024;  // payload of one frame
+    uint32_t maxContainers = 256;            // default: user.pool_size
+    uint32_t maxRequests = 4096;             // under way, without those that wait for a job
+    uint32_t maxWaiting = 1024;              // creates and destroys that wait for their turn
   } frontend;
 };
 

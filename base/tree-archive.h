@@ -18,17 +18,21 @@ kj::Maybe<TreeFailure> packTree(const CopyPlace& source, int stream);
 // cut. A device, fifo or socket is refused (EINVAL). EPIPE: whoever reads has ended. ETIMEDOUT: the
 // socket's own time (SO_SNDTIMEO).
 
+constexpr mode_t ALL_PERMISSIONS = 07777;
+constexpr mode_t NO_SET_ID_PERMISSIONS = 01777;
+
 struct TreeOwner {
   uid_t uid;
   gid_t gid;
 };
 
 kj::Maybe<TreeFailure> unpackTree(const CopyPlace& target, int stream,
-                                  kj::Maybe<TreeOwner> owner = nullptr);
+                                  kj::Maybe<TreeOwner> owner = nullptr,
+                                  mode_t permissions = ALL_PERMISSIONS);
 // Reads a tree from `stream` into the target: directories are merged, all else is replaced; a
 // directory that has something in it makes way for nothing (ENOTEMPTY). Permissions of directories
 // are set when they are full. `owner` gets what is made here, before its permissions are set; none:
-// it belongs to the process.
+// it belongs to the process. Permissions beyond `permissions` are taken from what the stream says.
 //
 // Whoever writes the stream is not trusted: nothing outside of the target is touched. EBADMSG: it
 // is not what packTree() writes. EPIPE: it ends before the end of the tree; what had come is there.

@@ -18,8 +18,11 @@ constexpr size_t HEADER_BYTES = 2 * 1024 * 1024;
 
 }  // namespace
 
-TreeReader::TreeReader(int stream)
-    : stream(stream), block(kj::heapArray<kj::byte>(BLOCK_BYTES)), archive(archive_read_new()) {
+TreeReader::TreeReader(int stream, mode_t permissions)
+    : stream(stream),
+      permissions(permissions),
+      block(kj::heapArray<kj::byte>(BLOCK_BYTES)),
+      archive(archive_read_new()) {
   headerBytes = size_t(0);
   if (archive == nullptr) throw TreeFailure{kj::str("read stream"), ENOMEM};
   if (archive_read_support_format_tar(archive.get()) != ARCHIVE_OK ||
@@ -83,7 +86,7 @@ TreeEntry TreeReader::describe(struct archive_entry* entry) {
   TreeEntry result{};
   result.path = pathOf(entry);
   if (result.path.find('\0') != std::string_view::npos) failTree("unpack", result.path, EBADMSG);
-  result.mode = archive_entry_perm(entry) & 07777;
+  result.mode = archive_entry_perm(entry) & permissions;
   if (archive_entry_hardlink(entry) != nullptr) failTree("unpack", result.path, EBADMSG);
   switch (archive_entry_filetype(entry)) {
     case AE_IFREG:

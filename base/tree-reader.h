@@ -35,7 +35,8 @@ class TreeReader {
   // All of it throws TreeFailure.
 
  public:
-  explicit TreeReader(int stream);
+  TreeReader(int stream, mode_t permissions);
+  // No entry has others than these.
   KJ_DISALLOW_COPY(TreeReader);
 
   kj::Maybe<TreeEntry> next();
@@ -49,6 +50,7 @@ class TreeReader {
   };
 
   int stream;
+  mode_t permissions;
   int streamError = 0;
   bool streamEnded = false;
   bool archiveEnded = false;

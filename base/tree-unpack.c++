@@ -15,8 +15,8 @@ namespace {
 
 class TreeUnpacker {
  public:
-  TreeUnpacker(const CopyPlace& target, int stream, kj::Maybe<TreeOwner> owner)
-      : target(target), reader(stream), maker(owner) {}
+  TreeUnpacker(const CopyPlace& target, int stream, kj::Maybe<TreeOwner> owner, mode_t permissions)
+      : target(target), reader(stream, permissions), maker(owner) {}
 
   void unpack();
 
@@ -161,9 +161,10 @@ void TreeUnpacker::leave() {
 
 }  // namespace
 
-kj::Maybe<TreeFailure> unpackTree(const CopyPlace& target, int stream, kj::Maybe<TreeOwner> owner) {
+kj::Maybe<TreeFailure> unpackTree(const CopyPlace& target, int stream, kj::Maybe<TreeOwner> owner,
+                                  mode_t permissions) {
   try {
-    TreeUnpacker(target, stream, owner).unpack();
+    TreeUnpacker(target, stream, owner, permissions).unpack();
     return nullptr;
   } catch (TreeFailure& failure) {
     return kj::mv(failure);

@@ -124,6 +124,12 @@ std::vector<std::string> Client::list() {
   return {response.handles().begin(), response.handles().end()};
 }
 
+ListResponse Client::listAll() {
+  ListRequest list;
+  list.set_all(true);
+  return request<ListResponse>(Message::List, list);
+}
+
 InfoResponse Client::info(const std::string& handle) {
   InfoRequest info;
   info.set_handle(handle);

@@ -60,6 +60,8 @@ class Client {
   void stop(const StopRequest& request);
   void destroy(const std::string& handle);
   std::vector<std::string> list();
+  ListResponse listAll();
+  // An older server answers with handles only.
   InfoResponse info(const std::string& handle);
   std::string echo(const std::string& message);
 

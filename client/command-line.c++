@@ -139,6 +139,7 @@ class Parser {
   std::function<int()> action;
 
  private:
+  bool all = false;
   CLI::App app;
   Settings settings;
   Commands commands;
@@ -185,8 +186,12 @@ void Parser::addServerCommands() {
   text = "-";
   echo->add_option("MESSAGE", text, "any bytes; - or absent: standard input")->type_name("");
   add("whoami", "print what the server lets you do", [this] { return commands.whoami(); });
-  add("list", "print the handles of all containers, one a line",
-      [this] { return commands.list(); });
+  auto* list = add("list", "print the handles of all containers, one a line",
+                   [this] { return all ? commands.listAll() : commands.list(); });
+  list->add_flag(
+      "--all", all,
+      "also those that are being made or destroyed: id, state, handle, and what holds up "
+      "a destroy");
 }
 
 void Parser::addContainerCommands() {

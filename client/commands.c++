@@ -18,11 +18,6 @@ namespace {
 // More than any server takes in one request; reading an endless stdin ends here.
 constexpr size_t MAX_SCRIPT_BYTES = 256 * 1024 * 1024;
 
-// A handle is any string of bytes. Into a pipe it goes as it is.
-std::string shown(const std::string& bytes) {
-  return (isatty(STDOUT_FILENO) == 1 ? printable(bytes) : bytes) + "\n";
-}
-
 int exitStatusOf(const LinkResponse& result) {
   if (!result.has_exit_status()) return EXIT_JOB_KILLED;
   return static_cast<int>(std::min<uint32_t>(result.exit_status(), EXIT_JOB_KILLED));
@@ -62,22 +57,6 @@ int Commands::echo(const std::string& message) {
     write(STDOUT_FILENO, answer);
     if (isatty(STDOUT_FILENO) == 1 && !answer.ends_with('\n')) write(STDOUT_FILENO, "\n");
   }
-  return 0;
-}
-
-int Commands::list() {
-  auto handles = connect().list();
-  if (settings.json) {
-    Json array = Json::array();
-    for (const auto& handle : handles)
-      array.push_back(bytesToJson(handle));
-    write(STDOUT_FILENO, dump(Json{{"handles", array}}));
-    return 0;
-  }
-  std::string text;
-  for (const auto& handle : handles)
-    text += shown(handle);
-  write(STDOUT_FILENO, text);
   return 0;
 }
 

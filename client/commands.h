@@ -25,6 +25,7 @@ class Commands {
   int whoami();
   int echo(const std::string& message);
   int list();
+  int listAll();
   int create(const CreateRequest& request);
   int info(const std::string& handle);
   int run(const SpawnRequest& request);

@@ -83,6 +83,10 @@ bool isUtf8(std::string_view bytes) {
   return true;
 }
 
+std::string shown(const std::string& bytes) {
+  return (isatty(STDOUT_FILENO) == 1 ? printable(bytes) : bytes) + "\n";
+}
+
 std::string printable(std::string_view bytes) {
   constexpr char HEX[] = "0123456789abcdef";
   std::string text;

@@ -23,6 +23,9 @@ void write(int fd, std::string_view bytes);
 bool isUtf8(std::string_view bytes);
 // Well-formed as in Unicode 15, table 3-7: no overlong forms, no surrogates.
 
+std::string shown(const std::string& bytes);
+// A line of its own: printable on a terminal; into a pipe it goes as it is.
+
 std::string printable(std::string_view bytes);
 // For terminals and messages: control characters, and bytes that are not UTF-8, become \xNN, so
 // that what a client named or a job printed cannot drive the reader's terminal.

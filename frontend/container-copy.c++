@@ -71,8 +71,11 @@ kj::Promise<void> Container::copy(Fd client, CopyRequest request) {
   return kj::joinPromises(both.finish())
       .then(
           [](kj::Array<Outcome> outcomes) { throwCause(kj::mv(outcomes[0]), kj::mv(outcomes[1])); })
+      // The order waits for a first process that does not answer, and with it the side of the host.
+      .exclusiveJoin(whenSilent())
       // Dropped when the client goes away, which ends the side inside, and that the host's.
-      .attach(kj::defer(cancel), kj::mv(share), kj::mv(client), kj::addRef(*this));
+      .attach(kj::defer([cancel]() { cancel(); }), kj::mv(share), kj::mv(client))
+      .attach(kj::addRef(*this));
 }
 
 }  // namespace warden::frontend

@@ -11,6 +11,7 @@ namespace warden::frontend {
 
 kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
   requireActive();
+  requireKnownJobs();
   if (jobs.size() >= MAX_JOBS) {
     return clientErrorOf("could not start the job: the container has ", MAX_JOBS,
                          " jobs that run or that nobody has linked, and there can be no more; link "
@@ -89,6 +90,7 @@ void Container::spawnFailed(Job& job) {
 }
 
 kj::Own<Job> Container::job(uint32_t jobId) {
+  requireKnownJobs();
   auto found = jobs.find(jobId);
   if (found == jobs.end()) kj::throwFatalException(clientErrorOf("no such job"));
   return kj::addRef(*found->second);

@@ -15,7 +15,10 @@ namespace {
 // What changes often is written this much later, with what changes meanwhile.
 constexpr auto SAVE_DELAY = 50 * kj::MILLISECONDS;
 
-// A first process that says nothing for so long is stuck, and its container can be destroyed only.
+// What could not be written (a full disk) is tried again after this time.
+constexpr auto SAVE_AGAIN = 1 * kj::SECONDS;
+
+// Nobody waits longer for a first process that says nothing.
 constexpr auto ANSWER_TIME = 5 * kj::SECONDS;
 
 }  // namespace
@@ -33,6 +36,7 @@ ContainerSnapshot Container::snapshot() const {
   snapshot.root = root.copy();
   for (auto& [id, job] : jobs)
     snapshot.jobs.emplace(id, job->options());
+  KJ_IF_MAYBE (unknown, unknownJobs) snapshot.jobs.insert(unknown->begin(), unknown->end());
   snapshot.lastJobId = lastJobId;
   snapshot.limits = limits;
   snapshot.network = ipv4Text(ipAddresses.container).cStr();
@@ -50,23 +54,42 @@ void Container::save(bool durable) {
   saved = std::move(text);
 }
 
-void Container::saveNow() {
-  // Where there is nobody to be told.
+void Container::saveFirst() {
+  // Before create is answered: without it, a later frontend destroys the container.
   KJ_IF_MAYBE (reason, kj::runCatchingExceptions([this]() { save(false); })) {
-    spdlog::error("container {}: its snapshot could not be written: {}", containerId.text().cStr(),
-                  reason->getDescription().cStr());
+    kj::throwFatalException(clientErrorOf(
+        "could not create the container: write its snapshot: ", reason->getDescription(),
+        "; free space or inodes where the depot is"));
   }
 }
 
+void Container::saveNow() {
+  // Where there is nobody to be told.
+  KJ_IF_MAYBE (reason, kj::runCatchingExceptions([this]() { save(false); })) {
+    if (!saveFailed) {
+      spdlog::error("container {}: its snapshot could not be written, and is tried again: {}",
+                    containerId.text().cStr(), reason->getDescription().cStr());
+    }
+    saveFailed = true;
+    saveAfter(SAVE_AGAIN);
+    return;
+  }
+  if (saveFailed) spdlog::info("container {}: its snapshot is written", containerId.text().cStr());
+  saveFailed = false;
+}
+
 void Container::saveSoon() {
+  saveAfter(SAVE_DELAY);
+}
+
+void Container::saveAfter(kj::Duration delay) {
   if (saving) return;
   saving = true;
-  saveTask = services.timer.afterDelay(SAVE_DELAY)
-                 .then([this]() {
-                   saving = false;
-                   saveNow();
-                 })
-                 .eagerlyEvaluate(nullptr);
+  // A new task, as this may be called from inside the one that it replaces.
+  tasks.add(services.timer.afterDelay(delay).then([this]() {
+    saving = false;
+    saveNow();
+  }));
 }
 
 void Container::prepareForSuccessor() {
@@ -94,30 +117,52 @@ kj::Promise<void> Container::recover(ContainerSnapshot snapshot, AdoptedContaine
   activate(kj::mv(adopted.created));
   oomWatch->countAll();
   if (snapshot.stopped) current = State::STOPPED;
-  return services.timer.timeoutAfter(ANSWER_TIME, wshd->list())
-      .then([this,
-             options = std::move(snapshot.jobs)](kj::Array<WshdClient::KnownJob> known) mutable {
-        return recoverJobs(known, options);
-      })
-      .then(
-          [this]() {
-            noticeOutOfMemory();
-            // A stop that was under way goes on.
-            bool runs = false;
-            for (auto& [id, job] : jobs)
-              runs |= !job->ended();
-            if (current == State::STOPPED && runs) tasks.add(terminate(0));
-            saveNow();
-          },
-          [this](kj::Exception&& reason) {
-            spdlog::error("container {}: its jobs could not be recovered: {}",
-                          containerId.text().cStr(), reason.getDescription().cStr());
-            abandon("the container's first process does not answer");
-          });
+  unknownJobs = kj::mv(snapshot.jobs);
+  auto recovered = recoverJobsWhenTold().fork();
+  tasks.add(recovered.addBranch());
+  // The others are served without one that does not answer, whose jobs are known when it does.
+  return recovered.addBranch().exclusiveJoin(services.timer.afterDelay(ANSWER_TIME));
 }
 
-kj::Promise<void> Container::recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known,
-                                         std::map<uint32_t, OutputOptions>& options) {
+kj::Promise<void> Container::recoverJobsWhenTold() {
+  return wshd->list()
+      .then([this](kj::Array<WshdClient::KnownJob> known) { return recoverJobs(known); })
+      .then([this]() { recoveredJobs(); })
+      .catch_([this](kj::Exception&& reason) -> kj::Promise<void> {
+        if (wshd->isSilent()) {
+          return wshd->whenHeard().then([this]() { return recoverJobsWhenTold(); });
+        }
+        unknownJobs = nullptr;
+        if (current == State::DESTROYED) return kj::READY_NOW;
+        spdlog::error("container {}: its jobs could not be recovered: {}",
+                      containerId.text().cStr(), reason.getDescription().cStr());
+        abandon(SILENT);
+        return kj::READY_NOW;
+      });
+}
+
+void Container::recoveredJobs() {
+  unknownJobs = nullptr;
+  noticeOutOfMemory();
+  // A stop that was under way goes on.
+  bool runs = false;
+  for (auto& [id, job] : jobs)
+    runs |= !job->ended();
+  if (current == State::STOPPED && runs) tasks.add(terminate(0));
+  saveNow();
+}
+
+void Container::requireKnownJobs() const {
+  if (unknownJobs != nullptr) kj::throwFatalException(wshd->silenceError());
+}
+
+uint32_t Container::highestJobId() const {
+  // A job that was started a moment before its frontend's end is not in the snapshot.
+  return unknownJobs == nullptr ? lastJobId : lastJobId + MAX_JOBS;
+}
+
+kj::Promise<void> Container::recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known) {
+  auto& options = KJ_ASSERT_NONNULL(unknownJobs);
   std::map<uint32_t, OutputOptions> there;
   auto attaching = kj::heapArrayBuilder<kj::Promise<void>>(known.size());
   for (auto& job : known) {

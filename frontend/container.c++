@@ -68,8 +68,7 @@ kj::Promise<void> Container::create(int client, ContainerSetup setup,
                        vcap = kj::mv(setup.vcap);
                        root = kj::mv(setup.root);
                        activate(kj::mv(created));
-                       // Before the answer: without it, a later frontend destroys the container.
-                       save(false);
+                       saveFirst();
                      })) {
           // The container is there, but it cannot be used: what the helper made has to go again.
           return services.helper.destroy(containerId).then([reason = kj::cp(*reason)]() mutable {
@@ -171,7 +170,9 @@ kj::Promise<void> Container::stop(bool kill) {
   current = State::STOPPED;
   saveNow();
   tasks.add(terminate(kill ? TERM_SIGNALS : 0));
-  return whenIdle();
+  requireKnownJobs();
+  // The signals wait for a first process that does not answer, and the client not for ever.
+  return whenIdle().exclusiveJoin(whenSilent());
 }
 
 kj::Promise<void> Container::terminate(int signalsSent) {

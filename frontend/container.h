@@ -83,13 +83,21 @@ class Container final : public kj::Refcounted,
 
   kj::Promise<void> recover(ContainerSnapshot snapshot, AdoptedContainer adopted);
   // Instead of create(): one that an earlier frontend has made. Resolves when its jobs are there,
-  // running or with their answers. The promise must not be dropped.
+  // running or with their answers; after some seconds also where its first process does not answer:
+  // then they are there when it does. The promise must not be dropped.
 
   void prepareForSuccessor();
   // The process is about to end and the container to go on: says all that the next frontend needs.
 
   void setGraceTime(std::optional<uint32_t> seconds) { graceSeconds = seconds; }
-  uint32_t highestJobId() const { return lastJobId; }
+  uint32_t highestJobId() const;
+  // None of its jobs has a higher one.
+
+  void askForSignOfLife();
+  // Of its first process, so that one that does not answer is found although nobody needs it.
+
+  kj::Promise<void> whenSilent();
+  // Rejects with an error for the client when, and as long as, its first process does not answer.
 
   void abandon(kj::StringPtr event);
   // Its processes are beyond reach: STOPPED, and its jobs end with status 255.
@@ -118,6 +126,9 @@ class Container final : public kj::Refcounted,
   kj::Promise<void> copy(Fd client, CopyRequest request);
   // Active, and out of it stopped too. Dropping the promise ends the copy; what was copied stays.
 
+  static constexpr kj::StringPtr SILENT = "the container's first process does not answer"_kj;
+  // An event.
+
   static constexpr size_t MAX_JOBS = 1024;
   // Unfinished, or with an answer that nobody has asked for.
 
@@ -145,7 +156,7 @@ class Container final : public kj::Refcounted,
   std::vector<OutRule> rules;
   std::string saved;  // what the file has
   bool saving = false;
-  kj::Promise<void> saveTask = nullptr;
+  bool saveFailed = false;  // said, and tried again
 
   ContainerUser vcap;
   ContainerUser root;
@@ -157,16 +168,22 @@ class Container final : public kj::Refcounted,
   kj::Own<OomWatch> oomWatch;
   kj::Promise<void> diskTurn = kj::READY_NOW;  // when the next may change the limits of the disk
   std::map<uint32_t, kj::Own<Job>> jobs;
+  // Of an earlier frontend's snapshot, until the first process has said which of them there are.
+  kj::Maybe<std::map<uint32_t, OutputOptions>> unknownJobs;
   Broadcast jobsChanged;
   kj::TaskSet tasks;
 
   void activate(CreatedContainer&& created);
   ContainerSnapshot snapshot() const;
   void save(bool durable);
+  void saveFirst();
   void saveNow();
   void saveSoon();
-  kj::Promise<void> recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known,
-                                std::map<uint32_t, OutputOptions>& options);
+  void saveAfter(kj::Duration delay);
+  kj::Promise<void> recoverJobsWhenTold();
+  kj::Promise<void> recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known);
+  void recoveredJobs();
+  void requireKnownJobs() const;
   kj::Promise<void> recoverJob(const WshdClient::KnownJob& known, const OutputOptions& options);
   void watch();
   void addEvent(kj::StringPtr event);
@@ -196,6 +213,8 @@ class Container final : public kj::Refcounted,
   // The same, carried out to the end also when it is dropped.
 
   void jobExited(uint32_t jobId, uint32_t status) override;
+  void wshdFellSilent() override;
+  void wshdAnswersAgain() override;
   void jobMustEnd(Job& job, kj::StringPtr event) override;
   void jobEnded(Job& job) override;
   void taskFailed(kj::Exception&& exception) override;

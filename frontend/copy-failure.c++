@@ -40,11 +40,9 @@ kj::StringPtr copyAdvice(int error) {
 
 }  // namespace
 
-kj::Exception copyFailure(kj::StringPtr where, kj::StringPtr step, int error) {
+kj::Exception copyFailure(kj::StringPtr where, kj::StringPtr what, int error) {
   auto type = error == EPIPE ? kj::Exception::Type::DISCONNECTED : kj::Exception::Type::FAILED;
-  auto cause = error == 0 ? kj::String() : kj::str(": ", errnoText(error));
-  return clientError(kj::str("could not copy: ", where, ": ", step, cause, copyAdvice(error)),
-                     type);
+  return clientError(kj::str("could not copy: ", where, ": ", what, copyAdvice(error)), type);
 }
 
 }  // namespace warden::frontend

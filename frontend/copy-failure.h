@@ -6,8 +6,8 @@
 
 namespace warden::frontend {
 
-kj::Exception copyFailure(kj::StringPtr where, kj::StringPtr step, int error);
-// An error for the client; of type DISCONNECTED when `error` is EPIPE, which says that the other
-// side has ended the stream, and so has the cause.
+kj::Exception copyFailure(kj::StringPtr where, kj::StringPtr what, int error);
+// `what`: step and cause. An error for the client; of type DISCONNECTED when `error` is EPIPE,
+// which says that the other side has ended the stream, and so has the cause.
 
 }  // namespace warden::frontend

@@ -1,10 +1,9 @@
 #include "frontend/copy-request.h"
 
-#include <limits.h>
-
 #include <algorithm>
 
 #include "frontend/client-error.h"
+#include "frontend/host-files.h"
 
 namespace warden::frontend {
 
@@ -12,22 +11,8 @@ namespace {
 
 constexpr size_t MAX_OWNER_BYTES = 128;
 
-kj::Array<kj::byte> readPath(kj::StringPtr field, const std::string& path) {
-  kj::StringPtr wrong;
-  if (path.empty()) wrong = "is empty";
-  if (path.size() >= PATH_MAX) wrong = "is longer than 4095 bytes";
-  if (path.find('\0') != std::string::npos) wrong = "has a NUL byte";
-  if (wrong != nullptr) kj::throwFatalException(clientErrorOf(field, " ", wrong));
+kj::Array<kj::byte> bytesOf(const std::string& path) {
   return kj::heapArray(reinterpret_cast<const kj::byte*>(path.data()), path.size());
-}
-
-kj::Array<kj::byte> readHostPath(kj::StringPtr field, const std::string& path) {
-  auto bytes = readPath(field, path);
-  if (bytes[0] != '/') {
-    kj::throwFatalException(clientErrorOf(
-        field, " must be an absolute path: the server has another working directory than you"));
-  }
-  return bytes;
 }
 
 kj::String readOwner(const CopyOutRequest& request) {
@@ -45,14 +30,21 @@ kj::String readOwner(const CopyOutRequest& request) {
 
 }  // namespace
 
-CopyRequest readCopyIn(const CopyInRequest& request) {
-  return {CopyRequest::IN, readHostPath("src_path", request.src_path()),
-          readPath("dst_path", request.dst_path()), nullptr};
+CopyRequest readCopyIn(const CopyInRequest& request, const Requester& requester) {
+  requirePath("src_path", request.src_path(), true);
+  requirePath("dst_path", request.dst_path(), false);
+  requireGrant("to copy from", request.src_path(), "copies", requester.grant().copies,
+               HostUse::READ, requester);
+  return {CopyRequest::IN, bytesOf(request.src_path()), bytesOf(request.dst_path()), nullptr};
 }
 
-CopyRequest readCopyOut(const CopyOutRequest& request) {
-  return {CopyRequest::OUT, readHostPath("dst_path", request.dst_path()),
-          readPath("src_path", request.src_path()), readOwner(request)};
+CopyRequest readCopyOut(const CopyOutRequest& request, const Requester& requester) {
+  requirePath("dst_path", request.dst_path(), true);
+  requirePath("src_path", request.src_path(), false);
+  requireGrant("to copy to", request.dst_path(), "copies", requester.grant().copies, HostUse::WRITE,
+               requester);
+  return {CopyRequest::OUT, bytesOf(request.dst_path()), bytesOf(request.src_path()),
+          readOwner(request)};
 }
 
 }  // namespace warden::frontend

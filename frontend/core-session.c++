@@ -14,6 +14,22 @@ bool isServedAtOnce(Message::Type type) {
   return type == Message::Ping || type == Message::Echo || type == Message::Whoami;
 }
 
+// What is answered at once, and what waits for a job: of those there are as many as connections.
+bool isLimited(Message::Type type) {
+  switch (type) {
+    case Message::Ping:
+    case Message::Echo:
+    case Message::List:
+    case Message::Whoami:
+    case Message::Run:
+    case Message::Link:
+    case Message::Stream:
+      return false;
+    default:
+      return true;
+  }
+}
+
 }  // namespace
 
 CoreSession::CoreSession(const Services& services, Registry& registry, int client)
@@ -30,12 +46,7 @@ kj::Promise<Continuation> CoreSession::handle(Message::Type type, kj::Array<kj::
                                               ResponseWriter& out) {
   spdlog::debug("connection {}: {}, {} bytes", connection, Message::Type_Name(type),
                 request.size());
-  if (registry.isRecovering() && !isServedAtOnce(type)) {
-    return registry.whenRecovered().then([this, type, request = kj::mv(request), &out]() mutable {
-      return handle(type, kj::mv(request), out);
-    });
-  }
-  return kj::evalNow([&]() { return dispatch(type, request, out); })
+  return kj::evalNow([&]() { return admit(type, kj::mv(request), out); })
       .catch_([&out](kj::Exception&& reason) -> kj::Promise<Continuation> {
         if (!isClientError(reason)) return kj::mv(reason);
         ErrorResponse response;
@@ -43,6 +54,31 @@ kj::Promise<Continuation> CoreSession::handle(Message::Type type, kj::Array<kj::
         response.set_message(text.begin(), text.size());
         return out.send(Message::Error, response).then([]() { return Continuation::KEEP_OPEN; });
       });
+}
+
+kj::Promise<Continuation> CoreSession::admit(Message::Type type, kj::Array<kj::byte> request,
+                                             ResponseWriter& out) {
+  if (!isLimited(type)) return dispatchWhenRecovered(type, kj::mv(request), out);
+  auto place = takePlace();
+  return dispatchWhenRecovered(type, kj::mv(request), out).attach(kj::mv(place));
+}
+
+Place CoreSession::takePlace() {
+  KJ_IF_MAYBE (place, services.requests.take(requester.peer().uid)) {
+    return kj::mv(*place);
+  }
+  kj::throwFatalException(clientErrorOf(
+      "the server is busy: as many of your requests are under way as frontend.max_requests lets "
+      "one "
+      "user have; nothing was done: try again when some of them are answered"));
+}
+
+kj::Promise<Continuation> CoreSession::dispatchWhenRecovered(Message::Type type,
+                                                             kj::Array<kj::byte> request,
+                                                             ResponseWriter& out) {
+  if (!registry.isRecovering() || isServedAtOnce(type)) return dispatch(type, request, out);
+  return registry.whenRecovered().then(
+      [this, type, request = kj::mv(request), &out]() { return dispatch(type, request, out); });
 }
 
 kj::Promise<Continuation> CoreSession::dispatch(Message::Type type,
@@ -145,7 +181,15 @@ kj::Promise<void> CoreSession::echo(const EchoRequest& request, ResponseWriter& 
   return out.send(Message::Echo, response);
 }
 
-kj::Promise<void> CoreSession::list(const ListRequest&, ResponseWriter& out) {
+kj::Promise<void> CoreSession::listAll(ResponseWriter& out) {
+  // Unlike the other, it asks the helper.
+  return registry.describeAll(requester).attach(takePlace()).then([&out](ListResponse response) {
+    return out.send(Message::List, response);
+  });
+}
+
+kj::Promise<void> CoreSession::list(const ListRequest& request, ResponseWriter& out) {
+  if (request.all()) return listAll(out);
   ListResponse response;
   for (auto& handle : registry.handles(requester))
     response.add_handles(handle);
@@ -171,7 +215,7 @@ kj::Promise<void> CoreSession::stop(const StopRequest& request, ResponseWriter& 
 
 kj::Promise<void> CoreSession::destroy(const DestroyRequest& request, ResponseWriter& out) {
   auto container = find(request.handle());
-  return registry.destroy(*container).attach(kj::mv(container)).then([&out]() {
+  return registry.destroy(kj::mv(container)).then([&out]() {
     return out.send(Message::Destroy, DestroyResponse());
   });
 }

@@ -25,6 +25,12 @@ class CoreSession final : public Session {
   template <typename Request>
   using Handler = kj::Promise<void> (CoreSession::*)(const Request& request, ResponseWriter& out);
 
+  kj::Promise<Continuation> admit(Message::Type type, kj::Array<kj::byte> request,
+                                  ResponseWriter& out);
+  Place takePlace();
+  // Of those for requests that are under way. Throws an error for the client.
+  kj::Promise<Continuation> dispatchWhenRecovered(Message::Type type, kj::Array<kj::byte> request,
+                                                  ResponseWriter& out);
   kj::Promise<Continuation> dispatch(Message::Type type, kj::ArrayPtr<const kj::byte> request,
                                      ResponseWriter& out);
   template <typename Request>
@@ -43,6 +49,7 @@ class CoreSession final : public Session {
   kj::Promise<void> whoami(const WhoamiRequest& request, ResponseWriter& out);
   kj::Promise<void> ping(const PingRequest& request, ResponseWriter& out);
   kj::Promise<void> echo(const EchoRequest& request, ResponseWriter& out);
+  kj::Promise<void> listAll(ResponseWriter& out);
   kj::Promise<void> list(const ListRequest& request, ResponseWriter& out);
   kj::Promise<void> create(const CreateRequest& request, ResponseWriter& out);
   kj::Promise<void> stop(const StopRequest& request, ResponseWriter& out);

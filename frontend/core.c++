@@ -32,6 +32,7 @@ struct Core::Impl {
   PortPool ports;
   Fd nullDevice;
   kj::String lang;
+  FairLimit requests;
   Services services;
   Registry registry;
 
@@ -44,8 +45,9 @@ struct Core::Impl {
         ports(portPoolRange(config, host.localPortRange.c_str())),
         nullDevice(openNullDevice()),
         lang(jobLang()),
+        requests(config.frontend.maxRequests),
         services{port,   timer,       config, access,     users, helper,
-                 syslog, descriptors, ports,  nullDevice, lang},
+                 syslog, descriptors, ports,  nullDevice, lang,  requests},
         registry(services, kj::mv(imageDirectory), std::move(host.resolvConf)) {}
 };
 

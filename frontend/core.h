@@ -40,8 +40,9 @@ class Core final : public SessionFactory {
   // then has to exit. Sessions may be opened before the greeting is answered. Called once.
 
   kj::Promise<void> shutdown();
-  // Begins no new create. Resolves when the creates and destroys under way are complete and every
-  // container's snapshot is on the disk: the next frontend goes on from there. Called once.
+  // Begins no new create. Resolves when the creates and destroys under way are complete, or some
+  // seconds later without them, and every container's snapshot is on the disk: the next frontend
+  // goes on from there. Called once.
 
   kj::Own<Session> open(int clientSocket) override;
 

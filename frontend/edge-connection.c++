@@ -14,10 +14,6 @@ constexpr int DISCARDED_READS = 16;
 // A client that never stops pipelining gets this many answers before others have their turn.
 constexpr uint REQUESTS_PER_TURN = 16;
 
-// What a connection may hold of an unfinished request however much the others do, so that ordinary
-// requests are served whatever these do.
-constexpr size_t SMALL_INPUT_BYTES = 16 * 1024;
-
 bool waitsForAJob(Message::Type type) {
   return type == Message::Link || type == Message::Run || type == Message::Stream;
 }
@@ -52,7 +48,7 @@ kj::Promise<void> EdgeConnection::run(SessionFactory& sessions) {
 bool EdgeConnection::mayHoldInput() {
   size_t before = heldInput;
   heldInput = decoder.heldBytes();
-  return context.holdInput(before, heldInput) || heldInput <= SMALL_INPUT_BYTES;
+  return context.holdInput(before, heldInput) || heldInput <= EdgeContext::SMALL_BYTES;
 }
 
 kj::Promise<void> EdgeConnection::serve() {

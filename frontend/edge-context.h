@@ -19,6 +19,12 @@ class EdgeContext {
   virtual bool holdInput(size_t before, size_t now) = 0;
   // Counts what all connections hold of unfinished requests; one of them holds `now` bytes instead
   // of `before`. False: the server has no room for so much.
+  virtual bool holdOutput(size_t before, size_t now) = 0;
+  // The same of responses that have not been read.
+
+  static constexpr size_t SMALL_BYTES = 16 * 1024;
+  // What a connection may hold either way however much the others do, so that ordinary requests are
+  // served whatever these do.
 
   virtual uint64_t nextErrorNumber() = 0;
 

@@ -29,6 +29,7 @@ EdgeServer::EdgeServer(kj::UnixEventPort& port, Fd listenerParam, SessionFactory
       inputBuffer(kj::heapArray<kj::byte>(READ_BUFFER_BYTES)),
       drainBegins(nullptr),
       drainTimesOut(nullptr),
+      users(options.maxConnections),
       tasks(*this) {
   auto paf = kj::newPromiseAndFulfiller<void>();
   drainFulfiller = kj::mv(paf.fulfiller);
@@ -83,21 +84,35 @@ kj::Promise<void> EdgeServer::acceptLater(int error) {
 }
 
 void EdgeServer::accepted(Fd socket) {
-  if (connections.size() >= options.maxConnections) return refuse(kj::mv(socket));
+  if (connections.size() >= options.maxConnections) {
+    return refuse(kj::mv(socket),
+                  "too many connections: close some, or raise frontend.max_connections");
+  }
+  ucred peer;
+  socklen_t size = sizeof(peer);
+  KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size));
+  if (peer.uid == 0) return serve(kj::mv(socket), nullptr);
+  KJ_IF_MAYBE (place, users.take(peer.uid)) {
+    return serve(kj::mv(socket), kj::mv(*place));
+  }
+  refuse(kj::mv(socket),
+         "too many connections: you have all that frontend.max_connections lets one user have; "
+         "close some");
+}
+
+void EdgeServer::serve(Fd socket, kj::Maybe<Place> place) {
   EdgeContext& context = *this;
   auto connection = kj::heap<EdgeConnection>(context, kj::mv(socket), options.maxRequestBytes);
   auto& reference = *connection;
   connections.add(reference);
   auto listed = kj::defer([this, &reference]() { connections.remove(reference); });
   auto served = kj::evalNow([&]() { return reference.run(sessions); });
-  tasks.add(served.attach(kj::mv(listed)).attach(kj::mv(connection)));
+  tasks.add(served.attach(kj::mv(listed)).attach(kj::mv(connection), kj::mv(place)));
 }
 
 // The response is small and the socket new, so it is taken whole or the client has gone.
-void EdgeServer::refuse(Fd socket) {
-  auto frame = encodeFrame(
-      Message::Error,
-      encodeError("too many connections: close some, or raise frontend.max_connections"));
+void EdgeServer::refuse(Fd socket, kj::StringPtr text) {
+  auto frame = encodeFrame(Message::Error, encodeError(text));
   if (send(socket, frame.begin(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;
   recv(socket, inputBuffer.begin(), inputBuffer.size(), MSG_DONTWAIT);
 }

@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "frontend/edge-connection.h"
+#include "frontend/fair-limit.h"
 #include "frontend/session.h"
 
 namespace warden::frontend {
@@ -14,11 +15,14 @@ namespace warden::frontend {
 class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
  public:
   struct Options {
-    uint32_t maxConnections;   // more are answered with an Error and closed
+    // More are answered with an Error and closed, also those of a user who has its share
+    // (FairLimit). Root may have all.
+    uint32_t maxConnections;
     uint32_t maxRequestBytes;  // of one frame's payload
-    // Of unfinished requests, all connections together. A connection that would hold more is
-    // closed, unless its share is small.
+    // Of unfinished requests, and of responses that are not read, all connections together. A
+    // connection that would hold more is closed, unless its share is small.
     size_t maxUnfinishedBytes = 256 << 20;
+    size_t maxUnreadBytes = 256 << 20;
   };
 
   EdgeServer(kj::UnixEventPort& port, Fd listener, SessionFactory& sessions, Options options,
@@ -46,18 +50,21 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
   spdlog::logger& logger;
   uint64_t lastErrorNumber = 0;
   size_t unfinishedBytes = 0;
+  size_t unreadBytes = 0;
   bool acceptFailed = false;  // so that a lasting shortage is logged once
   kj::Array<kj::byte> inputBuffer;
   kj::Own<kj::PromiseFulfiller<void>> drainFulfiller;
   kj::ForkedPromise<void> drainBegins;
   kj::ForkedPromise<void> drainTimesOut;
+  FairLimit users;  // of connections, but for root's
   kj::List<EdgeConnection, &EdgeConnection::link> connections;
   kj::TaskSet tasks;  // one for each connection; destroyed before what they use
 
   kj::Promise<void> acceptLoop();
   kj::Promise<void> acceptLater(int error);
   void accepted(Fd socket);
-  void refuse(Fd socket);
+  void serve(Fd socket, kj::Maybe<Place> place);
+  void refuse(Fd socket, kj::StringPtr text);
 
   // EdgeContext
   kj::UnixEventPort& eventPort() override { return port; }
@@ -66,6 +73,10 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
   bool holdInput(size_t before, size_t now) override {
     unfinishedBytes += now - before;
     return unfinishedBytes <= options.maxUnfinishedBytes;
+  }
+  bool holdOutput(size_t before, size_t now) override {
+    unreadBytes += now - before;
+    return unreadBytes <= options.maxUnreadBytes;
   }
   uint64_t nextErrorNumber() override { return ++lastErrorNumber; }
   bool isDraining() const override { return drainFulfiller == nullptr; }

@@ -26,6 +26,7 @@ struct EdgeWriter::Outgoing {
   kj::Array<PayloadPart> payload;
   kj::Vector<Segment> segments;
   size_t current = 0;
+  size_t held = 0;  // in memory
   bool started = false;
 
   Outgoing(EdgeWriter& writer, Message::Type type, uint64_t size, kj::Array<PayloadPart> parts)
@@ -36,6 +37,7 @@ struct EdgeWriter::Outgoing {
       KJ_SWITCH_ONEOF(part) {
         KJ_CASE_ONEOF(bytes, kj::Array<kj::byte>) {
           addBytes(bytes);
+          held += bytes.size();
         }
         KJ_CASE_ONEOF(range, FileRange) {
           if (range.size > 0) segments.add(Segment{nullptr, range.fd, range.offset, range.size});
@@ -44,9 +46,11 @@ struct EdgeWriter::Outgoing {
     }
     addBytes(kj::arrayPtr(FRAME_TRAILER, 2));
     writer.sending = true;
+    writer.context.holdOutput(0, held);
   }
 
   ~Outgoing() {
+    writer.context.holdOutput(held, 0);
     writer.sending = false;
     if (started && !done()) writer.broken = true;
   }
@@ -55,6 +59,10 @@ struct EdgeWriter::Outgoing {
 
   void addBytes(kj::ArrayPtr<const kj::byte> bytes) {
     if (bytes.size() > 0) segments.add(Segment{bytes.begin(), -1, 0, bytes.size()});
+  }
+
+  bool mayWait() const {
+    return held <= EdgeContext::SMALL_BYTES || writer.context.holdOutput(held, held);
   }
 
   bool done() const { return current == segments.size(); }
@@ -109,6 +117,11 @@ kj::Promise<void> EdgeWriter::pump(Outgoing& frame) {
       int error = errno;
       if (error == EINTR) continue;
       if (error == EAGAIN || error == EWOULDBLOCK) {
+        if (!frame.mayWait()) {
+          context.log().warn("connection closed: unread responses take too much memory");
+          gone = true;
+          return KJ_EXCEPTION(DISCONNECTED, "the client does not read its response");
+        }
         return waitWritable().then([this, &frame]() { return pump(frame); });
       }
       if (error == EPIPE || error == ECONNRESET) {

@@ -78,6 +78,14 @@ struct AdoptedContainer {
   kj::Maybe<Bandwidth> bandwidth;
 };
 
+struct DyingContainer {
+  // Of the helper's list of those that are being ended or removed.
+  ContainerId id;
+  kj::Maybe<uid_t> owner;  // none: not known
+  uint32_t seconds;
+  kj::StringPtr heldUpBy;  // in words
+};
+
 struct CopyRequest {
   // Paths as the client wrote them; a slash at their end has a meaning.
   enum { IN, OUT } direction;
@@ -115,6 +123,7 @@ class HelperClient {
 
   kj::Promise<kj::Array<ContainerId>> listContainers();
   // Those that are whole, whoever has made them.
+  kj::Promise<kj::Array<DyingContainer>> listDying();
   kj::Promise<AdoptedContainer> adopt(const ContainerId& id);
 
   kj::Promise<uint64_t> limitMemory(int client, const ContainerId& id, kj::Maybe<uint64_t> bytes);

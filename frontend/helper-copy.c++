@@ -25,7 +25,7 @@ kj::Promise<void> HelperClient::copy(int client, const ContainerId& id, const Co
       kj::throwFatalException(failureOf("copy", reply));
     }
     auto failure = reply.getFailed();
-    kj::throwFatalException(copyFailure("on the host", failure.getStep(), failure.getErrno()));
+    kj::throwFatalException(copyFailure("on the host", failure.getDetail(), failure.getErrno()));
   });
 }
 

@@ -51,15 +51,55 @@ AdoptedContainer readAdopted(Packet&& packet) {
 
 }  // namespace
 
+namespace {
+
+schema::Containers::Reader readContainers(Packet& packet) {
+  auto reply = packet.getRoot<schema::HelperReply>();
+  if (!reply.isContainers()) kj::throwFatalException(failureOf("list containers", reply));
+  return reply.getContainers();
+}
+
+ContainerId readId(capnp::Text::Reader text) {
+  return KJ_REQUIRE_NONNULL(ContainerId::parse(text), "the helper's container has no id");
+}
+
+kj::StringPtr inWords(schema::Dying::Cause cause) {
+  switch (cause) {
+    case schema::Dying::Cause::PROCESSES:
+      return "its processes do not end";
+    case schema::Dying::Cause::CGROUP:
+      return "a cgroup cannot be removed";
+    case schema::Dying::Cause::DIRECTORY:
+      return "its directory cannot be moved away";
+    case schema::Dying::Cause::NETWORK:
+      return "its network interface has not gone";
+  }
+  return "it is not known";
+}
+
+}  // namespace
+
 kj::Promise<kj::Array<ContainerId>> HelperClient::listContainers() {
   return ask(NO_CLIENT, [](auto root) { root.setListContainers(); }).then([](Packet packet) {
-    auto reply = packet.getRoot<schema::HelperReply>();
-    if (!reply.isContainers()) kj::throwFatalException(failureOf("list containers", reply));
-    auto whole = reply.getContainers().getWhole();
+    auto whole = readContainers(packet).getWhole();
     auto ids = kj::heapArrayBuilder<ContainerId>(whole.size());
     for (auto text : whole)
-      ids.add(KJ_REQUIRE_NONNULL(ContainerId::parse(text), "the helper's container has no id"));
+      ids.add(readId(text));
     return ids.finish();
+  });
+}
+
+kj::Promise<kj::Array<DyingContainer>> HelperClient::listDying() {
+  return ask(NO_CLIENT, [](auto root) { root.setListContainers(); }).then([](Packet packet) {
+    auto list = readContainers(packet).getDying();
+    auto dying = kj::heapArrayBuilder<DyingContainer>(list.size());
+    for (auto entry : list) {
+      kj::Maybe<uid_t> owner;
+      if (entry.getOwnerUid() != UINT32_MAX) owner = entry.getOwnerUid();
+      dying.add(DyingContainer{readId(entry.getId()), owner, entry.getSeconds(),
+                               inWords(entry.getCause())});
+    }
+    return dying.finish();
   });
 }
 

@@ -13,9 +13,12 @@ kj::StringPtr text(const std::string& bytes) {
   return kj::StringPtr(bytes.c_str(), bytes.size());
 }
 
-void requirePath(kj::StringPtr field, const std::string& path) {
+}  // namespace
+
+void requirePath(kj::StringPtr field, const std::string& path, bool absolute) {
   kj::StringPtr wrong;
-  if (path.empty() || path[0] != '/') wrong = "must be an absolute path";
+  if (path.empty()) wrong = "is empty";
+  if (absolute && (path.empty() || path[0] != '/')) wrong = "must be an absolute path";
   if (path.size() >= PATH_MAX) wrong = "is longer than 4095 bytes";
   if (path.find('\0') != std::string::npos) wrong = "has a NUL byte";
   if (wrong != nullptr) kj::throwFatalException(clientErrorOf(field, " ", wrong));
@@ -31,15 +34,13 @@ void requireGrant(kj::StringPtr what, const std::string& path, kj::StringPtr key
       " of the server's configuration does not grant it; ask whoever runs the server"));
 }
 
-}  // namespace
-
 HostFiles readHostFiles(const CreateRequest& request, const Requester& requester,
                         const Config& config) {
   constexpr int MOST = schema::CreateContainer::MAX_BIND_MOUNTS;
   auto& grant = requester.grant();
   HostFiles files;
   if (request.has_rootfs() && request.rootfs() != config.server.containerRootfsPath) {
-    requirePath("rootfs", request.rootfs());
+    requirePath("rootfs", request.rootfs(), true);
     requireGrant("rootfs", request.rootfs(), "images", grant.images, HostUse::READ, requester);
     files.rootfs = request.rootfs();
   }
@@ -48,8 +49,8 @@ HostFiles readHostFiles(const CreateRequest& request, const Requester& requester
                                           request.bind_mounts_size()));
   }
   for (auto& bind : request.bind_mounts()) {
-    requirePath("src_path", bind.src_path());
-    requirePath("dst_path", bind.dst_path());
+    requirePath("src_path", bind.src_path(), true);
+    requirePath("dst_path", bind.dst_path(), true);
     if (isSystemTarget(bind.dst_path())) {
       kj::throwFatalException(clientErrorOf(
           "dst_path ", text(bind.dst_path()),

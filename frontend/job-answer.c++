@@ -29,7 +29,9 @@ class OutputReader {
       });
     }
     if (job->ended()) return finish();
-    return job->whenChanged().then([this]() { return run(); });
+    return job->whenChanged().exclusiveJoin(container->whenSilent()).then([this]() {
+      return run();
+    });
   }
 
  private:
@@ -55,7 +57,7 @@ class OutputReader {
 
 kj::Promise<void> answerWhenEnded(kj::Own<Container> container, kj::Own<Job> job,
                                   Message::Type type, ResponseWriter& out) {
-  auto ended = job->whenEnded();
+  auto ended = job->whenEnded().exclusiveJoin(container->whenSilent());
   return ended.then([&container = *container]() { return container.describe(); })
       .then([&job = *job, type, &out](InfoResponse info) {
         return out.send(type, linkPayload(job, info));

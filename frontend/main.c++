@@ -87,9 +87,13 @@ rlim_t raiseDescriptorLimit() {
 // What the process has open besides connections, containers and jobs, and opens for a moment.
 constexpr rlim_t OWN_DESCRIPTORS = 64;
 
-// Clients may use three quarters of the descriptors; containers and jobs need the others.
+// Enough for a container or two.
+constexpr rlim_t LEAST_DESCRIPTORS = OWN_DESCRIPTORS + 64;
+
+// Clients may use three quarters of the descriptors that the process does not need for itself;
+// containers and jobs need the others.
 EdgeServer::Options edgeOptions(const Config& config, rlim_t descriptors, spdlog::logger& log) {
-  rlim_t most = std::max<rlim_t>(descriptors / 4 * 3, 1);
+  rlim_t most = std::max<rlim_t>((descriptors - OWN_DESCRIPTORS) / 4 * 3, 1);
   uint32_t connections = config.frontend.maxConnections;
   if (connections > most) {
     log.warn("frontend.max_connections is {}, but the limit on descriptors allows {}", connections,
@@ -145,10 +149,10 @@ kj::Promise<void> accept(EdgeServer& edge) {
 
 void serve(const HandedOver& options, const Config& config, spdlog::logger& log) {
   rlim_t descriptors = raiseDescriptorLimit();
+  KJ_REQUIRE(descriptors >= LEAST_DESCRIPTORS, "the limit on open files is too low; raise it",
+             descriptors);
   EdgeServer::Options limits = edgeOptions(config, descriptors, log);
   rlim_t taken = limits.maxConnections + OWN_DESCRIPTORS;
-  KJ_REQUIRE(descriptors > taken, "the limit on open files is too low; raise it", descriptors);
-
   // Signals are blocked before anything can wait for them.
   for (int signal : {SIGTERM, SIGINT, SIGUSR2})
     kj::UnixEventPort::captureSignal(signal);

@@ -54,6 +54,14 @@ void Registry::setGraceAlarm(kj::TimePoint when) {
                   });
 }
 
+void Registry::destroyUnreferenced(Container& container, Turn turn) {
+  // Somebody may have named it meanwhile, or destroyed it.
+  auto* entry = findEntry(container);
+  if (entry == nullptr || entry->destroying != nullptr || isReferenced(*entry)) return;
+  spdlog::info("container {}: its grace time is over", container.id().text().cStr());
+  destroyNow(container, kj::mv(turn));
+}
+
 void Registry::graceAlarmRings() {
   graceAlarm = nullptr;
   auto now = services.timer.now();
@@ -71,8 +79,10 @@ void Registry::graceAlarmRings() {
     }
   }
   for (auto& container : expired) {
-    spdlog::info("container {}: its grace time is over", container->id().text().cStr());
-    tasks.add(kj::evalNow([&]() { return destroy(*container); }).catch_([](kj::Exception&&) {}));
+    tasks.add(turns.takeAlways(container->owner())
+                  .then([this, container = kj::mv(container)](Turn turn) mutable {
+                    destroyUnreferenced(*container, kj::mv(turn));
+                  }));
   }
   if (next) {
     // This runs inside of the promise that the new alarm replaces.

@@ -24,10 +24,14 @@ T require(kj::Maybe<T>&& resource, kj::StringPtr what) {
 
 kj::Promise<void> Registry::recover() {
   return services.helper.listContainers()
-      .then([this](kj::Array<ContainerId> ids) {
-        auto waiting = kj::heap<std::deque<ContainerId>>(ids.begin(), ids.end());
+      .then([this](kj::Array<ContainerId> found) {
+        auto waiting = kj::heap<std::deque<ContainerId>>(found.begin(), found.end());
+        uint64_t highest = 0;
+        for (auto& id : found)
+          highest = kj::max(highest, id.number());
+        ids = ContainerIdGenerator(highest);
         kj::Vector<kj::Promise<void>> lanes;
-        for (size_t i = 0; i < kj::min(RECOVERIES_AT_ONCE, ids.size()); ++i)
+        for (size_t i = 0; i < kj::min(RECOVERIES_AT_ONCE, found.size()); ++i)
           lanes.add(recoverNext(*waiting));
         return kj::joinPromises(lanes.releaseAsArray()).attach(kj::mv(waiting));
       })
@@ -45,8 +49,6 @@ kj::Promise<void> Registry::recoverNext(std::deque<ContainerId>& waiting) {
   if (waiting.empty()) return kj::READY_NOW;
   auto id = waiting.front();
   waiting.pop_front();
-  highestId = kj::max(highestId, id.number());
-  ids = ContainerIdGenerator(highestId);
   return recoverOne(id).then([this, &waiting]() { return recoverNext(waiting); });
 }
 
@@ -65,11 +67,22 @@ kj::Promise<void> Registry::recoverOne(const ContainerId& id) {
         spdlog::error(
             "container {} of an earlier frontend is destroyed, as it cannot be served: {}",
             id.text().cStr(), reason.getDescription().cStr());
-        return services.helper.destroy(id).catch_([id](kj::Exception&& failure) {
-          spdlog::error("container {} could not be destroyed: {}", id.text().cStr(),
-                        failure.getDescription().cStr());
-        });
+        return services.helper.destroy(id)
+            .catch_([id](kj::Exception&& failure) {
+              spdlog::error("container {} could not be destroyed: {}", id.text().cStr(),
+                            failure.getDescription().cStr());
+            })
+            .then([this, id]() { forget(id); });
       });
+}
+
+void Registry::forget(const ContainerId& id) {
+  for (auto entry = entries.begin(); entry != entries.end(); ++entry) {
+    if (entry->second.container->id() == id) {
+      entries.erase(entry);
+      return;
+    }
+  }
 }
 
 kj::Own<Container> Registry::enter(const ContainerId& id, const ContainerSnapshot& snapshot,

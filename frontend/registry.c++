@@ -7,12 +7,24 @@
 
 namespace warden::frontend {
 
+namespace {
+
+// What does not end in this time keeps others waiting no longer.
+constexpr auto TURN_OF_DESTROY = 1 * kj::SECONDS;
+
+// With PATIENCE, less than the helper gives a frontend to end.
+constexpr auto LAST_WAIT = 10 * kj::SECONDS;
+
+}  // namespace
+
 Registry::Registry(const Services& services, Fd imageDirectory, std::string hostResolvConf)
     : services(services),
       image(kj::mv(imageDirectory)),
       hostResolvConf(std::move(hostResolvConf)),
       slots(services.config.user.poolSize),
       networks(services.config.network, services.timer),
+      turns(services.config.frontend.maxWaiting),
+      watching(watch().eagerlyEvaluate(nullptr)),
       tasks(*this),
       recovery(recover().fork()) {
   tasks.add(recovery.addBranch());
@@ -25,9 +37,15 @@ void Registry::taskFailed(kj::Exception&& exception) {
 }
 
 Registry::Entry& Registry::entryOf(const Container& container) {
+  auto* found = findEntry(container);
+  KJ_ASSERT(found != nullptr);
+  return *found;
+}
+
+Registry::Entry* Registry::findEntry(const Container& container) {
   auto found = entries.find(container.handle());
-  KJ_ASSERT(found != entries.end() && found->second.container.get() == &container);
-  return found->second;
+  if (found == entries.end() || found->second.container.get() != &container) return nullptr;
+  return &found->second;
 }
 
 kj::Own<Container> Registry::find(ConnectionNumber by, const Requester& requester,
@@ -42,18 +60,6 @@ kj::Own<Container> Registry::find(ConnectionNumber by, const Requester& requeste
     entry.unreferencedSince = nullptr;
   }
   return kj::addRef(*entry.container);
-}
-
-std::vector<std::string> Registry::handles(const Requester& requester) const {
-  std::vector<std::string> result;
-  for (auto& [handle, entry] : entries) {
-    if (!requester.mayTouch(entry.container->owner())) continue;
-    auto state = entry.container->state();
-    if (state == Container::State::ACTIVE || state == Container::State::STOPPED) {
-      result.push_back(handle);
-    }
-  }
-  return result;
 }
 
 // -- create
@@ -96,8 +102,17 @@ ContainerResources Registry::takeResources(const Requester& requester,
           {}};
 }
 
-Registry::Entry& Registry::reserve(const Requester& requester, const CreateRequest& request) {
+void Registry::requireRoom() const {
   if (shuttingDown) kj::throwFatalException(clientErrorOf("the server is shutting down"));
+  auto most = services.config.frontend.maxContainers;
+  if (entries.size() < most) return;
+  kj::throwFatalException(clientErrorOf("all ", most,
+                                        " containers that frontend.max_containers allows exist; "
+                                        "destroy one first"));
+}
+
+Registry::Entry& Registry::reserve(const Requester& requester, const CreateRequest& request) {
+  requireRoom();
   auto id = ids.next();
   while (!request.has_handle() && entries.count(id.text().cStr()) > 0)
     id = ids.next();
@@ -128,6 +143,18 @@ Registry::Entry& Registry::reserve(const Requester& requester, const CreateReque
 kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by, const Requester& requester,
                                                  const CreateRequest& request) {
   auto files = kj::heap<HostFiles>(readHostFiles(request, requester, services.config));
+  KJ_IF_MAYBE (turn, turns.takeAtOnce(requester.peer().uid)) {
+    return createNow(by, requester, request, kj::mv(files), kj::mv(*turn));
+  }
+  return turns.take(requester.peer().uid)
+      .then([this, by, &requester, &request, files = kj::mv(files)](Turn turn) mutable {
+        return createNow(by, requester, request, kj::mv(files), kj::mv(turn));
+      });
+}
+
+kj::Promise<kj::Own<Container>> Registry::createNow(ConnectionNumber by, const Requester& requester,
+                                                    const CreateRequest& request,
+                                                    kj::Own<HostFiles> files, Turn turn) {
   auto& entry = reserve(requester, request);
   if (connections.count(by) > 0) entry.namedBy.insert(by);
   auto container = kj::addRef(*entry.container);
@@ -137,7 +164,7 @@ kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by, const Requ
   int socket = client;
   auto built =
       build(socket, reference, *files, !request.has_network(), services.config.user.poolSize)
-          .attach(kj::mv(client), kj::mv(files))
+          .attach(kj::mv(client), kj::mv(files), kj::mv(turn))
           .then(
               [this, &reference]() {
                 spdlog::info("container {} created", reference.id().text().cStr());
@@ -192,18 +219,27 @@ kj::Promise<void> Registry::buildOnce(int client, Container& container, const Ho
 
 // -- destroy
 
-kj::Promise<void> Registry::destroy(Container& container) {
-  auto found = entries.find(container.handle());
-  if (found == entries.end() || found->second.container.get() != &container) {
-    return clientErrorOf("unknown handle");
-  }
-  auto& entry = found->second;
-  KJ_IF_MAYBE (underWay, entry.destroying) {
-    return underWay->addBranch();
-  }
+kj::Promise<void> Registry::destroy(kj::Own<Container> container) {
+  auto* entry = findEntry(*container);
+  if (entry == nullptr) return clientErrorOf("unknown handle");
+  if (entry->destroying != nullptr) return whenDestroyed(*entry);
   // One whose destroy has failed can be tried again.
-  if (container.state() != Container::State::DESTROYED) container.requireActiveOrStopped();
+  if (container->state() != Container::State::DESTROYED) container->requireActiveOrStopped();
+  KJ_IF_MAYBE (turn, turns.takeAtOnce(container->owner())) {
+    destroyNow(*container, kj::mv(*turn));
+    return whenDestroyed(*entry);
+  }
+  return turns.take(container->owner())
+      .then([this, container = kj::mv(container)](Turn turn) mutable -> kj::Promise<void> {
+        // Another may have had its turn before.
+        auto* entry = findEntry(*container);
+        if (entry == nullptr) return kj::READY_NOW;
+        if (entry->destroying == nullptr) destroyNow(*container, kj::mv(turn));
+        return whenDestroyed(*entry);
+      });
+}
 
+void Registry::destroyNow(Container& container, Turn turn) {
   auto gone = kj::evalNow([&]() { return container.destroy(); })
                   .then(
                       [this, &container]() {
@@ -219,15 +255,30 @@ kj::Promise<void> Registry::destroy(Container& container) {
                   .attach(kj::addRef(container))
                   .fork();
   tasks.add(gone.addBranch().catch_([](kj::Exception&&) {}));
-  auto branch = gone.addBranch();
-  entry.destroying = kj::mv(gone);
-  return branch;
+  tasks.add(gone.addBranch()
+                .catch_([](kj::Exception&&) {})
+                .exclusiveJoin(services.timer.afterDelay(TURN_OF_DESTROY))
+                .attach(kj::mv(turn)));
+  entryOf(container).destroying = kj::mv(gone);
+}
+
+kj::Promise<void> Registry::whenDestroyed(Entry& entry) {
+  auto tooLong = services.timer.afterDelay(PATIENCE).then([]() -> kj::Promise<void> {
+    return clientErrorOf(
+        "the container has not ended yet: it is being destroyed in the background, and gone from "
+        "the list of all containers (warden list --all) when it is; what holds it up is on the "
+        "host: a file system that does not answer, or processes that somebody has frozen");
+  });
+  return KJ_ASSERT_NONNULL(entry.destroying).addBranch().exclusiveJoin(kj::mv(tooLong));
 }
 
 kj::Promise<void> Registry::shutdown() {
   shuttingDown = true;
   graceTask = nullptr;
-  return tasks.onEmpty().then([this]() {
+  watching = nullptr;
+  // What does not end in this time the helper ends without us.
+  auto tooLong = services.timer.afterDelay(LAST_WAIT);
+  return tasks.onEmpty().exclusiveJoin(kj::mv(tooLong)).then([this]() {
     for (auto& [handle, entry] : entries)
       entry.container->prepareForSuccessor();
   });

@@ -8,6 +8,7 @@
 
 #include "frontend/container.h"
 #include "frontend/requester.h"
+#include "frontend/turn-queue.h"
 
 namespace warden::frontend {
 
@@ -27,18 +28,26 @@ class Registry final : private kj::TaskSet::ErrorHandler {
 
   kj::Promise<kj::Own<Container>> create(ConnectionNumber by, const Requester& requester,
                                          const CreateRequest& request);
-  // Rejects with an error for the client; then the handle and all else are free again.
+  // Rejects with an error for the client; then the handle and all else are free again. `requester`
+  // and `request` outlive the promise. Dropped while it waits for its turn, nothing has happened.
 
   kj::Own<Container> find(ConnectionNumber by, const Requester& requester,
                           const std::string& handle);
   // Throws "unknown handle", also for a container that is not the requester's business. The
   // connection references the container from now on.
 
-  kj::Promise<void> destroy(Container& container);
-  // Resolves when nothing is left, also for a second caller.
+  kj::Promise<void> destroy(kj::Own<Container> container);
+  // Resolves when nothing is left, also for a second caller. Rejects with an error for the client
+  // when that takes longer than PATIENCE; it goes on all the same. Dropped while it waits for its
+  // turn, nothing has happened.
+
+  static constexpr auto PATIENCE = 15 * kj::SECONDS;
 
   std::vector<std::string> handles(const Requester& requester) const;
   // Of active and stopped containers that are its business.
+
+  kj::Promise<ListResponse> describeAll(const Requester& requester);
+  // All that there is, in whatever state, and what the helper has still to remove.
 
   bool isRecovering() const { return recovering; }
   kj::Promise<void> whenRecovered() { return recovery.addBranch(); }
@@ -66,9 +75,9 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   SlotPool slots;
   NetworkPool networks;
   ContainerIdGenerator ids;
-  uint64_t highestId = 0;  // of recovered containers
   uint32_t lastJobId = 0;
   ScriptFiles scriptFiles;
+  TurnQueue turns;
   bool recovering = true;
   uint64_t clock = 0;
   bool shuttingDown = false;
@@ -76,16 +85,23 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   std::map<std::string, Entry> entries;
   kj::Maybe<kj::TimePoint> graceAlarm;  // when `graceTask` looks next
   kj::Promise<void> graceTask = nullptr;
+  std::string lastAsked;  // the handle
+  kj::Promise<void> watching;
   kj::TaskSet tasks;
   kj::ForkedPromise<void> recovery;
 
   kj::Promise<void> recover();
   kj::Promise<void> recoverNext(std::deque<ContainerId>& waiting);
   kj::Promise<void> recoverOne(const ContainerId& id);
+  void forget(const ContainerId& id);
   kj::Own<Container> enter(const ContainerId& id, const ContainerSnapshot& snapshot,
                            const AdoptedContainer& adopted);
   ContainerResources takeAgain(const AdoptedContainer& adopted);
 
+  kj::Promise<kj::Own<Container>> createNow(ConnectionNumber by, const Requester& requester,
+                                            const CreateRequest& request, kj::Own<HostFiles> files,
+                                            Turn turn);
+  void requireRoom() const;
   Entry& reserve(const Requester& requester, const CreateRequest& request);
   ContainerResources takeResources(const Requester& requester, const CreateRequest& request);
   kj::Promise<void> build(int client, Container& container, const HostFiles& files, bool anyNetwork,
@@ -94,10 +110,15 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   // network, where it may be any.
   kj::Promise<void> buildOnce(int client, Container& container, const HostFiles& files);
   Entry& entryOf(const Container& container);
+  Entry* findEntry(const Container& container);
+  void destroyNow(Container& container, Turn turn);
+  kj::Promise<void> whenDestroyed(Entry& entry);
   bool isReferenced(const Entry& entry) const;
   void considerGrace(Entry& entry);
   void setGraceAlarm(kj::TimePoint when);
   void graceAlarmRings();
+  kj::Promise<void> watch();
+  void destroyUnreferenced(Container& container, Turn turn);
 
   void taskFailed(kj::Exception&& exception) override;
 };

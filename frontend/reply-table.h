@@ -12,6 +12,8 @@ namespace warden::frontend {
 
 class ReplyTable {
  public:
+  bool isEmpty() const { return waiting.empty(); }
+
   uint64_t nextSequence() { return ++lastSequence; }
   // From 1; a request whose reply interests nobody takes a number too.
 

@@ -6,6 +6,7 @@
 
 #include "base/access.h"
 #include "base/config.h"
+#include "frontend/fair-limit.h"
 #include "frontend/helper-client.h"
 #include "frontend/pools.h"
 #include "frontend/port-pool.h"
@@ -24,8 +25,9 @@ struct Services {
   const SyslogSocket& syslog;
   Budget& descriptors;  // of this process, for containers and jobs
   PortPool& ports;
-  int nullDevice;      // /dev/null, for writing
-  kj::StringPtr lang;  // LANG of jobs
+  int nullDevice;       // /dev/null, for writing
+  kj::StringPtr lang;   // LANG of jobs
+  FairLimit& requests;  // under way, without those that wait for a job
 };
 
 }  // namespace warden::frontend

@@ -14,6 +14,9 @@ namespace warden::frontend {
 struct UserUse {
   uint32_t containers = 0;
   uint32_t ports = 0;
+  uint32_t places = 0;  // of a FairLimit
+
+  bool operator==(const UserUse&) const = default;
 };
 
 class UserShare;
@@ -42,7 +45,7 @@ class UserShare {
     if (counts == nullptr) return;
     auto use = counts->uses.find(user);
     use->second.*what -= 1;
-    if (use->second.containers == 0 && use->second.ports == 0) counts->uses.erase(use);
+    if (use->second == UserUse()) counts->uses.erase(use);
   }
   KJ_DISALLOW_COPY(UserShare);
 

@@ -80,7 +80,7 @@ void fill(schema::SpawnJob::Builder spawn, const JobStart& start) {
 }  // namespace
 
 WshdClient::WshdClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket, Listener& listener)
-    : timer(timer), link(port, timer, kj::mv(socket)), listener(listener) {}
+    : timer(timer), link(port, timer, kj::mv(socket)), listener(listener), watch(timer, *this) {}
 
 kj::Promise<void> WshdClient::run() {
   return link.receive([this](Packet packet) { dispatch(kj::mv(packet)); })
@@ -95,6 +95,7 @@ kj::Promise<void> WshdClient::run() {
 }
 
 void WshdClient::dispatch(Packet packet) {
+  watch.heard();
   auto message = packet.getRoot<schema::WshdMessage>();
   if (message.getSequence() == 0) {
     KJ_REQUIRE(message.isExited(), "wshd sent an unknown event");
@@ -125,8 +126,10 @@ kj::Promise<Packet> WshdClient::request(kj::Own<capnp::MallocMessageBuilder> mes
   KJ_IF_MAYBE (error, lost) {
     return kj::cp(*error);
   }
+  if (watch.isSilent()) return watch.error();
   return kj::evalNow([&]() {
     link.send(kj::mv(message), fds);
+    watch.asked();
     return replies.await(sequence);
   });
 }
@@ -135,6 +138,20 @@ void WshdClient::post(kj::Own<capnp::MallocMessageBuilder> message) {
   if (lost != nullptr) return;
   // A peer that is gone or stuck is noticed by run(); these requests have no answer of their own.
   kj::runCatchingExceptions([&]() { link.send(kj::mv(message)); });
+}
+
+void WshdClient::postAnswered(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence) {
+  if (lost != nullptr) return;
+  kj::runCatchingExceptions([&]() {
+    link.send(kj::mv(message));
+    auto answer = replies.await(sequence);
+    watch.asked();
+  });
+}
+
+void WshdClient::fellSilent() {
+  replies.failAll(watch.error());
+  listener.wshdFellSilent();
 }
 
 kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
@@ -170,8 +187,10 @@ StartedCopy WshdClient::copy(CopyOrder&& order) {
     auto reply = packet.getRoot<schema::WshdMessage>();
     if (reply.isFailed()) {
       auto failure = reply.getFailed();
-      kj::throwFatalException(
-          copyFailure("in the container", failure.getStep(), failure.getErrno()));
+      auto what = failure.getErrno() == 0
+                      ? kj::str(failure.getStep())
+                      : kj::str(failure.getStep(), ": ", errnoText(failure.getErrno()));
+      kj::throwFatalException(copyFailure("in the container", what, failure.getErrno()));
     }
     KJ_REQUIRE(reply.isDone(), "wshd's reply does not fit the request");
   });
@@ -217,23 +236,22 @@ kj::Promise<StartedJob> WshdClient::attach(uint32_t jobId) {
   });
 }
 
-kj::Promise<void> WshdClient::ping() {
+void WshdClient::ask() {
   auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
   root.setPing();
-  return request(kj::mv(message), sequence).then([](Packet packet) {
-    KJ_REQUIRE(packet.getRoot<schema::WshdMessage>().isDone(), "wshd did not answer a ping");
-  });
+  postAnswered(kj::mv(message), sequence);
 }
 
 void WshdClient::signalAll(int signal) {
   auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
-  root.setSequence(replies.nextSequence());
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
   root.setSignalAll(signal);
-  post(kj::mv(message));
+  postAnswered(kj::mv(message), sequence);
 }
 
 void WshdClient::signalJob(uint32_t jobId, int signal) {

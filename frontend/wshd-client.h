@@ -9,6 +9,7 @@
 
 #include "frontend/packet-link.h"
 #include "frontend/reply-table.h"
+#include "frontend/wshd-watch.h"
 #include "schema/wshd.capnp.h"
 
 namespace warden::frontend {
@@ -57,12 +58,16 @@ struct StartedJob {
   Fd standardError;
 };
 
-class WshdClient {
+class WshdClient : private WshdWatch::Subject {
  public:
   class Listener {
    public:
     virtual void jobExited(uint32_t jobId, uint32_t status) = 0;
     // The shell's exit status, 255 when a signal ended it. May precede the continuation of spawn().
+    virtual void wshdFellSilent() {}
+    virtual void wshdAnswersAgain() {}
+    // WshdWatch. All requests under way have been rejected with an error for the client, and new
+    // ones are, until it answers.
   };
 
   WshdClient(kj::UnixEventPort& port, kj::Timer& timer, Fd socket, Listener& listener);
@@ -82,11 +87,16 @@ class WshdClient {
   kj::Promise<StartedJob> attach(uint32_t jobId);
   // What wshd keeps of jobs that an earlier frontend has started.
 
+  void ask();
+  // For a sign of life, which nobody waits for.
+  kj::Promise<void> whenSilent() { return watch.whenSilent(); }
+  kj::Promise<void> whenHeard() { return watch.whenHeard(); }
+  bool isSilent() const { return watch.isSilent(); }
+  kj::Exception silenceError() const { return watch.error(); }
+
   StartedCopy copy(CopyOrder&& order);
   void cancelCopy(uint64_t number);
   // Does nothing when it has ended.
-
-  kj::Promise<void> ping();
 
   void signalAll(int signal);
   void signalJob(uint32_t jobId, int signal);
@@ -106,13 +116,20 @@ class WshdClient {
   kj::Maybe<kj::Exception> lost;
   kj::Vector<uint32_t> toForget;
   kj::Promise<void> forgetting = nullptr;
+  WshdWatch watch;
 
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
                               kj::ArrayPtr<const int> fds = nullptr);
+  void postAnswered(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence);
   void sendForget(uint32_t jobId);
   void post(kj::Own<capnp::MallocMessageBuilder> message);
   void dispatch(Packet packet);
   void jobEnded(schema::Job::Reader job);
+
+  bool owesAnswers() override { return !replies.isEmpty(); }
+  void askForSignOfLife() override { ask(); }
+  void fellSilent() override;
+  void answersAgain() override { listener.wshdAnswersAgain(); }
 };
 
 }  // namespace warden::frontend

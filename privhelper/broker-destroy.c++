@@ -115,6 +115,33 @@ kj::StringPtr Broker::whatIsLeftOf(const ContainerId& id) const {
   return nullptr;
 }
 
+schema::Dying::Cause Broker::causeOf(const ContainerId& id, const Dying& entry) const {
+  if (entry.endedUs == 0) return schema::Dying::Cause::PROCESSES;
+  return host.cgroups.has(id) ? schema::Dying::Cause::CGROUP : schema::Dying::Cause::NETWORK;
+}
+
+void Broker::listDying(schema::Containers::Builder all) const {
+  uint64_t now = monotonicUs();
+  size_t count = kj::min(dying.size() + leftovers.size(), size_t(schema::Containers::MAX_DYING));
+  auto list = all.initDying(count);
+  size_t next = 0;
+  auto add = [&](const ContainerId& id, uint64_t sinceUs, schema::Dying::Cause cause) {
+    auto out = list[next++];
+    out.setId(id.text());
+    out.setSeconds((now - sinceUs) / 1'000'000);
+    out.setCause(cause);
+    return out;
+  };
+  for (auto& [id, entry] : dying) {
+    if (next == count) return;
+    add(id, entry.startedUs, causeOf(id, entry)).setOwnerUid(entry.container->owner());
+  }
+  for (auto& [id, entry] : leftovers) {
+    if (next == count) return;
+    add(id, entry.sinceUs, entry.cause);
+  }
+}
+
 void Broker::removeLater(const ContainerId& id, kj::Vector<uint32_t> slots) {
   uint64_t now = monotonicUs();
   leftovers.emplace(id, Leftover{.slots = kj::mv(slots), .sinceUs = now, .nextUs = now});
@@ -140,7 +167,11 @@ void Broker::removeLeftovers() {
 bool Broker::removeNow(const ContainerId& id, Leftover& entry) {
   bool ended = host.cgroups.killOnce(id, !entry.tried);
   entry.tried = true;
-  if (ended) entry.slots.clear();
+  if (ended) {
+    entry.slots.clear();
+    entry.cause =
+        host.cgroups.has(id) ? schema::Dying::Cause::CGROUP : schema::Dying::Cause::DIRECTORY;
+  }
   // The tree of one that lives stays: by it the next start tells whose ids it has.
   bool removed = ended && host.cgroups.removeOnce(id) && host.depot.discard(id);
   uint64_t now = monotonicUs(), age = now - entry.sinceUs;

@@ -72,12 +72,7 @@ void Broker::listContainers(schema::HelperRequest::Reader request) {
   size_t next = 0;
   for (auto& [id, container] : containers)
     whole.set(next++, id.text());
-  auto ending = all.initDying(dying.size() + leftovers.size());
-  next = 0;
-  for (auto& [id, entry] : dying)
-    ending.set(next++, id.text());
-  for (auto& [id, entry] : leftovers)
-    ending.set(next++, id.text());
+  listDying(all);
   reply(message);
 }
 

@@ -81,6 +81,7 @@ class Broker {
     uint64_t nextUs;     // when it is tried again
     bool tried = false;  // to end its processes
     bool told = false;
+    schema::Dying::Cause cause = schema::Dying::Cause::PROCESSES;
   };
   using Handler = void (Broker::*)(schema::HelperRequest::Reader request);
   struct Permitted {
@@ -169,6 +170,8 @@ class Broker {
   void removeLeftovers();
   bool removeNow(const ContainerId& id, Leftover& entry);
   uint64_t nextRemovalUs() const;
+  void listDying(schema::Containers::Builder all) const;
+  schema::Dying::Cause causeOf(const ContainerId& id, const Dying& entry) const;
   bool isSlotLost(uint32_t slot) const;
   bool isNetworkLost(uint32_t network) const;
 

@@ -237,8 +237,9 @@ void PorterWorker::copy() {
   CopyPlace place = findPlace();
   auto owner = findOwner();
   shutInto(place.directory);
-  auto failure =
-      order.isCopyIn() ? packTree(place, fds.stream) : unpackTree(place, fds.stream, owner);
+  // What a container has made must not become a program that runs as the client whoever starts it.
+  auto failure = order.isCopyIn() ? packTree(place, fds.stream)
+                                  : unpackTree(place, fds.stream, owner, NO_SET_ID_PERMISSIONS);
   KJ_IF_MAYBE (why, failure) {
     throw StepError(why->step, why->error);
   }

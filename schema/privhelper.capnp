@@ -10,7 +10,7 @@
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("warden::schema");
 
-const protocolVersion :UInt32 = 4;
+const protocolVersion :UInt32 = 5;
 
 struct HelperRequest {
   # Frontend -> helper. Requests are executed in the order of their arrival; a destroy may be
@@ -317,10 +317,30 @@ struct Containers {
   whole @0 :List(Text);
   # Ids of those that can be adopted, or destroyed.
 
-  dying @1 :List(Text);
-  # Of those that are being ended or removed, with or without a request for it, as often as it takes: their
+  dying @1 :List(Dying);
+  # Those that are being ended or removed, with or without a request for it, as often as it takes: their
   # processes do not end, or something of them is busy. Neither adopt nor destroy knows them, and their ids cannot be
-  # used. One whose create has no answer yet is in neither list: requests are executed in order.
+  # used. One whose create has no answer yet is in neither list: requests are executed in order. Of more than
+  # maxDying, so many.
+
+  const maxDying :UInt32 = 1024;
+}
+
+struct Dying {
+  id @0 :Text;
+  ownerUid @1 :UInt32 = 0xffffffff;
+  # For whom it was made; 0xffffffff: what an earlier server has left and nobody knows the owner of.
+  seconds @2 :UInt32;
+  # Since its end has begun, or since the server's start.
+  cause @3 :Cause;
+  # What holds it up.
+
+  enum Cause {
+    processes @0;  # do not end
+    cgroup @1;     # cannot be removed
+    directory @2;  # cannot be moved away
+    network @3;    # its interface has not gone
+  }
 }
 
 struct Adopted {

@@ -220,4 +220,15 @@ void Client::netOut(const std::string& handle, const std::string& network) {
   receive(Message::NetOut, response);
 }
 
+void Client::copyIn(const std::string& handle, const std::string& source,
+                    const std::string& target) {
+  CopyInRequest request;
+  request.set_handle(handle);
+  request.set_src_path(source);
+  request.set_dst_path(target);
+  CopyInResponse response;
+  send(Message::CopyIn, request);
+  receive(Message::CopyIn, response);
+}
+
 }  // namespace warden::bench

@@ -36,6 +36,7 @@ class Client {
   // A port of the pool, to the same one of the container.
   void netOut(const std::string& handle, const std::string& network);
   // Any tcp port.
+  void copyIn(const std::string& handle, const std::string& source, const std::string& target);
 
  private:
   int fd;

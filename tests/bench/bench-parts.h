@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "tests/bench/bench-client.h"
 #include "tests/bench/statistics.h"
@@ -27,6 +28,11 @@ Series measure(unsigned iterations, Operation operation) {
   }
   return series;
 }
+
+// bench-copies.c++
+void measureCopies(Client& client, const std::vector<int>& pids, Results& results);
+// Of one file of 1 GiB and of 10,000 of 1 KiB, and how much more memory the server's processes
+// `pids` and their descendants have meanwhile.
 
 // bench-limits.c++
 void measureLimits(Client& client, unsigned iterations, Results& results);

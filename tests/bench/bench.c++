@@ -148,7 +148,8 @@ int main(int argc, char** argv) {
   app.add_option("--many", many,
                  "containers whose rules are there where net_in and net_out are measured");
   app.add_option("--only", only, "one part")
-      ->check(CLI::IsMember({"ping", "create", "jobs", "limits", "fork-bomb", "memory", "rules"}));
+      ->check(CLI::IsMember(
+          {"ping", "create", "jobs", "limits", "copies", "fork-bomb", "memory", "rules"}));
   app.add_flag("--json", json, "JSON is what is printed in any case");
   CLI11_PARSE(app, argc, argv);
 
@@ -160,6 +161,7 @@ int main(int argc, char** argv) {
         {"create", [&] { measureLifetimes(client, iterations, results); }},
         {"jobs", [&] { measureJobs(client, iterations, hostShell, results); }},
         {"limits", [&] { measureLimits(client, iterations, results); }},
+        {"copies", [&] { measureCopies(client, pids, results); }},
         {"fork-bomb", [&] { measureForkBomb(client, iterations, results); }},
         {"memory", [&] { measureIdleMemory(client, depot, pids, results); }},
         {"rules",

@@ -92,7 +92,9 @@ Reply readReply(Packet& packet) {
   }
   if (reply.isContainers()) {
     result.whole = sortedTexts(reply.getContainers().getWhole());
-    result.dying = sortedTexts(reply.getContainers().getDying());
+    for (auto entry : reply.getContainers().getDying())
+      result.dying.push_back(entry.getId().cStr());
+    std::sort(result.dying.begin(), result.dying.end());
   }
   if (reply.isMemoryLimit()) result.number = reply.getMemoryLimit();
   if (reply.isCpuShares()) result.number = reply.getCpuShares();

@@ -80,7 +80,9 @@ TEST_F(AccessTest, aContainerIsUnknownToOtherUsersInEveryRequest) {
   eachRequest("hers", job,
               [&](const auto& request) { EXPECT_EQ(bob.expectError(request), UNKNOWN); });
   EXPECT_EQ(bob.list(), std::vector<std::string>());
+  EXPECT_EQ(bob.listAll().containers_size(), 0);
   EXPECT_EQ(alice.list(), std::vector<std::string>{"hers"});
+  EXPECT_EQ(alice.listAll().containers_size(), 1);
   EXPECT_EQ(alice.info("hers").state(), "active");
   EXPECT_EQ(alice.info("hers").job_ids_size(), 1);
   alice.destroy("hers");

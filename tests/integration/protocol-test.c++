@@ -155,35 +155,6 @@ TEST_F(ProtocolTest, stopsCleanlyWhenTheWholeProcessGroupIsSignalled) {
   expectNothingRemains(server());
 }
 
-// --- requests that this version does not serve
-
-class UnsupportedTest : public ServerTest {
- protected:
-  template <typename Request>
-  void expectUnsupported(Request request, const std::string& name) {
-    request.set_handle("here");
-    TestClient client = connect();
-    std::string message = client.expectError(request);
-    EXPECT_NE(message.find("not supported"), std::string::npos) << message;
-    EXPECT_NE(message.find(name), std::string::npos) << message;
-    client.ping();
-  }
-};
-
-TEST_F(UnsupportedTest, requestsAreAnsweredWithAClearError) {
-  start();
-  TestClient client = connect();
-  client.create("here");
-  CopyInRequest copyIn;
-  copyIn.set_src_path("/etc/hosts");
-  copyIn.set_dst_path("/tmp/");
-  expectUnsupported(copyIn, "copy_in");
-  CopyOutRequest copyOut;
-  copyOut.set_src_path("/etc/hosts");
-  copyOut.set_dst_path("/tmp/");
-  expectUnsupported(copyOut, "copy_out");
-}
-
 // --- frames that cannot be decoded
 
 struct BadFrame {

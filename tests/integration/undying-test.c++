@@ -139,6 +139,57 @@ TEST_F(UndyingTest, newFrontendStartsWithoutItAndPassesOverItsSlot) {
   client.create();
 }
 
+TEST_F(UndyingTest, oneThatDoesNotEndIsListedAlsoByANewFrontend) {
+  std::string id = freezeOne();
+  TestClient destroyer = connect();
+  destroyer.send(destroyRequest(id));
+  EXPECT_FALSE(destroyer.hasInput(std::chrono::milliseconds(1200)));
+  auto expectListed = [&](bool withHandle) {
+    TestClient client = connect();
+    auto all = client.listAll();
+    ASSERT_EQ(all.containers_size(), 1);
+    EXPECT_EQ(all.handles_size(), 0);
+    auto& one = all.containers(0);
+    EXPECT_EQ(one.id(), id);
+    EXPECT_EQ(one.has_handle(), withHandle);
+    EXPECT_EQ(one.state(), "destroyed");
+    EXPECT_EQ(one.held_up_by(), "its processes do not end");
+    EXPECT_GE(one.seconds(), 1u);
+    // A client that does not know of it sees nothing of it.
+    EXPECT_EQ(client.call(ListRequest()).containers_size(), 0);
+  };
+  expectListed(true);
+  pid_t before = server().frontendPid();
+  kill(before, SIGKILL);
+  ASSERT_TRUE(waitUntil([&]() {
+    auto now = server().findFrontend();
+    return now.has_value() && *now != before;
+  }));
+  server().waitUntilServing();
+  expectListed(false);
+  auto shown =
+      runProgram({WARDEN_BIN_DIR "/warden", "--socket", server().socketPath(), "list", "--all"});
+  EXPECT_EQ(shown.exitStatus, 0) << shown.out;
+  EXPECT_EQ(shown.out.find(id + " destroyed  (for "), 0u) << shown.out;
+  EXPECT_NE(shown.out.find("its processes do not end"), std::string::npos) << shown.out;
+  frozen->thaw();
+  EXPECT_TRUE(waitUntil([&]() { return connect().listAll().containers_size() == 0; }));
+}
+
+TEST_F(UndyingTest, aDestroyThatDoesNotEndIsAnsweredAndGoesOnInTheBackground) {
+  std::string id = freezeOne();
+  TestClient client = connect();
+  client.setTimeout(seconds(45));
+  std::string message = client.expectError(destroyRequest(id));
+  EXPECT_NE(message.find("in the background"), std::string::npos) << message;
+  EXPECT_EQ(client.listAll().containers_size(), 1);
+  client.send(destroyRequest(id));
+  EXPECT_FALSE(client.hasInput(std::chrono::milliseconds(200)));
+  frozen->thaw();
+  client.receive<DestroyResponse>();
+  EXPECT_EQ(client.listAll().containers_size(), 0);
+}
+
 TEST_F(UndyingTest, serverEndsWithoutItAndTheNextStartRemovesIt) {
   std::string id = freezeOne();
   pid_t wshd = server().wshdPid(id);

@@ -12,7 +12,9 @@
 #
 # Prints TAP. Exits 0 when every test passed.
 require 'beefcake'
+require 'fileutils'
 require 'socket'
+require 'tmpdir'
 
 module Protocol
   module Type
@@ -248,6 +250,21 @@ module Protocol
     required :container_port, :uint32, 2
   end
 
+  class CopyInRequest
+    include Beefcake::Message
+    required :handle, :string, 1
+    required :src_path, :string, 2
+    required :dst_path, :string, 3
+  end
+
+  class CopyOutRequest
+    include Beefcake::Message
+    required :handle, :string, 1
+    required :src_path, :string, 2
+    required :dst_path, :string, 3
+    optional :owner, :string, 4
+  end
+
   class NetOutRequest
     module Kind
       TCP = 0
@@ -271,7 +288,7 @@ module Protocol
     Spawn: SpawnRequest, Run: SpawnRequest, Link: JobRequest, Stream: JobRequest,
     Ping: Nothing, List: Nothing, Echo: EchoMessage, LimitMemory: LimitMemoryRequest,
     LimitCpu: LimitCpuRequest, LimitBandwidth: LimitBandwidthRequest, LimitDisk: LimitDiskRequest,
-    NetIn: NetInRequest, NetOut: NetOutRequest
+    NetIn: NetInRequest, NetOut: NetOutRequest, CopyIn: CopyInRequest, CopyOut: CopyOutRequest
   }.freeze
   RESPONSES = {
     Error: ErrorResponse, Create: CreateResponse, Stop: Nothing, Destroy: Nothing,
@@ -279,7 +296,7 @@ module Protocol
     Stream: StreamResponse, Ping: Nothing, List: ListResponse, Echo: EchoMessage,
     LimitMemory: LimitMemoryResponse, LimitCpu: LimitCpuResponse,
     LimitBandwidth: LimitBandwidthResponse, LimitDisk: LimitDiskResponse,
-    NetIn: NetInResponse, NetOut: Nothing
+    NetIn: NetInResponse, NetOut: Nothing, CopyIn: Nothing, CopyOut: Nothing
   }.freeze
 end
 
@@ -811,6 +828,29 @@ group 'limit disk' do
       report(run(handle, 'head -c 60000000 /dev/zero >/tmp/large').exit_status != 0, 'writing past it fails')
       stat = $main.call(:Info, handle: handle).disk_stat
       report(stat.bytes_used.to_i.between?(10 * MIB, 30 * MIB), 'info says what is used', stat.inspect)
+    end
+  end
+end
+
+group 'copies' do
+  Dir.mktmpdir do |host|
+    with_container do |handle|
+      FileUtils.mkdir_p("#{host}/tree/deep")
+      File.binwrite("#{host}/tree/deep/file", "\xff\0inside".b)
+      File.symlink('deep/file', "#{host}/tree/link")
+      $main.call(:CopyIn, handle: handle, src_path: "#{host}/tree", dst_path: '/tmp')
+      same('copy in', run(handle, 'cd /tmp/tree; stat -c %U deep/file; readlink link').stdout, "vcap\ndeep/file\n")
+      $main.call(:CopyOut, handle: handle, src_path: '/tmp/tree/', dst_path: "#{host}/back", owner: 'root:root')
+      same('and out again', File.binread("#{host}/back/link"), "\xff\0inside".b)
+      refused_somehow('copy in of what is not there') do
+        $main.call(:CopyIn, handle: handle, src_path: "#{host}/missing", dst_path: '/tmp')
+      end
+      $main.call(:Stop, handle: handle)
+      $main.call(:CopyOut, handle: handle, src_path: '/tmp/tree/link', dst_path: "#{host}/link")
+      same('copy out of a stopped container', File.readlink("#{host}/link"), 'deep/file')
+      refused('copy in needs an active container', ACTIVE_ONLY) do
+        $main.call(:CopyIn, handle: handle, src_path: "#{host}/tree", dst_path: '/tmp')
+      end
     end
   end
 end

@@ -22,8 +22,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t IMAGE_BYTES = 2ull << 30;  // sparse
-
 void enterPrivateMounts() {
   static const bool entered = [] {
     KJ_SYSCALL(unshare(CLONE_NEWNS));
@@ -65,7 +63,7 @@ MountEntry mountOf(const std::string& path) {
 
 }  // namespace
 
-DepotFileSystem::DepotFileSystem(const std::string& type) {
+DepotFileSystem::DepotFileSystem(const std::string& type, uint64_t bytes) {
   enterPrivateMounts();
   std::string pattern =
       testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-" + type + "-XXXXXX";
@@ -79,7 +77,7 @@ DepotFileSystem::DepotFileSystem(const std::string& type) {
     int raw;
     KJ_SYSCALL(raw = open(image.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     Fd fd(raw);
-    KJ_SYSCALL(ftruncate(fd, IMAGE_BYTES));
+    KJ_SYSCALL(ftruncate(fd, bytes));  // sparse
   }
   expectSuccess({"/sbin/mkfs." + type, type == "ext4" ? "-qF" : "-qf", image});
   if (type != "xfs" ||
@@ -97,6 +95,41 @@ DepotFileSystem::~DepotFileSystem() noexcept(false) {
   bool unmounted = waitUntil([&]() { return umount2(target.c_str(), 0) == 0; });
   KJ_REQUIRE(unmounted, "the depot's file system is still busy", strerror(errno));
   fs::remove_all(directory);
+}
+
+SmallDepot::SmallDepot(const std::string& directory, uint64_t bytes) : directory(directory) {
+  enterPrivateMounts();
+  auto options = "mode=0755,size=" + std::to_string(bytes);
+  KJ_SYSCALL(mount("tmpfs", directory.c_str(), "tmpfs", 0, options.c_str()), directory.c_str());
+}
+
+SmallDepot::~SmallDepot() noexcept(false) {
+  bool unmounted = waitUntil([&]() { return umount2(directory.c_str(), 0) == 0; });
+  KJ_REQUIRE(unmounted, "the depot is still busy", strerror(errno));
+}
+
+void SmallDepot::fill() {
+  int raw;
+  KJ_SYSCALL(raw = open((directory + "/.filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  Fd file(raw);
+  KJ_SYSCALL(lseek(file, 0, SEEK_END));
+  for (size_t size : {size_t(1) << 16, size_t(1)}) {
+    std::string block(size, 'x');
+    while (write(file, block.data(), size) > 0) {
+    }
+    KJ_REQUIRE(errno == ENOSPC, strerror(errno));
+  }
+}
+
+void SmallDepot::empty() {
+  KJ_SYSCALL(unlink((directory + "/.filler").c_str()));
+}
+
+bool SmallDepot::setReadOnly(bool readOnly) {
+  unsigned long flags = MS_REMOUNT | (readOnly ? MS_RDONLY : 0);
+  if (mount(nullptr, directory.c_str(), nullptr, flags, nullptr) == 0) return true;
+  KJ_REQUIRE(errno == EBUSY, strerror(errno));
+  return false;
 }
 
 DepotFacts depotFacts() {

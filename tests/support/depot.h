@@ -13,10 +13,33 @@ class DepotFileSystem {
   // it. The destructor unmounts and removes it.
 
  public:
-  explicit DepotFileSystem(const std::string& type);
+  static constexpr uint64_t ROOMY = 2ull << 30;
+
+  explicit DepotFileSystem(const std::string& type, uint64_t bytes = ROOMY);
   // "btrfs", "ext4" or "xfs", made by mkfs.TYPE; xfs with project quotas where the kernel has them.
   ~DepotFileSystem() noexcept(false);
   DepotFileSystem(const DepotFileSystem&) = delete;
+
+ private:
+  std::string directory;
+};
+
+class SmallDepot {
+  // A file system in memory that is soon full, mounted on `directory`, in a mount namespace that
+  // the test's process enters for the rest of its life. The destructor unmounts it.
+
+ public:
+  SmallDepot(const std::string& directory, uint64_t bytes);
+  ~SmallDepot() noexcept(false);
+  SmallDepot(const SmallDepot&) = delete;
+
+  void fill();
+  // Until there is no byte left.
+  void empty();
+  // Of what fill() has put there.
+
+  bool setReadOnly(bool readOnly);
+  // False: the kernel does not, as a file is open for writing (EBUSY).
 
  private:
   std::string directory;

@@ -139,6 +139,27 @@ void addFiles(Snapshot& snapshot, const TestServer& server) {
   }
 }
 
+// What a container's disk may be mounted from (loop(4)); sysfs shows the file's path as it is in
+// the mount namespace of whoever made the device.
+void addLoopDevices(Snapshot& snapshot, const TestServer& server) {
+  std::error_code error;
+  for (const auto& device : fs::directory_iterator("/sys/block", error)) {
+    auto file = tryReadFile(device.path().string() + "/loop/backing_file");
+    if (file && file->find(server.directory()) != std::string::npos) {
+      snapshot.insert("loop device of " + splitLines(*file).front());
+    }
+  }
+}
+
+// Of the server's own directory: the depot has its own list, and logs have their own life.
+void addOwnFiles(Snapshot& snapshot, const TestServer& server) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(server.directory(), error)) {
+    std::string name = entry.path().filename();
+    if (name.find(".log") == std::string::npos) snapshot.insert("file " + name);
+  }
+}
+
 std::string difference(const Snapshot& before, const Snapshot& after) {
   std::ostringstream out;
   Snapshot all = before;
@@ -158,6 +179,8 @@ Snapshot takeSnapshot(const TestServer& server) {
   addProcesses(snapshot, server);
   addCgroups(snapshot, server);
   addFiles(snapshot, server);
+  addLoopDevices(snapshot, server);
+  addOwnFiles(snapshot, server);
   for (auto& item : networkObjects(server.network()))
     snapshot.insert(kj::mv(item));
   return snapshot;
@@ -181,7 +204,7 @@ LeakCheck::LeakCheck(const TestServer& serverParam) : server(serverParam) {
 
 // Removed trees are swept in the background, which takes its time on a busy disk: as long as things
 // get less, they are waited for.
-void LeakCheck::expectNothingLeaked(std::chrono::milliseconds patience) const {
+std::string LeakCheck::findLeaks(std::chrono::milliseconds patience) const {
   using Clock = std::chrono::steady_clock;
   auto start = Clock::now();
   auto lastChange = start;
@@ -193,6 +216,11 @@ void LeakCheck::expectNothingLeaked(std::chrono::milliseconds patience) const {
     if (now != found) lastChange = Clock::now();
     found = now;
   }
+  return found;
+}
+
+void LeakCheck::expectNothingLeaked(std::chrono::milliseconds patience) const {
+  std::string found = findLeaks(patience);
   EXPECT_TRUE(found.empty()) << "left behind, or lost:\n" << found;
 }
 

@@ -2,8 +2,8 @@
 // removes. What belongs to a test that still runs (in another tree, say) is left alone: directories
 // and cgroups carry the pid of their test.
 //
-// With --before it is the first test: what an earlier run abandoned when it was killed is removed and
-// told, but is no failure, so that the last test counts what this run left.
+// With --before it is the first test: what an earlier run abandoned when it was killed is removed
+// and told, but is no failure, so that the last test counts what this run left.
 
 #include <signal.h>
 #include <stdio.h>

@@ -40,6 +40,7 @@ void expectCleanStop(TestServer& server, int signal) {
 
 void ServerTest::start(ServerOptions options) {
   running = std::make_unique<Running>(kj::mv(options));
+  beforeStart(server());
   server().start();
   warmUp(server());
   takeNewBaseline();
@@ -65,8 +66,12 @@ void ServerTest::TearDown() {
   if (running != nullptr && server().brokerPid() > 0) {
     destroyAll(server());
     if (running->check) running->check->expectNothingLeaked();
-    expectCleanStop(server());
+    EXPECT_EQ(server().stop(), 0) << server().logs();
+    afterStop(server());
+    expectNothingRemains(server());
     if (HasFailure()) std::cerr << server().logs();
+  } else if (running != nullptr) {
+    afterStop(server());
   }
   running.reset();
 }

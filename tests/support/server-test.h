@@ -29,6 +29,11 @@ class ServerTest : public ::testing::Test {
   void takeNewBaseline() { running->check.emplace(running->server); }
   // After a restart of the server or of its frontend.
 
+  virtual void beforeStart(TestServer&) {}
+  // Of start(): the server has its directory, and no process yet.
+  virtual void afterStop(TestServer&) {}
+  // Of TearDown(): no process any more, and its directory still.
+
   void TearDown() override;
   // Destroys all containers, expects that nothing is left, stops the server, expects 0 as its exit
   // status and again that nothing is left. A server that the test has stopped is not looked at

@@ -28,6 +28,8 @@ foreach(program warden-privhelper warden-frontend warden-wshd warden)
     list(APPEND WARDEN_SERVER_PROGRAMS ${program})
   endif()
 endforeach()
+# This file is included once; the folders that come later find them, too.
+set(WARDEN_SERVER_PROGRAMS ${WARDEN_SERVER_PROGRAMS} CACHE INTERNAL "")
 
 # warden_server_test(NAME LABEL TIMEOUT sources... LIBS libraries...): an executable that starts
 # servers. One runs at a time, so that what one leaves behind is not laid at another's door.
@@ -48,9 +50,9 @@ add_executable(leaks-at-end ${CMAKE_CURRENT_LIST_DIR}/leaks-at-end.c++)
 target_link_libraries(leaks-at-end PRIVATE warden_test_support)
 add_test(NAME leaks-before COMMAND leaks-at-end --before)
 set_tests_properties(leaks-before PROPERTIES
-  LABELS "integration;escape;stress" TIMEOUT 120 RESOURCE_LOCK warden-server
+  LABELS "integration;escape;stress;chaos" TIMEOUT 120 RESOURCE_LOCK warden-server
   FIXTURES_SETUP warden-servers)
 add_test(NAME leaks-at-end COMMAND leaks-at-end)
 set_tests_properties(leaks-at-end PROPERTIES
-  LABELS "integration;escape;stress" TIMEOUT 60 RESOURCE_LOCK warden-server
+  LABELS "integration;escape;stress;chaos" TIMEOUT 60 RESOURCE_LOCK warden-server
   FIXTURES_CLEANUP warden-servers)

@@ -133,6 +133,12 @@ void TestClient::ping() {
   call(PingRequest());
 }
 
+ListResponse TestClient::listAll() {
+  ListRequest request;
+  request.set_all(true);
+  return call(request);
+}
+
 std::vector<std::string> TestClient::list() {
   auto response = call(ListRequest());
   return {response.handles().begin(), response.handles().end()};

@@ -118,6 +118,7 @@ class TestClient {
   // --- the requests that tests need most
   void ping();
   std::vector<std::string> list();
+  ListResponse listAll();
   std::string create();
   std::string create(const std::string& handle);
   void destroy(const std::string& handle);

@@ -34,8 +34,9 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr uint32_t IDS_PER_SLOT = 65536;
-constexpr uint32_t MOST_SLOTS = 256;
-// Of MOST_SLOTS containers each; the ids that a configuration without them has stay free.
+constexpr uint32_t SLOTS_PER_RANGE = 256;
+constexpr uint32_t MOST_SLOTS = 4 * SLOTS_PER_RANGE;
+// Of SLOTS_PER_RANGE containers each; the ids that a configuration without them has stay free.
 constexpr uint32_t RANGES = 90;
 constexpr char MARK[] = "WARDEN_TEST_INSTANCE";
 
@@ -55,7 +56,7 @@ std::string makeDirectory() {
 }
 
 constexpr uint32_t firstIdOf(uint32_t range) {
-  return 0x10000000 + range * MOST_SLOTS * IDS_PER_SLOT;
+  return 0x10000000 + range * SLOTS_PER_RANGE * IDS_PER_SLOT;
 }
 
 bool isLivedIn(uint32_t range) {
@@ -71,23 +72,36 @@ bool isLivedIn(uint32_t range) {
 // Holds a range of host ids that no other test server has, also of another test program: what has
 // an id of the range is taken for this server's, and killed. A name is held by a socket, which is
 // gone with its process.
-Fd holdRange(uint32_t& range, uint32_t first) {
+// None: it is another's.
+std::optional<Fd> tryToHold(uint32_t range) {
+  int raw;
+  KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  Fd fd(raw);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::string name = "warden-test-range-" + std::to_string(range);
+  memcpy(address.sun_path + 1, name.data(), name.size());
+  socklen_t length = offsetof(sockaddr_un, sun_path) + 1 + name.size();
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0) {
+    // Containers of a test that was killed live on.
+    if (isLivedIn(range)) return std::nullopt;
+    return kj::mv(fd);
+  }
+  KJ_REQUIRE(errno == EADDRINUSE, strerror(errno));
+  return std::nullopt;
+}
+
+// So many in a row; `range` is the first.
+std::vector<Fd> holdRanges(uint32_t& range, uint32_t first, uint32_t count) {
   for (uint32_t i = 0; i < RANGES; ++i) {
     range = (first + i) % RANGES;
-    int raw;
-    KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    Fd fd(raw);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::string name = "warden-test-range-" + std::to_string(range);
-    memcpy(address.sun_path + 1, name.data(), name.size());
-    socklen_t length = offsetof(sockaddr_un, sun_path) + 1 + name.size();
-    if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0) {
-      // Containers of a test that was killed live on.
-      if (!isLivedIn(range)) return fd;
-      continue;
+    std::vector<Fd> held;
+    while (held.size() < count && range + held.size() < RANGES) {
+      auto one = tryToHold(range + held.size());
+      if (!one) break;
+      held.push_back(kj::mv(*one));
     }
-    KJ_REQUIRE(errno == EADDRINUSE, strerror(errno));
+    if (held.size() == count) return held;
   }
   KJ_FAIL_REQUIRE("too many test servers at a time");
 }
@@ -152,9 +166,9 @@ TestServer::TestServer(ServerOptions optionsParam) : options(kj::mv(optionsParam
   uint32_t instance = nextInstance();
   cgroup = CGROUP_PREFIX + std::to_string(getpid()) + "-" + std::to_string(instance % 16);
   uint32_t range;
-  rangeHolder = holdRange(range, instance);
+  rangeHolders = holdRanges(range, instance, heldSlots() / SLOTS_PER_RANGE);
   idRange = firstIdOf(range);
-  uidPool = 20000 + range * MOST_SLOTS;
+  uidPool = 20000 + range * SLOTS_PER_RANGE;
   writeConfig();
 }
 
@@ -375,6 +389,11 @@ pid_t TestServer::wshdPid(const std::string& id) const {
   return std::stoi(readFile(depotPath() + "/" + id + "/run/wshd.pid"));
 }
 
+// Whole ranges.
+uint32_t TestServer::heldSlots() const {
+  return (options.slots + SLOTS_PER_RANGE - 1) / SLOTS_PER_RANGE * SLOTS_PER_RANGE;
+}
+
 bool TestServer::belongsToUs(pid_t pid) const {
   std::string process = "/proc/" + std::to_string(pid);
   auto environment = tryReadFile(process + "/environ");
@@ -384,8 +403,8 @@ bool TestServer::belongsToUs(pid_t pid) const {
   std::istringstream uids(statusField(pid, "Uid"));
   uint64_t uid = 0;
   uids >> uid;
-  return (uid >= idRange && uid < uint64_t(idRange) + MOST_SLOTS * IDS_PER_SLOT) ||
-         (uid >= uidPool && uid < uidPool + MOST_SLOTS);
+  return (uid >= idRange && uid < uint64_t(idRange) + heldSlots() * IDS_PER_SLOT) ||
+         (uid >= uidPool && uid < uidPool + heldSlots());
 }
 
 std::vector<pid_t> TestServer::ourProcesses() const {

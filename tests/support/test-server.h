@@ -33,7 +33,7 @@ struct ServerOptions {
   std::string image;  // server.container_rootfs_path; empty: busyboxImage()
   std::string helper = WARDEN_BIN_DIR "/warden-privhelper";
   std::map<std::string, std::string> environment;  // of the helper, besides the test's own
-  uint32_t slots = 16;                             // user.pool_size; at most 256
+  uint32_t slots = 16;                             // user.pool_size; at most 1024
   std::shared_ptr<NetworkNamespace> network;
   // Where the server runs; none: a fresh one, which is not connected with anything.
   std::string resolvConf;
@@ -126,12 +126,13 @@ class TestServer {
   std::string cgroup;
   uint32_t idRange;
   uint32_t uidPool;
-  Fd rangeHolder;  // as long as this is open, no other test server has these ids
+  std::vector<Fd> rangeHolders;  // as long as they are open, no other test server has these ids
   pid_t broker = -1;
   Fd mountNamespace;  // that the server starts in; none: the test's own
 
   void writeConfig();
   bool belongsToUs(pid_t pid) const;
+  uint32_t heldSlots() const;
   void reapOrphans() const;
   void removeCgroups();
 };

@@ -125,7 +125,8 @@ TEST(ConfigTest, readsTheSectionsOfThisServer) {
                                   "  lowest_host_port: 80\n"
                                   "  wshd_path: /x/wshd\n"
                                   "  frontend_path: /x/frontend\n"
-                                  "frontend: {max_connections: 7, max_request_bytes: 2048}\n"
+                                  "frontend: {max_connections: 7, max_request_bytes: 2048,\n"
+                                  "  max_containers: 255, max_requests: 8, max_waiting: 9}\n"
                                   "network: {allow_ipv6: true}\n",
                               "w.yml");
   EXPECT_EQ(config.privhelper.user, "w");
@@ -138,6 +139,14 @@ TEST(ConfigTest, readsTheSectionsOfThisServer) {
   EXPECT_EQ(config.privhelper.frontendPath.value(), "/x/frontend");
   EXPECT_EQ(config.frontend.maxConnections, 7u);
   EXPECT_EQ(config.frontend.maxRequestBytes, 2048u);
+  EXPECT_EQ(config.frontend.maxContainers, 255u);
+  EXPECT_EQ(config.frontend.maxRequests, 8u);
+  EXPECT_EQ(config.frontend.maxWaiting, 9u);
+}
+
+TEST(ConfigTest, thereMayBeAsManyContainersAsUserIdsWhereNothingElseIsSaid) {
+  auto config = parseConfig(std::string(MINIMAL) + "user: {pool_size: 1000}\n", "w.yml");
+  EXPECT_EQ(config.frontend.maxContainers, 1000u);
 }
 
 struct Refusal {
@@ -272,6 +281,13 @@ INSTANTIATE_TEST_SUITE_P(
                 "w.yml:5: frontend.max_connections: '0' is out"},
         Refusal{"smallRequests", "frontend:\n  max_request_bytes: 1023\n",
                 "w.yml:5: frontend.max_request_bytes: '1023' is out"},
+        Refusal{"moreContainersThanIds", "user: {pool_size: 10}\nfrontend:\n  max_containers: 11\n",
+                "w.yml:6: frontend.max_containers: '11' is out of range; a number from 1 to "
+                "user.pool_size, 10"},
+        Refusal{"noRequests", "frontend:\n  max_requests: 0\n",
+                "w.yml:5: frontend.max_requests: '0' is out"},
+        Refusal{"noneMayWait", "frontend:\n  max_waiting: 0\n",
+                "w.yml:5: frontend.max_waiting: '0' is out"},
         Refusal{"tabs", "\tuser: 1\n", "w.yml:"}, Refusal{"openQuote", "user: \"x\n", "w.yml:"},
         Refusal{"severalDocuments", "---\nuser:\n", "w.yml:"}),
     [](const auto& info) { return info.param.name; });

@@ -490,6 +490,45 @@ TEST(WardenCommandTest, createPassesPathsOfTheHostOn) {
   }
 }
 
+void answerAll(Peer& peer) {
+  EXPECT_TRUE(peer.take<ListRequest>(Message::List).all());
+  ListResponse response;
+  response.add_handles("one");
+  auto& one = *response.add_containers();
+  one.set_id("1j15k8992et");
+  one.set_handle("one");
+  one.set_state("active");
+  auto& rest = *response.add_containers();
+  rest.set_id("1j15k8992eu");
+  rest.set_state("destroyed");
+  rest.set_held_up_by("its processes do not end");
+  rest.set_seconds(12);
+  peer.answer(Message::List, response);
+}
+
+TEST(WardenCommandTest, listsAllWithWhatHoldsUpADestroy) {
+  EXPECT_EQ(runWith(answerAll, {"list", "--all"}).out,
+            "1j15k8992et active     one\n"
+            "1j15k8992eu destroyed  (for 12 s: its processes do not end)\n");
+  EXPECT_EQ(runWith(answerAll, {"--json", "list", "--all"}).out,
+            R"({"handles":["one"],"containers":[{"id":"1j15k8992et","handle":"one",)"
+            R"("state":"active"},{"id":"1j15k8992eu","state":"destroyed",)"
+            R"("held_up_by":"its processes do not end","seconds":12}]})"
+            "\n");
+}
+
+TEST(WardenCommandTest, listsHandlesWhereTheServerKnowsOfNoMore) {
+  auto listed = runWith(
+      [](Peer& peer) {
+        peer.take<ListRequest>(Message::List);
+        ListResponse response;
+        response.add_handles("one");
+        peer.answer(Message::List, response);
+      },
+      {"list", "--all"});
+  EXPECT_EQ(listed.out, "one\n");
+}
+
 TEST(WardenCommandTest, listsAndEchoes) {
   auto listed = runWith(
       [](Peer& peer) {

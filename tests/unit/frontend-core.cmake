@@ -1,4 +1,5 @@
 warden_unit_test(frontend-core-test
+  frontend-admission-test.c++
   frontend-clients-test.c++
   frontend-disk-limits-test.c++
   frontend-end-test.c++

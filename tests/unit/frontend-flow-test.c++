@@ -24,13 +24,27 @@ TEST_F(CoreTest, closesOnAnUndecodableRequest) {
   EXPECT_TRUE(client->out.sent.empty());
 }
 
-TEST_F(CoreTest, refusesWhatItDoesNotServe) {
+TEST_F(CoreTest, refusesCopiesThatMakeNoSense) {
   client->create("h");
-  CopyInRequest copy = named<CopyInRequest>("h");
-  copy.set_src_path("/a");
-  copy.set_dst_path("/b");
-  EXPECT_EQ(client->error(Message::CopyIn, copy),
-            "copy_in is not supported by this server version");
+  CopyInRequest in = named<CopyInRequest>("h");
+  in.set_src_path("a");
+  in.set_dst_path("/b");
+  EXPECT_EQ(client->error(Message::CopyIn, in), "src_path must be an absolute path");
+  in.set_src_path("/a");
+  in.set_dst_path("");
+  EXPECT_EQ(client->error(Message::CopyIn, in), "dst_path is empty");
+  in.set_dst_path(std::string("/b\0c", 4));
+  EXPECT_EQ(client->error(Message::CopyIn, in), "dst_path has a NUL byte");
+  in.set_dst_path("/" + std::string(4095, 'b'));
+  EXPECT_EQ(client->error(Message::CopyIn, in), "dst_path is longer than 4095 bytes");
+  CopyOutRequest out = named<CopyOutRequest>("h");
+  out.set_src_path("/a");
+  out.set_dst_path("/b");
+  for (auto owner : {"", ":", "a:", ":b", "a", "a:b:c", "a :b", "a\n:b"}) {
+    out.set_owner(owner);
+    EXPECT_EQ(client->error(Message::CopyOut, out),
+              "owner must be USER:GROUP, each a name or a number of the host");
+  }
 }
 
 TEST_F(CoreTest, refusesHostFilesThatMakeNoSense) {

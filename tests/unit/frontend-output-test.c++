@@ -142,8 +142,9 @@ class JobTest : public ::testing::Test, protected Job::Listener {
   PortPool ports{PortRange{61000, 10}};
   AccessPolicy access;
   UserCounts users;
+  FairLimit requests{1};
   Services services{port,   port.getTimer(), config, access,     users, helper,
-                    syslog, budget,          ports,  nullDevice, "C"};
+                    syslog, budget,          ports,  nullDevice, "C",   requests};
   Pipe out = makePipe();
   Pipe err = makePipe();
   std::vector<std::string> events;

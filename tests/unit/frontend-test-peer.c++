@@ -514,6 +514,7 @@ void HelperPeer::carryOut(schema::HelperRequest::Reader request, schema::HelperR
 
 void HelperPeer::destroy(Packet& packet) {
   usleep(destroyDelayMs * 1000);
+  if (holdDestroys) return;
   auto request = packet.getRoot<schema::HelperRequest>();
   capnp::MallocMessageBuilder message;
   auto reply = message.initRoot<schema::HelperReply>();

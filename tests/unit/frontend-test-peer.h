@@ -87,6 +87,7 @@ class HelperPeer {
   std::atomic<uint32_t> lostSlots = 0;  // 0 .. lostSlots-1 belong to containers that do not end
   std::atomic<bool> holdSpawns = false;
   std::atomic<int> destroyDelayMs = 0;
+  std::atomic<bool> holdDestroys = false;  // none is answered
   std::atomic<int> createDelayMs = 0;
 
   std::vector<uint32_t> slots();  // in the order of creation

@@ -1,0 +1,233 @@
+#include "tests/chaos/checker.h"
+
+#include <algorithm>
+
+#include "tests/chaos/client.h"
+#include "tests/support/process.h"
+#include "tests/support/server-test.h"
+
+namespace warden::chaos {
+
+namespace {
+
+constexpr auto SETTLING_TIME = std::chrono::seconds(30);
+constexpr uint32_t LINKED_PERCENT = 50;
+
+std::string idIn(const InfoResponse& info) {
+  auto& path = info.container_path();
+  return path.substr(path.rfind('/') + 1);
+}
+
+std::string joined(const std::set<std::string>& words) {
+  std::string text;
+  for (auto& word : words)
+    text += " " + word;
+  return text.empty() ? " none" : text;
+}
+
+bool mentions(const std::vector<std::string>& objects, const std::vector<std::string>& words) {
+  return std::any_of(objects.begin(), objects.end(), [&](auto& object) {
+    return std::all_of(words.begin(), words.end(),
+                       [&](auto& word) { return object.find(word) != std::string::npos; });
+  });
+}
+
+}  // namespace
+
+std::set<std::string> Checker::list() {
+  ListResponse response;
+  Fate fate = connection.ask(ListRequest(), response);
+  if (fate != Fate::ANSWERED) violation("the settled server does not list its containers");
+  return {response.handles().begin(), response.handles().end()};
+}
+
+void Checker::check(Random& random) {
+  connection.close();
+  auto listed = list();
+  std::set<std::string> expected, ids;
+  auto network = test::networkObjects(server.network());
+  for (auto& client : model.clients) {
+    for (auto& container : client.containers)
+      resolve(container, listed.count(container.handle) > 0);
+    auto gone = [](auto& one) { return one.exists == Existence::NO; };
+    auto& all = client.containers;
+    all.erase(std::remove_if(all.begin(), all.end(), gone), all.end());
+    for (auto& container : all) {
+      checkContainer(container, random, network);
+      expected.insert(container.handle);
+      ids.insert(container.id);
+    }
+  }
+  listed = list();
+  if (listed != expected) violation("listed:" + joined(listed) + "; expected:" + joined(expected));
+  checkHost(ids);
+}
+
+void Checker::resolve(ContainerModel& container, bool listed) {
+  auto& handle = container.handle;
+  if (container.exists == Existence::YES && !listed) violation(handle + " is not listed");
+  if (container.exists == Existence::NO && listed) violation(handle + " is listed, but destroyed");
+  if (container.exists == Existence::YES || !listed) {
+    // A destroy that failed may be tried again, until nothing knows it.
+    DestroyResponse response;
+    if (container.exists == Existence::MAYBE) {
+      connection.ask(test::destroyRequest(handle), response);
+    }
+    container.exists = listed ? Existence::YES : Existence::NO;
+    return;
+  }
+  container.exists = Existence::YES;
+  // A destroy that was not answered stops first: what is found now counts.
+  container.disturbJobs();
+}
+
+void Checker::checkContainer(ContainerModel& container, Random& random,
+                             const std::vector<std::string>& network) {
+  InfoResponse info;
+  if (connection.ask(test::infoRequest(container.handle), info) != Fate::ANSWERED) {
+    return violation(container.handle + ": info: " + connection.message());
+  }
+  container.id = idIn(info);
+  auto wrong = judgeInfo(container, info);
+  if (!wrong.empty()) violation(container.handle + ": " + wrong);
+  container.mayBeActive = info.state() == "active";
+  container.mayBeStopped = info.state() == "stopped";
+  if (container.harmed && container.mayBeStopped) return;
+  checkLimits(container);
+  checkNetwork(container, info, network);
+  checkJobs(container, random);
+  if (container.mayBeActive && !container.harmed) checkUse(container);
+}
+
+void Checker::checkLimits(ContainerModel& container) {
+  auto expect = [&](Fate fate, std::set<uint64_t>& allowed, uint64_t found, const char* what) {
+    if (fate != Fate::ANSWERED) {
+      violation(container.handle + ": " + what + ": " + connection.message());
+    } else if (allowed.count(found) == 0) {
+      violation(container.handle + ": " + what + " is " + std::to_string(found) + ", not " +
+                std::to_string(*allowed.begin()));
+    }
+    allowed = {found};
+  };
+  LimitMemoryRequest memory;
+  memory.set_handle(container.handle);
+  LimitMemoryResponse memoryFound;
+  Fate fate = connection.ask(memory, memoryFound);
+  expect(fate, container.memory, memoryFound.limit_in_bytes(), "memory");
+  LimitCpuRequest cpu;
+  cpu.set_handle(container.handle);
+  LimitCpuResponse cpuFound;
+  fate = connection.ask(cpu, cpuFound);
+  expect(fate, container.cpu, cpuFound.limit_in_shares(), "cpu");
+  LimitDiskRequest disk;
+  disk.set_handle(container.handle);
+  LimitDiskResponse diskFound;
+  fate = connection.ask(disk, diskFound);
+  expect(fate, container.disk, diskFound.byte_limit(), "disk");
+}
+
+void Checker::checkNetwork(ContainerModel& container, const InfoResponse& info,
+                           const std::vector<std::string>& network) {
+  std::string address = '"' + info.container_ip() + '"';
+  for (auto& [host, inside] : container.ports) {
+    if (!mentions(network, {address, std::to_string(host), std::to_string(inside)})) {
+      violation(container.handle + ": port " + std::to_string(host) + " is not mapped");
+    }
+  }
+  for (auto& rule : container.rules) {
+    if (!mentions(network, {rule, container.id}) && !mentions(network, {rule, address})) {
+      violation(container.handle + ": " + rule + " is not allowed");
+    }
+  }
+}
+
+void Checker::checkJobs(ContainerModel& container, Random& random) {
+  std::vector<uint32_t> done;
+  for (auto& [id, job] : container.jobs) {
+    bool asks = random.chance(LINKED_PERCENT);
+    if (job.state == JobModel::State::LIVE && !asks) continue;
+    if (job.script.endless && container.mayBeActive) continue;
+    checkJob(container, id, job);
+    done.push_back(id);
+  }
+  for (uint32_t id : done)
+    container.jobs.erase(id);
+}
+
+void Checker::checkJob(ContainerModel& container, uint32_t id, JobModel& job) {
+  LinkResponse response;
+  std::string name = container.handle + ": job " + std::to_string(id);
+  Fate fate = connection.ask(test::linkRequest(container.handle, id), response);
+  bool there = fate == Fate::ANSWERED;
+  if (!there && connection.message() != "no such job") {
+    return violation(name + ": " + connection.message());
+  }
+  if (job.state == JobModel::State::LINKED) {
+    // docs: README.md, "What is allowed".
+    if (there && !model.endedSoonAfter(job.linked)) violation(name + " was answered twice");
+    if (there) journal.count("jobs answered twice");
+    return;
+  }
+  if (!there) {
+    if (job.state == JobModel::State::LIVE && !container.harmed) violation(name + " is lost");
+    return;
+  }
+  bool exact = !job.disturbed && !container.harmed && !container.mayBeStopped;
+  auto wrong =
+      judgeOutput(job.script, exact, response.stdout(), response.stderr(), response.exit_status());
+  if (!wrong.empty()) violation(name + ": " + wrong);
+}
+
+void Checker::checkUse(ContainerModel& container) {
+  RunResponse response;
+  auto request = test::runRequest(container.handle, "echo x > /tmp/probe && cat /tmp/probe");
+  Fate fate = connection.ask(request, response);
+  if (fate != Fate::ANSWERED) {
+    violation(container.handle + " cannot be used: " + connection.message());
+  } else if (response.stdout() != "x\n") {
+    violation(container.handle + " cannot be used: status " +
+              std::to_string(response.exit_status()) + ", " + response.stderr());
+  }
+}
+
+void Checker::checkHost(const std::set<std::string>& ids) {
+  std::string wrong;
+  auto compare = [&](const char* what, const std::set<std::string>& found) {
+    if (found != ids) wrong += std::string(what) + " of:" + joined(found) + "; ";
+  };
+  test::waitUntil(
+      [&]() {
+        wrong.clear();
+        auto entries = server.depotEntries();
+        compare("directories", {entries.begin(), entries.end()});
+        std::set<std::string> groups, interfaces;
+        for (auto& directory : server.cgroups()) {
+          size_t at = directory.find("/instance-");
+          if (at != std::string::npos) groups.insert(directory.substr(at + 10, 11));
+        }
+        compare("cgroups", groups);
+        for (auto& name : test::interfaceNames(server.network()))
+          if (name.compare(0, 2, "w-") == 0) interfaces.insert(name.substr(2, 11));
+        compare("interfaces", interfaces);
+        return wrong.empty();
+      },
+      SETTLING_TIME);
+  if (!wrong.empty()) violation(wrong + "containers:" + joined(ids));
+}
+
+void Checker::clear(const test::LeakCheck& leaks) {
+  for (auto& handle : list()) {
+    DestroyResponse response;
+    if (connection.ask(test::destroyRequest(handle), response) != Fate::ANSWERED) {
+      violation(handle + " cannot be destroyed: " + connection.message());
+    }
+  }
+  for (auto& client : model.clients)
+    client.containers.clear();
+  connection.close();
+  test::warmUp(server);
+  auto found = leaks.findLeaks();
+  if (!found.empty()) violation("left behind, or lost:\n" + found);
+}
+
+}  // namespace warden::chaos

@@ -1,0 +1,40 @@
+#pragma once
+// After a round: whether the server is what its answers have promised.
+
+#include "tests/chaos/connection.h"
+#include "tests/support/leak-check.h"
+
+namespace warden::chaos {
+
+class Checker {
+ public:
+  Checker(test::TestServer& server, Model& model, Journal& journal)
+      : server(server), model(model), journal(journal), connection(server, journal, "check") {}
+
+  void check(Random& random);
+  // With no client and no trouble. Resolves what the model does not know.
+
+  void clear(const test::LeakCheck& leaks);
+  // Destroys all containers; what is left is a leak.
+
+ private:
+  test::TestServer& server;
+  Model& model;
+  Journal& journal;
+  Connection connection;
+
+  std::set<std::string> list();
+  void violation(const std::string& what) { journal.violation("check", what); }
+  void resolve(ContainerModel& container, bool listed);
+  void checkContainer(ContainerModel& container, Random& random,
+                      const std::vector<std::string>& network);
+  void checkLimits(ContainerModel& container);
+  void checkNetwork(ContainerModel& container, const InfoResponse& info,
+                    const std::vector<std::string>& network);
+  void checkJobs(ContainerModel& container, Random& random);
+  void checkJob(ContainerModel& container, uint32_t id, JobModel& job);
+  void checkUse(ContainerModel& container);
+  void checkHost(const std::set<std::string>& ids);
+};
+
+}  // namespace warden::chaos

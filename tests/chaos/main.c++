@@ -1,0 +1,135 @@
+// chaos --seed N --seconds S: random requests of many clients while the server is killed, stopped
+// and starved; after each round the server has to be what its answers have promised.
+
+#include <gtest/gtest.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <random>
+#include <thread>
+
+#include "tests/chaos/checker.h"
+#include "tests/chaos/client.h"
+#include "tests/chaos/trouble.h"
+#include "tests/support/depot.h"
+#include "tests/support/process.h"
+#include "tests/support/server-test.h"
+
+namespace warden::chaos {
+namespace {
+
+constexpr uint64_t DEPOT_BYTES = 1 << 30;
+constexpr uint64_t DEFAULT_SECONDS = 90;
+
+struct Options {
+  uint64_t seed = std::random_device()();
+  uint64_t seconds = DEFAULT_SECONDS;
+  uint32_t rounds = UINT32_MAX;
+  uint32_t clients = 6;
+  std::string log;
+};
+
+test::ServerOptions serverOptions(uint64_t seed) {
+  test::ServerOptions options;
+  options.slots = 64;
+  options.config = {
+      {"network.pool_network", "10.254.0.0/22"},
+      {"network.release_delay", "1"},
+      {"frontend.max_connections", "100"},
+      {"privhelper.pids_limit", "128"},
+      // Each backend of limits has its turn.
+      {"server.quota",
+       seed % 2 == 0 ? "{disk_quota_enabled: true}" : "{disk_quota_enabled: false}"},
+  };
+  return options;
+}
+
+void runRound(const RoundPlan& plan, std::vector<Client>& clients, TroubleMaker& trouble) {
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < clients.size(); ++i)
+    threads.emplace_back([&, i]() { clients[i].run(plan.clients[i]); });
+  for (auto& harm : plan.troubles)
+    trouble.make(harm);
+  trouble.keepRunning();
+  for (auto& thread : threads)
+    thread.join();
+}
+
+uint32_t runRounds(const Options& options, test::TestServer& server, Journal& journal) {
+  Model model(options.clients);
+  std::vector<Client> clients;
+  for (uint32_t i = 0; i < options.clients; ++i)
+    clients.emplace_back(server, model, journal, i);
+  TroubleMaker trouble(server, model, journal);
+  Checker checker(server, model, journal);
+  test::warmUp(server);
+  test::LeakCheck leaks(server);
+  Random random(options.seed);
+  auto end = Clock::now() + std::chrono::seconds(options.seconds);
+  uint32_t round = 0;
+  bool last = false;
+  while (!last && journal.violations() == 0) {
+    journal.say("round", std::to_string(round));
+    RoundPlan plan = makePlan(options.seed, round++, options.clients);
+    runRound(plan, clients, trouble);
+    last = round >= options.rounds || (options.rounds == UINT32_MAX && Clock::now() >= end);
+    checker.check(random);
+    trouble.keepRunning();
+    if (!plan.clears && !last) continue;
+    for (auto& client : clients)
+      client.disconnect();
+    checker.clear(leaks);
+  }
+  return round;
+}
+
+int run(const Options& options) {
+  test::DepotFileSystem depot("ext4", DEPOT_BYTES);
+  Journal journal(options.log);
+  uint32_t rounds = 0;
+  {
+    test::TestServer server(serverOptions(options.seed));
+    server.start();
+    try {
+      rounds = runRounds(options, server, journal);
+    } catch (const kj::Exception& e) {
+      journal.violation("driver", e.getDescription().cStr());
+    } catch (const std::exception& e) {
+      journal.violation("driver", e.what());
+    }
+    if (journal.violations() > 0) test::writeFile(options.log + ".server", server.logs());
+  }
+  printf("{\"seed\": %lu, \"rounds\": %u, %s}\n", options.seed, rounds, journal.summary().c_str());
+  for (auto& line : journal.refusals())
+    printf("  %s\n", line.c_str());
+  if (journal.violations() == 0) return 0;
+  fprintf(stderr, "what was done: %s; the server's log: %s.server\n", options.log.c_str(),
+          options.log.c_str());
+  fprintf(stderr, "again: chaos --seed %lu --rounds %u --clients %u\n", options.seed, rounds,
+          options.clients);
+  return 1;
+}
+
+}  // namespace
+}  // namespace warden::chaos
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  warden::chaos::Options options;
+  CLI::App app("Random requests while the server is killed, stopped and starved");
+  app.add_option("--seed", options.seed, "decides everything; without: a fresh one");
+  app.add_option("--seconds", options.seconds, "no new round after these")
+      ->envname("WARDEN_CHAOS_SECONDS");
+  app.add_option("--rounds", options.rounds, "so many, however long they take");
+  app.add_option("--clients", options.clients)->check(CLI::Range(1, 32));
+  app.add_option("--log", options.log, "what is done; default: chaos-SEED.log here");
+  CLI11_PARSE(app, argc, argv);
+  if (options.log.empty()) options.log = "chaos-" + std::to_string(options.seed) + ".log";
+  if (geteuid() != 0) {
+    fputs("chaos starts a container server and must run as root\n", stderr);
+    return 1;
+  }
+  return warden::chaos::run(options);
+}
