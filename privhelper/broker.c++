@@ -14,9 +14,8 @@ namespace {
 
 constexpr int REQUESTS_A_TURN = 16;
 constexpr int RECORDS_A_TURN = 256;
-// More than its socket holds: one that has closed its connection, and goes on writing records, does
-// not keep the broker here.
-constexpr int LAST_TURNS = 64;
+// More than its socket holds: one that has closed its connection may go on writing records.
+constexpr int MOST_LAST_RECORDS = 16384;
 // Records that come one after another are read this much apart: to wake up for each would take the
 // processors from the requests that follow. They wait where the frontend cannot take them back.
 constexpr uint64_t RECORDS_APART_US = 5'000;
@@ -207,8 +206,7 @@ void Broker::handleSignals() {
 
 void Broker::handleFrontendEnd() {
   // What it sent before its end.
-  for (int i = 0; i < LAST_TURNS && frontend.auditConnection() >= 0; ++i)
-    if (receiveRecords(RECORDS_A_TURN)) break;
+  if (frontend.auditConnection() >= 0) receiveRecords(MOST_LAST_RECORDS);
   frontend.forget();
   clients.forget();
   unsent.clear();

@@ -1,5 +1,6 @@
 #!/bin/bash
 # systemd-inside.sh: what systemd.sh runs in the machine, before the reboot and after it.
+# shellcheck disable=SC2016,SC2154 # scripts of jobs; source is of install.sh
 set -euo pipefail
 export WARDEN_SOCKET=/run/warden/warden.sock
 depot=/opt/depot
@@ -26,6 +27,7 @@ after_reboot() {
   started=$(date +%s%N)
   expect 'it serves at once, and knows no container' "$(list)" ''
   echo "   after $((($(date +%s%N) - started) / 1000000)) ms"
+  # shellcheck disable=SC2317,SC2143
   nothing_stale() {
     [[ -z $(find "$depot" -mindepth 1 -not -name .removed) ]] &&
       ! grep -q "$depot/" /proc/self/mountinfo && [[ -z $(ip -o link | grep ' w-') ]] &&
@@ -52,7 +54,8 @@ mkdir -p /etc/warden
 printf '%s\n' 'server:' '  unix_domain_path: /run/warden/warden.sock' '  container_rootfs_path: /opt/image' \
   "  container_depot_path: $depot" 'logging: {file: /var/log/warden/warden.log}' >/etc/warden/warden.yml
 systemctl daemon-reload
-systemd-analyze verify warden.socket warden-privhelper.service warden-frontend.service 2>&1 | grep -i warden && failed 'units' || true
+expect 'the units are in order' \
+  "$(systemd-analyze verify warden.socket warden-privhelper.service warden-frontend.service 2>&1 | grep -i warden)" ''
 systemctl enable -q --now warden.socket warden-privhelper.socket
 expect 'the socket belongs to its group' "$(stat -c '%U:%G %a' $WARDEN_SOCKET)" 'root:warden-clients 660'
 expect 'nothing runs yet' "$(systemctl is-active warden-frontend warden-privhelper | tr '\n' ' ')" 'inactive inactive '
@@ -73,6 +76,7 @@ for unit in warden-frontend warden-privhelper; do
     await "$unit: $way: it is back" is_new $unit "$before"
     expect "$unit: $way: the container is there" "$(list)" "$handle "
     kill -0 "$wshd" || failed 'wshd has ended'
+    expect "$unit: $way: its process is kept by systemd" "$(systemctl show -P NFileDescriptorStore warden-privhelper)" 1
     expect "$unit: $way: it can be used" "$(warden run "$handle" 'echo yes')" yes
   done
 done
@@ -81,6 +85,7 @@ kill -0 "$wshd" || failed 'wshd has ended with the server'
 expect 'stopped' "$(systemctl is-active warden-frontend warden-privhelper | tr '\n' ' ')" 'inactive inactive '
 systemctl start warden.socket
 expect 'a start finds the container' "$(list)" "$handle "
+expect 'its process is kept by systemd again' "$(systemctl show -P NFileDescriptorStore warden-privhelper)" 1
 status=0
 timeout 300 warden link "$handle" "$job" >/opt/output || status=$?
 expect 'the exit status of the job' $status 7
@@ -90,6 +95,10 @@ systemd-analyze security --no-pager warden-frontend.service | tail -1
 # A reboot that nobody is told of, with containers alive.
 warden create >/dev/null
 warden net-in "$handle" >/dev/null
+gone=$(warden create)
+expect 'each container has its process kept' "$(systemctl show -P NFileDescriptorStore warden-privhelper)" 3
+warden destroy "$gone"
+expect 'but a destroyed one' "$(systemctl show -P NFileDescriptorStore warden-privhelper)" 2
 sync
 touch /opt/rebooted
 sync
