@@ -32,6 +32,19 @@ Fd connectToHelper(const std::string& path) {
   return connection;
 }
 
+HandedOver take(Packet& packet) {
+  auto handover = packet.getRoot<schema::Handover>();
+  HandedOver result;
+  result.configName = handover.getConfigName().cStr();
+  int* places[] = {&result.listenFd, &result.configFd, &result.imageFd, &result.depotFd,
+                   &result.auditFd};
+  size_t next = 0;
+  for (int* place : places)
+    *place = packet.takeFd(next++).release();
+  if (handover.getHasLog()) result.logFd = packet.takeFd(next).release();
+  return result;
+}
+
 }  // namespace
 
 void HandedOver::requireAll() const {
@@ -41,20 +54,12 @@ void HandedOver::requireAll() const {
 
 HandedOver receiveHandover(const std::string& path) {
   Fd connection = connectToHelper(path);
-  auto received = receivePacket(connection);
-  Packet& packet = KJ_ASSERT_NONNULL(received, "the socket is blocking");
-  auto handover = packet.getRoot<schema::Handover>();
-  HandedOver result;
-  result.configName = handover.getConfigName().cStr();
-  auto take = [&packet](size_t index) { return packet.takeFd(index).release(); };
-  result.listenFd = take(0);
-  result.configFd = take(1);
-  result.imageFd = take(2);
-  result.depotFd = take(3);
-  result.auditFd = take(4);
-  if (handover.getHasLog()) result.logFd = take(5);
-  result.helperFd = connection.release();
-  return result;
+  KJ_IF_MAYBE (packet, receivePacket(connection)) {
+    HandedOver result = take(*packet);
+    result.helperFd = connection.release();
+    return result;
+  }
+  KJ_FAIL_ASSERT("the socket is blocking");
 }
 
 }  // namespace warden::frontend
