@@ -19,8 +19,10 @@
 
 #include "base/config.h"
 #include "base/fd.h"
+#include "base/service-manager.h"
 #include "frontend/core.h"
 #include "frontend/edge-server.h"
+#include "frontend/handover.h"
 #include "frontend/log.h"
 #include "frontend/request-audit.h"
 #include "frontend/sandbox.h"
@@ -34,27 +36,18 @@ constexpr uint EVENTS_PER_POLL = 64;
 
 constexpr size_t MAX_HOST_FILE_BYTES = 64 * 1024;
 
-struct Options {
-  int helperFd = -1;
-  int listenFd = -1;
-  int configFd = -1;
-  int imageFd = -1;
-  int depotFd = -1;
-  int auditFd = -1;
-  int logFd = STDERR_FILENO;
-  std::string configName = "the configuration";
-};
-
-void defineOptions(CLI::App& app, Options& options) {
-  auto descriptor = [&app](const char* name, int& target, const char* help) {
-    return app.add_option(name, target, help)->check(CLI::Range(0, 1 << 20));
+void defineOptions(CLI::App& app, HandedOver& options, std::string& helper) {
+  auto* connect =
+      app.add_option("--connect", helper, "the helper's socket, from which all the others come");
+  auto descriptor = [&app, connect](const char* name, int& target, const char* help) {
+    return app.add_option(name, target, help)->check(CLI::Range(0, 1 << 20))->excludes(connect);
   };
-  descriptor("--helper-fd", options.helperFd, "connection to the helper")->required();
-  descriptor("--listen-fd", options.listenFd, "listening client socket")->required();
-  descriptor("--config-fd", options.configFd, "open configuration file")->required();
-  descriptor("--image-fd", options.imageFd, "directory server.container_rootfs_path")->required();
-  descriptor("--depot-fd", options.depotFd, "directory server.container_depot_path")->required();
-  descriptor("--audit-fd", options.auditFd, "connection for the audit trail")->required();
+  descriptor("--helper-fd", options.helperFd, "connection to the helper");
+  descriptor("--listen-fd", options.listenFd, "listening client socket");
+  descriptor("--config-fd", options.configFd, "open configuration file");
+  descriptor("--image-fd", options.imageFd, "directory server.container_rootfs_path");
+  descriptor("--depot-fd", options.depotFd, "directory server.container_depot_path");
+  descriptor("--audit-fd", options.auditFd, "connection for the audit trail");
   descriptor("--log-fd", options.logFd, "open log file; else stderr");
   app.add_option("--config-name", options.configName, "path of the configuration, for messages");
 }
@@ -66,7 +59,7 @@ Fd adopt(int fd) {
 }
 
 // Whatever else was inherited is not ours to use.
-void closeOthers(const Options& options) {
+void closeOthers(const HandedOver& options) {
   std::set<unsigned> kept{0, 1, 2};
   for (int fd : {options.helperFd, options.listenFd, options.configFd, options.imageFd,
                  options.depotFd, options.auditFd, options.logFd}) {
@@ -154,7 +147,7 @@ kj::Promise<void> accept(EdgeServer& edge) {
   return edge.run().then([]() -> kj::Promise<void> { return kj::NEVER_DONE; });
 }
 
-void serve(const Options& options, const Config& config, spdlog::logger& log) {
+void serve(const HandedOver& options, const Config& config, spdlog::logger& log) {
   rlim_t descriptors = raiseDescriptorLimit();
   KJ_REQUIRE(descriptors >= LEAST_DESCRIPTORS, "the limit on open files is too low; raise it",
              descriptors);
@@ -175,9 +168,11 @@ void serve(const Options& options, const Config& config, spdlog::logger& log) {
                        config.audit.recordReads);
   EdgeServer edge(port, adopt(options.listenFd), audited, limits, log);
 
+  ServiceManager manager = ServiceManager::fromEnvironment();
   Fd depot = adopt(options.depotFd);
   SandboxReport sandbox = enterSandbox({.depot = depot, .image = options.imageFd});
   depot = nullptr;
+  manager.ready();
   log.info("serving; {}", sandbox.landlockVersion == 0
                               ? "this kernel has no Landlock"
                               : fmt::format("Landlock version {}", sandbox.landlockVersion));
@@ -190,7 +185,7 @@ void serve(const Options& options, const Config& config, spdlog::logger& log) {
 }
 
 // Before the log is open, errors go to stderr; then to the log, one line each.
-int run(const Options& options) {
+int run(const HandedOver& options) {
   closeOthers(options);
   Config config =
       parseConfig(readConfigFile(adopt(options.configFd), options.configName), options.configName);
@@ -220,11 +215,14 @@ int run(const Options& options) {
 }  // namespace warden::frontend
 
 int main(int argc, char** argv) {
-  CLI::App app("Serves warden's clients. Started by warden-privhelper.");
-  warden::frontend::Options options;
-  warden::frontend::defineOptions(app, options);
+  CLI::App app("Serves warden's clients. Started by warden-privhelper, or by systemd.");
+  warden::frontend::HandedOver options;
+  std::string helper;
+  warden::frontend::defineOptions(app, options, helper);
   CLI11_PARSE(app, argc, argv);
   try {
+    if (!helper.empty()) options = warden::frontend::receiveHandover(helper);
+    options.requireAll();
     return warden::frontend::run(options);
   } catch (const kj::Exception& e) {
     fprintf(stderr, "warden-frontend: %s\n", kj::str(e.getDescription()).cStr());

@@ -127,10 +127,12 @@ void Broker::countIn(kj::Own<Container> container) {
   use.containers += 1;
   use.ports += container->network().mappedPorts();
   ContainerId id = container->id();
+  host.kept.keep(id, container->wshd());
   containers.emplace(id, kj::mv(container));
 }
 
 void Broker::countOut(const Container& container) {
+  host.kept.forget(container.id());
   auto use = uses.find(container.owner());
   use->second.containers -= 1;
   use->second.ports -= container.network().mappedPorts();

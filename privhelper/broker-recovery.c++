@@ -19,10 +19,12 @@ void Broker::recover() {
   for (auto& id : ids) {
     KJ_IF_MAYBE (reason, reasonAgainstRecovery(id)) {
       log.record("recover", id.text(), Outcome::FAILED, *reason);
+      host.kept.forget(id);
       host.network.endInterfacesOf(id);
       removeLater(id, slotsOf(id));
     }
   }
+  host.kept.forgetOthers();
   host.network.start();
   if (!containers.empty()) {
     log.note(kj::str(containers.size(), " containers of an earlier server live on"));

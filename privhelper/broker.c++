@@ -14,6 +14,8 @@ namespace {
 
 constexpr int REQUESTS_A_TURN = 16;
 constexpr int RECORDS_A_TURN = 256;
+// More than its socket holds: one that has closed its connection may go on writing records.
+constexpr int MOST_LAST_RECORDS = 16384;
 // Records that come one after another are read this much apart: to wake up for each would take the
 // processors from the requests that follow. They wait where the frontend cannot take them back.
 constexpr uint64_t RECORDS_APART_US = 5'000;
@@ -69,7 +71,7 @@ const Broker::Permitted Broker::PERMITTED[] = {
     {schema::HelperRequest::ADOPT, "adopt", &Broker::adopt, nullptr, 0, false},
 };
 
-Broker::Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
+Broker::Broker(const ContainerHost& host, AuditLog& log, Frontend& frontend,
                const ListenerIdentity& listener, ClientFacts& clients, Fd signals,
                const Pidfd& sweeper, Porter& porter)
     : host(host),
@@ -91,8 +93,9 @@ Broker::~Broker() noexcept(false) {
     entry.container->leave();
 }
 
-bool Broker::run() {
+bool Broker::run(const ServiceManager& manager) {
   recover();
+  manager.ready();
   while (!hasFinished()) {
     if (!frontend.isRunning() && !stopping && monotonicUs() >= frontend.startableAtUs()) {
       startFrontend();
@@ -142,7 +145,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{signals, POLLIN, 0});
   fds.add(pollfd{host.launcher.fd(), POLLIN, 0});
   // Negative descriptors are passed over by poll(2).
-  fds.add(pollfd{frontend.pidfd(), POLLIN, 0});
+  fds.add(pollfd{frontend.endEvent(), POLLIN, 0});
   short wanted = unsent.empty() ? POLLIN : POLLOUT;
   fds.add(pollfd{frontend.connection(), wanted, 0});
   fds.add(pollfd{sweeper.fd(), POLLIN, 0});
@@ -150,6 +153,7 @@ void Broker::waitForEvents() {
   fds.add(pollfd{nextRecordsUs != 0 ? -1 : frontend.auditConnection(), POLLIN, 0});
   fds.add(pollfd{porter.fd(), short(porter.isBlocked() ? POLLIN | POLLOUT : POLLIN), 0});
   fds.add(pollfd{clients.observer(), POLLIN, 0});
+  fds.add(pollfd{stopping ? -1 : frontend.startEvent(), POLLIN, 0});
   for (auto& [id, entry] : dying)
     if (entry.endedUs == 0) fds.add(pollfd{entry.container->wshd().fd(), POLLIN, 0});
 
@@ -182,11 +186,12 @@ void Broker::waitForEvents() {
       sendUnsent();
     }
   }
-  if (fds[2].revents != 0) {
+  if (fds[2].revents != 0 || frontend.hasEnded()) {
     handleFrontendEnd();
   } else if (frontend.isRunning() && monotonicUs() >= frontend.killAtUs()) {
     frontend.kill();
   }
+  if (fds[9].revents != 0 && !stopping) startFrontend();
 }
 
 void Broker::handleSignals() {
@@ -201,8 +206,7 @@ void Broker::handleSignals() {
 
 void Broker::handleFrontendEnd() {
   // What it sent before its end.
-  while (frontend.auditConnection() >= 0)
-    receiveRecords(RECORDS_A_TURN);
+  if (frontend.auditConnection() >= 0) receiveRecords(MOST_LAST_RECORDS);
   frontend.forget();
   clients.forget();
   unsent.clear();
@@ -386,7 +390,7 @@ void Broker::sendUnsent() {
     try {
       if (!sendPacket(frontend.connection(), first.words, fds)) return;
     } catch (const kj::Exception& e) {
-      // The frontend is gone; its end is noticed by its pidfd.
+      // The frontend is gone; its end is noticed where the broker waits.
       frontend.disconnect();
       unsent.clear();
       return;

@@ -9,10 +9,11 @@
 #include <vector>
 
 #include "base/packet.h"
+#include "base/service-manager.h"
 #include "privhelper/audit-log.h"
 #include "privhelper/client-facts.h"
 #include "privhelper/container.h"
-#include "privhelper/frontend-process.h"
+#include "privhelper/frontend.h"
 #include "privhelper/kept-images.h"
 #include "privhelper/peer.h"
 #include "privhelper/porter.h"
@@ -23,15 +24,16 @@ namespace warden::privhelper {
 
 class Broker {
  public:
-  Broker(const ContainerHost& host, AuditLog& log, FrontendProcess& frontend,
+  Broker(const ContainerHost& host, AuditLog& log, Frontend& frontend,
          const ListenerIdentity& listener, ClientFacts& clients, Fd signals, const Pidfd& sweeper,
          Porter& porter);
   // `signals`: a signalfd for TERM, INT and USR2. All references are borrowed.
 
-  bool run();
-  // Serves until told to end by a signal; then the frontend has ended. Containers live on. False: a
-  // container that was being destroyed could not be ended in time. Throws when it cannot go on (the
-  // launcher has died).
+  bool run(const ServiceManager& manager);
+  // Tells the manager when it is ready: what an earlier server has left is known. Serves until told
+  // to end by a signal; then the frontend has ended. Containers live on. False: a container that
+  // was being destroyed could not be ended in time. Throws when it cannot go on (the launcher has
+  // died).
 
   ~Broker() noexcept(false);
   KJ_DISALLOW_COPY(Broker);
@@ -94,7 +96,7 @@ class Broker {
 
   const ContainerHost& host;
   AuditLog& log;
-  FrontendProcess& frontend;
+  Frontend& frontend;
   const ListenerIdentity& listener;
   ClientFacts& clients;
   Fd signals;

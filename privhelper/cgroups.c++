@@ -73,9 +73,10 @@ bool CgroupHierarchy::isVersion2() const {
   return version == &cgroupVersion2();
 }
 
-Cgroups::Cgroups(kj::StringPtr mountPoint, kj::StringPtr parent) : parentName(parent.cStr()) {
+Cgroups::Cgroups(kj::StringPtr mountPoint, kj::StringPtr parent, kj::StringPtr delegated)
+    : parentName(parent.cStr()) {
   if (isFilesystem(mountPoint, CGROUP2_SUPER_MAGIC)) {
-    addUnified(mountPoint);
+    addUnified(mountPoint, delegated);
   } else {
     for (auto& [name, controller] : V1_CONTROLLERS) {
       auto path = kj::str(mountPoint, '/', name);
@@ -83,7 +84,7 @@ Cgroups::Cgroups(kj::StringPtr mountPoint, kj::StringPtr parent) : parentName(pa
       addHierarchy(path, name, cgroupVersion1(), bit(controller));
     }
     auto unified = kj::str(mountPoint, "/unified");
-    if (isFilesystem(unified, CGROUP2_SUPER_MAGIC)) addUnified(unified);
+    if (isFilesystem(unified, CGROUP2_SUPER_MAGIC)) addUnified(unified, delegated);
   }
   KJ_REQUIRE(find(Controller::PIDS) != nullptr,
              "no cgroup hierarchy with a pids controller; mount one", mountPoint);
@@ -95,8 +96,9 @@ Cgroups::~Cgroups() noexcept(false) {
     unlinkat(root, parentName.c_str(), AT_REMOVEDIR);
 }
 
-void Cgroups::addUnified(kj::StringPtr path) {
-  addHierarchy(path, "unified", cgroupVersion2(), bit(Controller::DEVICES));
+void Cgroups::addUnified(kj::StringPtr mountPoint, kj::StringPtr delegated) {
+  addHierarchy(kj::str(mountPoint, '/', delegated), "unified", cgroupVersion2(),
+               bit(Controller::DEVICES));
   auto& hierarchy = found.back();
   CgroupHierarchy root{"", hierarchy.version, duplicate(roots.back()), 0};
   // Delegation to children; a controller that is absent, or enabled already, changes nothing.

@@ -34,11 +34,12 @@ class Cgroups {
   // both (hybrid). Found once, at start.
 
  public:
-  Cgroups(kj::StringPtr mountPoint, kj::StringPtr parentName);
+  Cgroups(kj::StringPtr mountPoint, kj::StringPtr parentName, kj::StringPtr delegated = nullptr);
   // Makes the parents, and restricts the devices of all containers (cgroups-devices.h). Throws when
   // there is no hierarchy with a pids controller (without it a fork bomb in one container takes the
   // host down), or none that can restrict devices. Needs CAP_SYS_ADMIN, and with version 2
-  // CAP_BPF and CAP_NET_ADMIN: to be called before the sandbox closes.
+  // CAP_BPF and CAP_NET_ADMIN: to be called before the sandbox closes. `delegated`: the cgroup of
+  // version 2, below its root, that the parent is made in.
 
   ~Cgroups() noexcept(false);
   // Removes the parents where they are empty.
@@ -77,7 +78,7 @@ class Cgroups {
 
   void addHierarchy(kj::StringPtr path, std::string name, const CgroupVersion& version,
                     uint32_t controllers);
-  void addUnified(kj::StringPtr path);
+  void addUnified(kj::StringPtr mountPoint, kj::StringPtr delegated);
   void restrictDevices();
 };
 

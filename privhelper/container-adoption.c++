@@ -12,11 +12,15 @@ namespace warden::privhelper {
 
 namespace {
 
-Pidfd findProcess(const Cgroups& cgroups, const ContainerFacts& facts) {
+Pidfd findProcess(const ContainerHost& host, const ContainerFacts& facts) {
   constexpr char STEP[] = "find wshd";
   Pidfd process;
   try {
-    process = Pidfd::open(facts.wshd.pid);
+    KJ_IF_MAYBE (kept, host.kept.take(facts.id, facts.wshd.pid)) {
+      process = kj::mv(*kept);
+    } else {
+      process = Pidfd::open(facts.wshd.pid);
+    }
   } catch (const kj::Exception&) {
     throw StepError(STEP, ESRCH, "its first process has ended");
   }
@@ -25,7 +29,7 @@ Pidfd findProcess(const Cgroups& cgroups, const ContainerFacts& facts) {
   if (found.startTime != facts.wshd.startTime || found.inode != facts.wshd.inode) {
     throw StepError(STEP, ESRCH, "its first process has ended, and another has its number");
   }
-  if (!cgroups.hasEverywhere(facts.id, process.pid())) {
+  if (!host.cgroups.hasEverywhere(facts.id, process.pid())) {
     throw StepError(STEP, 0, "its first process is not in its cgroups");
   }
   return process;
@@ -42,7 +46,7 @@ Container::Container(const ContainerHost& host, ContainerRecord record)
       process(host.launcher),
       directory(host.depot, containerId) {
   KJ_ON_SCOPE_FAILURE(leave());
-  process.adopt(findProcess(host.cgroups, record.facts()));
+  process.adopt(findProcess(host, record.facts()));
   directory.adopt(record.facts().disk, record.diskLimits());
   networkPart.adopt({record.ports(), record.rules(), record.bandwidth()});
   recordPart = kj::mv(record);

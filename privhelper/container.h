@@ -7,6 +7,7 @@
 #include "privhelper/cgroups.h"
 #include "privhelper/container-directory.h"
 #include "privhelper/container-record.h"
+#include "privhelper/kept-processes.h"
 #include "privhelper/launcher.h"
 #include "privhelper/network.h"
 
@@ -72,6 +73,7 @@ struct ContainerHost {
   const Depot& depot;
   Launcher& launcher;
   Network& network;
+  KeptProcesses& kept;
 };
 
 class Container {

@@ -27,7 +27,7 @@ FrontendProcess::FrontendProcess(Launcher& launcher, FrontendDescriptors descrip
       configName(kj::mv(configName)),
       log(log) {}
 
-void FrontendProcess::start() {
+bool FrontendProcess::start() {
   SocketPair pair = makePacketPair();
   kj::Vector<int> fds;
   kj::Vector<kj::String> arguments;
@@ -60,6 +60,7 @@ void FrontendProcess::start() {
   setNonblocking(audit);
   startedUs = monotonicUs();
   log.note(kj::str("frontend started, pid ", process.pid()));
+  return true;
 }
 
 void FrontendProcess::forget() {

@@ -15,9 +15,12 @@
 #include "base/privilege.h"
 #include "privhelper/apparmor.h"
 #include "privhelper/broker.h"
+#include "privhelper/cgroup-keeper.h"
 #include "privhelper/disk.h"
 #include "privhelper/fault-point.h"
 #include "privhelper/filters.h"
+#include "privhelper/frontend-process.h"
+#include "privhelper/frontend-service.h"
 #include "privhelper/porter.h"
 #include "privhelper/private-root.h"
 #include "privhelper/startup.h"
@@ -160,14 +163,63 @@ bool checkConfig(const std::string& path) {
   return mistakes.empty();
 }
 
-bool serve(const std::string& configPath) {
+struct Options {
+  std::string config;
+  bool checkOnly = false;
+  bool systemd = false;
+  bool keepCgroup = false;
+  std::string delegatedCgroup;
+};
+
+void defineOptions(CLI::App& app, Options& options) {
+  auto* keep = app.add_flag("--keep-cgroup", options.keepCgroup,
+                            "do nothing but keep the cgroup of a unit of systemd");
+  app.add_option("--config", options.config, "the configuration file (docs/OPERATING.md)")
+      ->excludes(keep);
+  app.add_flag("--check-config", options.checkOnly,
+               "tell what is wrong with the file, and start nothing");
+  app.add_flag("--systemd", options.systemd,
+               "the frontend is a unit of its own, and systemd holds the sockets");
+  app.add_option("--delegated-cgroup", options.delegatedCgroup,
+                 "where containers' cgroups of version 2 are, below the root of the hierarchy");
+}
+
+struct Listeners {
+  kj::Maybe<ListeningSocket> own;  // made and removed here
+  Fd clients;
+  kj::Maybe<Fd> frontend;  // it is a service of its own
+
+  Listeners(const Options& options, const Config& config, kj::Vector<PassedDescriptor>& passed) {
+    if (options.systemd) {
+      ServiceSockets sockets = takeSockets(passed, config);
+      clients = kj::mv(sockets.clients);
+      frontend = kj::mv(sockets.frontend);
+    } else {
+      clients = own.emplace(config).takeListener();
+    }
+  }
+};
+
+kj::Own<Frontend> makeFrontend(kj::Maybe<Fd> listener, const Policy& policy, Launcher& launcher,
+                               FrontendDescriptors descriptors, const std::string& configPath,
+                               AuditLog& log) {
+  auto name = kj::str(configPath.c_str());
+  KJ_IF_MAYBE (socket, listener) {
+    return kj::heap<FrontendService>(kj::mv(*socket), policy.frontendUid, kj::mv(descriptors),
+                                     kj::mv(name), log);
+  }
+  return kj::heap<FrontendProcess>(launcher, kj::mv(descriptors), kj::mv(name), log);
+}
+
+bool serve(const Options& options, kj::Vector<PassedDescriptor> passed) {
   // True: ended as told, with nothing left.
-  LoadedConfig loaded = loadConfig(configPath);
+  LoadedConfig loaded = loadConfig(options.config);
   const Config& config = loaded.config;
-  Policy policy = policyFrom(config, configPath);
+  Policy policy = policyFrom(config, options.config);
   requireAppArmor(policy.profiles);
   armFaults();
 
+  ServiceManager manager = ServiceManager::fromEnvironment();
   Fd signals = blockSignals();
   Fd logFile = openLog(config);
   AuditLog log = openAuditLog(auditOptions(config));
@@ -176,11 +228,12 @@ bool serve(const std::string& configPath) {
   if (config.logging.file.has_value()) descriptors.log = kj::mv(logFile);
 
   Fd lock = lockDepot(config);
-  ListeningSocket socket(config);
-  descriptors.listener = socket.takeListener();
+  Listeners listeners(options, config, passed);
+  descriptors.listener = kj::mv(listeners.clients);
   ListenerIdentity listener(descriptors.listener);
   PidFile pidFile(config);
-  Cgroups cgroups("/sys/fs/cgroup", config.privhelper.cgroupParent.c_str());
+  Cgroups cgroups("/sys/fs/cgroup", config.privhelper.cgroupParent.c_str(),
+                  options.delegatedCgroup.c_str());
   Network network(policy.network, log);
   Launcher launcher = startLauncher(config, policy);
   Sweeper sweeper = startSweeper(config);
@@ -192,12 +245,14 @@ bool serve(const std::string& configPath) {
   enterBrokerSandbox(config, *disk);
   bool clean;
   {
+    KeptProcesses kept(manager, kj::mv(passed));
     Depot depot(DEPOT_PATH, *disk, kj::mv(sweeper.wake));
-    FrontendProcess frontend(launcher, kj::mv(descriptors), kj::str(configPath.c_str()), log);
+    auto frontend = makeFrontend(kj::mv(listeners.frontend), policy, launcher, kj::mv(descriptors),
+                                 options.config, log);
     try {
-      clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network}, log, frontend,
+      clean = Broker(ContainerHost{policy, cgroups, depot, launcher, network, kept}, log, *frontend,
                      listener, clients, kj::mv(signals), sweeper.process, porter)
-                  .run();
+                  .run(manager);
     } catch (const kj::Exception& e) {
       log.note(kj::str("ending, because ", e.getDescription()));
       throw;
@@ -208,23 +263,31 @@ bool serve(const std::string& configPath) {
   return sweeper.process.waitExit(SWEEP_MS) && clean;
 }
 
+int start(const Options& options) {
+  kj::Vector<PassedDescriptor> passed;
+  if (options.systemd) passed = takePassedDescriptors();
+  auto kept = KJ_MAP(entry, passed) {
+    return entry.fd.get();
+  };
+  // What whoever started it left open is nothing to the server, and would live as long as it does.
+  closeAllExcept(kept);
+  if (options.keepCgroup) keepCgroup();
+  KJ_REQUIRE(!options.config.empty(), "--config is required");
+  bool well = options.checkOnly ? checkConfig(options.config) : serve(options, kj::mv(passed));
+  return well ? 0 : 1;
+}
+
 }  // namespace
 
 }  // namespace warden::privhelper
 
 int main(int argc, char** argv) {
   CLI::App app("The privileged helper of the container server warden, and the server's start.");
-  std::string config;
-  app.add_option("--config", config, "the configuration file (docs/OPERATING.md)")->required();
-  bool checkOnly = false;
-  app.add_flag("--check-config", checkOnly, "tell what is wrong with the file, and start nothing");
+  warden::privhelper::Options options;
+  warden::privhelper::defineOptions(app, options);
   CLI11_PARSE(app, argc, argv);
   try {
-    // What whoever started it left open is nothing to the server, and would live as long as it
-    // does.
-    warden::closeAllExcept(nullptr);
-    if (checkOnly) return warden::privhelper::checkConfig(config) ? 0 : 1;
-    return warden::privhelper::serve(config) ? 0 : 1;
+    return warden::privhelper::start(options);
   } catch (const std::exception& e) {
     fprintf(stderr, "warden-privhelper: %s\n", e.what());
   } catch (const kj::Exception& e) {

@@ -118,7 +118,37 @@ bool awaitEndOfService(int directory, const std::string& name) {
   return true;
 }
 
+Fd takeListener(kj::Vector<PassedDescriptor>& passed, const char* name, int type) {
+  KJ_IF_MAYBE (socket, takeNamed(passed, name)) {
+    auto option = [&](int which) {
+      int value = -1;
+      socklen_t size = sizeof(value);
+      return getsockopt(*socket, SOL_SOCKET, which, &value, &size) < 0 ? -1 : value;
+    };
+    if (option(SO_DOMAIN) == AF_UNIX && option(SO_TYPE) == type && option(SO_ACCEPTCONN) == 1) {
+      setNonblocking(*socket);
+      return kj::mv(*socket);
+    }
+  }
+  throw ConfigError(std::string("--systemd: systemd passes no listening unix socket \"") + name +
+                    "\" (FileDescriptorName=) of the right type: start the service by its unit");
+}
+
 }  // namespace
+
+ServiceSockets takeSockets(kj::Vector<PassedDescriptor>& passed, const Config& config) {
+  ServiceSockets sockets{takeListener(passed, "clients", SOCK_STREAM),
+                         takeListener(passed, "frontend", SOCK_SEQPACKET)};
+  sockaddr_un address{};
+  socklen_t size = sizeof(address) - 1;
+  KJ_SYSCALL(getsockname(sockets.clients, reinterpret_cast<sockaddr*>(&address), &size));
+  if (config.server.unixDomainPath != address.sun_path) {
+    throw ConfigError("server.unix_domain_path: it is " + config.server.unixDomainPath +
+                      ", but warden.socket listens on " + address.sun_path +
+                      ": make the two the same");
+  }
+  return sockets;
+}
 
 LoadedConfig loadConfig(const std::string& path) {
   int raw = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);

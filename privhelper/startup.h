@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "base/fd.h"
+#include "base/service-manager.h"
 #include "privhelper/audit-log.h"
 #include "privhelper/policy.h"
 
@@ -65,6 +66,14 @@ class ListeningSocket {
   std::string name;
   Fd listener;
 };
+
+struct ServiceSockets {
+  Fd clients;   // warden.sock
+  Fd frontend;  // where the frontend connects
+};
+ServiceSockets takeSockets(kj::Vector<PassedDescriptor>& passed, const Config& config);
+// Those that the service manager holds, by their names. Throws ConfigError where one is missing, of
+// another kind, or not bound to server.unix_domain_path.
 
 class PidFile {
   // The number of this process, the one that was started; removed at the end.

@@ -48,6 +48,20 @@ struct HelperRequest {
   # neither root nor an administrator.
 }
 
+struct Handover {
+  # Helper -> frontend, and the first packet of all, where the frontend is a service of its own and has
+  # connected to the helper's socket (privhelper/frontend-service.h). Where the helper starts the frontend, these are
+  # arguments of the program.
+  #
+  # Descriptors: 0 the listening client socket; 1 the configuration, sealed; 2 the image, O_PATH; 3 the depot, O_PATH;
+  # 4 a connection for the audit trail (schema/audit.capnp); 5, if `hasLog`, the log file.
+
+  configName @0 :Text;
+  # Path of the configuration, for messages.
+
+  hasLog @1 :Bool;
+}
+
 struct Hello {
   # First request on a connection. Refused when the versions differ; no other request is accepted
   # before it.

@@ -12,3 +12,5 @@ warden_unit_test(privhelper-cgroups-test privhelper-cgroups-test.c++ privhelper-
 warden_unit_test(privhelper-network-test privhelper-network-test.c++
                  privhelper-network-life-test.c++ privhelper-network-harness.c++ LIBS warden_helper)
 set_tests_properties(unit-privhelper-network-test PROPERTIES TIMEOUT 180)
+warden_unit_test(privhelper-frontend-service-test privhelper-frontend-service-test.c++
+                 LIBS warden_helper warden_frontend_core)
