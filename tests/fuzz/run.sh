@@ -1,6 +1,6 @@
 #!/bin/sh
 # Usage: tests/fuzz/run.sh SECONDS [TARGET...]
-# Builds the fuzz preset and runs each target (default: all) for SECONDS, starting from its corpus. Fails
+# Builds the fuzz preset and runs each target (default: all) for SECONDS, two at a time, starting from its corpus. Fails
 # when one crashes, hangs or takes too much memory; the input is then in build/fuzz/findings/TARGET.
 # Nothing is written to the source tree.
 set -eu
@@ -25,16 +25,31 @@ fi
 ASAN_OPTIONS=quarantine_size_mb=16:malloc_context_size=8
 export ASAN_OPTIONS
 
-failed=
-for name in "$@"; do
-  found=$build/findings/$name
+# run TARGET: its output when it has ended, so that those of two do not mix.
+run() {
+  found=$build/findings/$1
   mkdir -p "$found/corpus"
-  echo "== $name: $seconds s"
-  if ! "$build/bin/fuzz-$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
+  status=0
+  "$build/bin/fuzz-$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
     -max_len=65536 -print_final_stats=1 -verbosity=0 -artifact_prefix="$found/" \
-    "$found/corpus" "$root/tests/fuzz/corpus/$name"; then
-    failed="$failed $name"
+    "$found/corpus" "$root/tests/fuzz/corpus/$1" >"$found/log" 2>&1 || status=$?
+  echo "== $1: $seconds s"
+  cat "$found/log"
+  return $status
+}
+
+failed=
+while [ $# -gt 0 ]; do
+  first=$1
+  second=${2:-}
+  shift
+  run "$first" &
+  pid=$!
+  if [ -n "$second" ]; then
+    shift
+    run "$second" || failed="$failed $second"
   fi
+  wait "$pid" || failed="$failed $first"
 done
 if [ -n "$failed" ]; then
   echo "fuzzing failed:$failed (inputs in $build/findings)" >&2
