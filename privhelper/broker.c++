@@ -14,18 +14,14 @@ namespace {
 
 constexpr int REQUESTS_A_TURN = 16;
 constexpr int RECORDS_A_TURN = 256;
-// More than its socket holds: one that has closed its connection may go on writing records.
-constexpr int MOST_LAST_RECORDS = 16384;
 // Records that come one after another are read this much apart: to wake up for each would take the
 // processors from the requests that follow. They wait where the frontend cannot take them back.
 constexpr uint64_t RECORDS_APART_US = 5'000;
 constexpr size_t MOST_DISK_ORDERS = 256;  // unanswered; a frontend waits for each
 
 // How long a frontend that was told to end may take: to drain, and after it has given up its
-// connection; and how long containers that are being destroyed may take before the server ends
-// without them.
+// connection.
 constexpr uint64_t DRAIN_US = 30'000'000;
-constexpr uint64_t DYING_US = 10'000'000;
 constexpr uint64_t DISCONNECTED_US = 5'000'000;
 
 bool onlyReads(schema::HelperRequest::Reader request) {
@@ -112,16 +108,6 @@ bool Broker::hasFinished() const {
   return dying.empty() || monotonicUs() >= waitForDyingUntilUs;
 }
 
-void Broker::startFrontend() {
-  greeted = false;
-  try {
-    frontend.start();
-  } catch (const StepError& e) {
-    frontend.startLater();
-    log.note(kj::str("the frontend could not be started: ", e.detail()));
-  }
-}
-
 int Broker::timeoutMs() const {
   if (!diskOrders.empty()) return 0;
   uint64_t deadline;
@@ -202,21 +188,6 @@ void Broker::handleSignals() {
     frontend.end(info.ssi_signo, DRAIN_US);
     waitForDyingUntilUs = monotonicUs() + DYING_US;
   }
-}
-
-void Broker::handleFrontendEnd() {
-  // What it sent before its end.
-  if (frontend.auditConnection() >= 0) receiveRecords(MOST_LAST_RECORDS);
-  frontend.forget();
-  clients.forget();
-  unsent.clear();
-  forgetPorting();
-  // What is under way goes on. There is nobody to be told.
-  for (auto& order : diskOrders)
-    order.sequence = nullptr;
-  for (auto& [id, entry] : dying)
-    entry.sequence = nullptr;
-  waitForDyingUntilUs = monotonicUs() + DYING_US;
 }
 
 void Broker::receiveRequests() {
@@ -323,21 +294,6 @@ kj::Maybe<kj::String> Broker::reasonAgainstClient(const Permitted& permitted, Pa
     }
   }
   return nullptr;
-}
-
-void Broker::hello(schema::HelperRequest::Reader request) {
-  uint32_t version = request.getHello().getVersion();
-  if (version != schema::PROTOCOL_VERSION) {
-    return refuse(request.getSequence(), "hello", nullptr,
-                  kj::str("the frontend speaks version ", version, " of the protocol, the helper ",
-                          uint32_t(schema::PROTOCOL_VERSION), ": install both from one release"));
-  }
-  greeted = true;
-  capnp::MallocMessageBuilder message;
-  auto answer = message.initRoot<schema::HelperReply>();
-  answer.setSequence(request.getSequence());
-  answer.setDone();
-  reply(message);
 }
 
 void Broker::failUnrecorded(uint64_t sequence, const char* operation, const AuditProblem& problem) {

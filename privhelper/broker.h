@@ -94,6 +94,9 @@ class Broker {
   };
   static const Permitted PERMITTED[];
 
+  static constexpr uint64_t DYING_US = 10'000'000;
+  // How long containers that are being destroyed may take before the server ends without them.
+
   const ContainerHost& host;
   AuditLog& log;
   Frontend& frontend;
