@@ -876,7 +876,7 @@ group 'net in' do
       answer = nil
       50.times do
         begin
-          answer = Socket.tcp(EXTERNAL, 4711, connect_timeout: 2) { |s| s.close_write; s.read }
+          answer = Socket.tcp(EXTERNAL, 4711, connect_timeout: 2, &:read)
           break
         rescue SystemCallError
           sleep 0.1
