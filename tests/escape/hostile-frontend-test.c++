@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "tests/escape/hostile-test.h"
@@ -327,6 +328,7 @@ TEST_F(HostileFrontendTest, stateDirectoryIsNoWayOut) {
   reply.reset();
   EXPECT_TRUE(waitUntil([&]() { return server->depotEntries().empty(); }));
   EXPECT_EQ(readFile(outside + "/keep"), "x");
+  std::filesystem::remove_all(outside);
 }
 
 }  // namespace
