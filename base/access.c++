@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/socket-peer.h"
+
 namespace warden {
 
 namespace {
@@ -122,13 +124,12 @@ bool PeerCredentials::isMember(gid_t group) const {
 }
 
 PeerCredentials readPeerCredentials(int socket) {
-  ucred peer;
-  socklen_t size = sizeof(peer);
-  KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size));
-  KJ_REQUIRE(size == sizeof(peer) && peer.uid != uid_t(-1) && peer.gid != gid_t(-1),
+  ucred peer = peerOf(socket);
+  KJ_REQUIRE(peer.uid != uid_t(-1) && peer.gid != gid_t(-1),
              "the socket has no peer with an identity");
   // The kernel says how much room it takes (ERANGE) when there is too little.
   auto groups = kj::heapArray<gid_t>(64);
+  socklen_t size;
   for (;;) {
     size = groups.size() * sizeof(gid_t);
     if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.begin(), &size) == 0) break;

@@ -69,8 +69,7 @@ Place CoreSession::takePlace() {
   }
   kj::throwFatalException(clientErrorOf(
       "the server is busy: as many of your requests are under way as frontend.max_requests lets "
-      "one "
-      "user have; nothing was done: try again when some of them are answered"));
+      "one user have; nothing was done: try again when some of them are answered"));
 }
 
 kj::Promise<Continuation> CoreSession::dispatchWhenRecovered(Message::Type type,

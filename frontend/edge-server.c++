@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/socket-peer.h"
+
 namespace warden::frontend {
 
 namespace {
@@ -88,11 +90,9 @@ void EdgeServer::accepted(Fd socket) {
     return refuse(kj::mv(socket),
                   "too many connections: close some, or raise frontend.max_connections");
   }
-  ucred peer;
-  socklen_t size = sizeof(peer);
-  KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size));
-  if (peer.uid == 0) return serve(kj::mv(socket), nullptr);
-  KJ_IF_MAYBE (place, users.take(peer.uid)) {
+  uid_t user = peerOf(socket).uid;
+  if (user == 0) return serve(kj::mv(socket), nullptr);
+  KJ_IF_MAYBE (place, users.take(user)) {
     return serve(kj::mv(socket), kj::mv(*place));
   }
   refuse(kj::mv(socket),

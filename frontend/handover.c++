@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "base/packet.h"
+#include "base/socket-peer.h"
 #include "schema/privhelper.capnp.h"
 
 namespace warden::frontend {
@@ -23,11 +24,8 @@ Fd connectToHelper(const std::string& path) {
   Fd connection(raw);
   KJ_SYSCALL(connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
              path.c_str());
-  // Of whoever has called listen(2).
-  ucred peer;
-  socklen_t size = sizeof(peer);
-  KJ_SYSCALL(getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size));
-  KJ_REQUIRE(peer.uid == 0, "whoever listens there is not root", path.c_str(), peer.uid);
+  uid_t listener = peerOf(connection).uid;
+  KJ_REQUIRE(listener == 0, "whoever listens there is not root", path.c_str(), listener);
   allowLargestPacket(connection);
   return connection;
 }

@@ -49,10 +49,6 @@ AdoptedContainer readAdopted(Packet&& packet) {
           bandwidth};
 }
 
-}  // namespace
-
-namespace {
-
 schema::Containers::Reader readContainers(Packet& packet) {
   auto reply = packet.getRoot<schema::HelperReply>();
   if (!reply.isContainers()) kj::throwFatalException(failureOf("list containers", reply));

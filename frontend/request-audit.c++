@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/audit-chain.h"
+#include "base/socket-peer.h"
 #include "frontend/client-error.h"
 
 namespace warden::frontend {
@@ -235,13 +236,8 @@ class RecordedSession final : public Session {
 }  // namespace
 
 RequestPeer peerOfSocket(int socket) {
-  ucred credentials{};
-  socklen_t length = sizeof(credentials);
-  KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length));
-  uint64_t cookie = 0;
-  length = sizeof(cookie);
-  KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &length));
-  return {credentials.pid, credentials.uid, credentials.gid, cookie};
+  ucred peer = peerOf(socket);
+  return {peer.pid, peer.uid, peer.gid, cookieOf(socket)};
 }
 
 RequestFacts factsOf(Message::Type type, kj::ArrayPtr<const kj::byte> request) {

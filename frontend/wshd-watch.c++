@@ -42,8 +42,7 @@ kj::Promise<void> WshdWatch::look() {
 kj::Exception WshdWatch::error() const {
   return clientErrorOf(
       "the container's first process (wshd) does not answer: it is stopped, or has no processor "
-      "time "
-      "or memory; jobs that run go on: try again later, or destroy the container, which works "
+      "time or memory; jobs that run go on: try again later, or destroy the container, which works "
       "without it");
 }
 

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "base/pidfd.h"
+#include "base/socket-peer.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -25,13 +26,6 @@ namespace {
 constexpr size_t MOST_KNOWN = 16384;
 constexpr size_t LONGEST_TEXT = 16384;
 constexpr size_t LONGEST_UNIT = 256;  // as systemd has it
-
-uint64_t cookieOf(int socket) {
-  uint64_t cookie;
-  socklen_t size = sizeof(cookie);
-  KJ_SYSCALL(getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size));
-  return cookie;
-}
 
 std::string readText(const std::string& path) {
   int raw = open(path.c_str(), O_RDONLY | O_CLOEXEC);

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/packet.h"
+#include "base/socket-peer.h"
 #include "schema/privhelper.capnp.h"
 
 namespace warden::privhelper {
@@ -23,9 +24,7 @@ bool FrontendService::start() {
   int raw = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (raw < 0) return false;
   Fd connection(raw);
-  ucred peer;
-  socklen_t size = sizeof(peer);
-  KJ_SYSCALL(getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size));
+  ucred peer = peerOf(connection);
   if (peer.uid != user) {
     log.record("connect", nullptr, Outcome::REFUSED,
                kj::str("uid ", peer.uid, " of process ", peer.pid,
