@@ -137,8 +137,10 @@ Message Frontend::receive() {
       break;
     case schema::WshdMessage::SPAWNED:
       message.pid = reader.getSpawned();
-      message.output = packet.takeFd(0);
-      message.errors = packet.takeFd(1);
+      if (packet.fdCount() > 0) {
+        message.output = packet.takeFd(0);
+        message.errors = packet.takeFd(1);
+      }
       if (reader.hasEnded()) {
         Message& event = events.emplace_back();
         event.which = schema::WshdMessage::EXITED;
