@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <yaml-cpp/eventhandler.h>
 
@@ -15,6 +14,7 @@
 #include "base/config-access.h"
 #include "base/config-profiles.h"
 #include "base/config-reader.h"
+#include "base/unix-address.h"
 
 namespace warden {
 
@@ -81,12 +81,17 @@ std::string requirePath(ConfigSection& section, const std::string& key) {
   return *path;
 }
 
+std::optional<std::string> readSocketPath(ConfigSection& section, const std::string& key) {
+  auto path = section.path(key);
+  if (path && path->size() > UnixAddress::MAX_PATH_BYTES) {
+    section.fail(key, "is too long; at most 107 bytes are accepted");
+  }
+  return path;
+}
+
 Config::Server readServer(ConfigSection section) {
   Config::Server server;
-  assign(server.unixDomainPath, section.path("unix_domain_path"));
-  if (server.unixDomainPath.size() >= sizeof(sockaddr_un::sun_path)) {
-    section.fail("unix_domain_path", "is too long; at most 107 bytes are accepted");
-  }
+  assign(server.unixDomainPath, readSocketPath(section, "unix_domain_path"));
   assign(server.unixDomainPermissions,
          section.number("unix_domain_permissions", 0, 0777, "an octal mode from 0000 to 0777"));
   assign(server.containerKlass, section.text("container_klass"));
@@ -100,7 +105,7 @@ Config::Server readServer(ConfigSection section) {
   quota.finish();
   assign(server.allowNestedWarden, section.flag("allow_nested_warden"));
   server.pidfile = section.path("pidfile");
-  server.syslogSocket = section.path("syslog_socket");
+  server.syslogSocket = readSocketPath(section, "syslog_socket");
   section.finish();
   return server;
 }

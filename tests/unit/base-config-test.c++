@@ -213,6 +213,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "w.yml:4: server.allow_nested_warden: 'true' is no truth value"},
         Refusal{"longSocketPath", "  unix_domain_path: /" + std::string(107, 'a') + "\n",
                 "w.yml:4: server.unix_domain_path: is too long"},
+        Refusal{"longSyslogPath", "  syslog_socket: /" + std::string(107, 'a') + "\n",
+                "w.yml:4: server.syslog_socket: is too long"},
         Refusal{"negativeLimit", "  container_rlimits:\n    core: -2\n",
                 "w.yml:5: server.container_rlimits.core: '-2' is no"},
         Refusal{"graceTimeTooLong", "  container_grace_time: 4294967296\n",
