@@ -5,14 +5,12 @@
 #include <kj/debug.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +20,7 @@
 #include <sstream>
 #include <thread>
 
+#include "base/unix-address.h"
 #include "tests/support/process.h"
 #include "tests/support/test-image.h"
 
@@ -75,12 +74,8 @@ std::optional<Fd> tryToHold(uint32_t range) {
   int raw;
   KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   Fd fd(raw);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::string name = "warden-test-range-" + std::to_string(range);
-  memcpy(address.sun_path + 1, name.data(), name.size());
-  socklen_t length = offsetof(sockaddr_un, sun_path) + 1 + name.size();
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0) {
+  auto address = UnixAddress::notify("@warden-test-range-" + std::to_string(range));
+  if (bind(fd, address.get(), address.size()) == 0) {
     // Containers of a test that was killed live on.
     if (isLivedIn(range)) return std::nullopt;
     return kj::mv(fd);

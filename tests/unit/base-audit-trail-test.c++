@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <chrono>
 #include <filesystem>
@@ -15,6 +14,7 @@
 
 #include "base-testing.h"
 #include "base/audit-verify.h"
+#include "base/unix-address.h"
 
 namespace warden::test {
 namespace {
@@ -423,9 +423,8 @@ TEST_F(AuditTrailTest, refusesWhatIsNoRegularFile) {
 TEST_F(AuditTrailTest, copiesEachLineToTheJournal) {
   std::string socketPath = directory.path + "/journal";
   Fd receiver(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{AF_UNIX, {}};
-  socketPath.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  ASSERT_EQ(bind(receiver, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  UnixAddress address(socketPath);
+  ASSERT_EQ(bind(receiver, address.get(), address.size()), 0);
   AuditTrail trail = open();
   trail.copyTo(AuditJournal(socketPath.c_str()));
   EXPECT_TRUE(trail.append({{"handle", "a\nPRIORITY=0"}}));

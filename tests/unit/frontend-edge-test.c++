@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -17,6 +16,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "base/unix-address.h"
 #include "frontend/edge-server.h"
 
 namespace warden::frontend {
@@ -106,23 +106,12 @@ class TestSessions final : public SessionFactory {
   kj::Timer& timer;
 };
 
-struct Address {
-  sockaddr_un name{};
-  socklen_t size;
-
-  explicit Address(const std::string& text) {
-    name.sun_family = AF_UNIX;
-    memcpy(name.sun_path + 1, text.data(), text.size());  // abstract: leaves no file behind
-    size = offsetof(sockaddr_un, sun_path) + 1 + text.size();
-  }
-};
-
 class Client {
  public:
-  explicit Client(const Address& address) : fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Client(const UnixAddress& address) : fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     timeval timeout{10, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    if (connect(fd, reinterpret_cast<const sockaddr*>(&address.name), address.size) < 0) {
+    if (connect(fd, address.get(), address.size()) < 0) {
       fd = nullptr;
     }
   }
@@ -167,7 +156,7 @@ class EdgeTest : public testing::Test {
  protected:
   std::string name = "warden-edge-test-" + std::to_string(getpid()) + "-" +
                      testing::UnitTest::GetInstance()->current_test_info()->name();
-  Address address{name};
+  UnixAddress address = UnixAddress::notify("@" + name);
   std::unique_ptr<Shared> sharedState = std::make_unique<Shared>();
   Shared& shared = *sharedState;
   std::ostringstream logText;
@@ -187,7 +176,7 @@ class EdgeTest : public testing::Test {
     shared.file = Fd(memfd_create("stream", MFD_CLOEXEC));
     writeAll(shared.file, bytesOf(fileContent));
     Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address.name), address.size), 0);
+    ASSERT_EQ(bind(listener, address.get(), address.size()), 0);
     ASSERT_EQ(listen(listener, 4096), 0);
     thread = std::make_unique<kj::Thread>([this, maxConnections, maxUnfinishedBytes, maxUnreadBytes,
                                            fd = kj::mv(listener)]() mutable {
