@@ -22,7 +22,7 @@ fi
 if [[ $look ]]; then
   wrong=0
   for name; do
-    patch -d "$tree" -p1 --quiet --dry-run <"$here/mutations/$name.patch" >/dev/null || { echo "$name does not apply"; wrong=1; }
+    patch -d "$tree" -p1 --fuzz=0 --quiet --dry-run <"$here/mutations/$name.patch" >/dev/null || { echo "$name does not apply"; wrong=1; }
     grep -qE "^\|.*\|([^|]*[ ,])?$name( |,)[^|]*\|\$" "$here/README.md" || { echo "$name is in no row of README.md"; wrong=1; }
   done
   exit $wrong
@@ -61,12 +61,12 @@ for name; do
     asItIs[$program $filter]=$(runTest "$program" "$filter")
   fi
   before=${asItIs[$program $filter]} after=
-  if ! patch -d "$copy" -p1 --quiet --dry-run <"$patch" >>"$log" 2>&1; then
+  if ! patch -d "$copy" -p1 --fuzz=0 --quiet --dry-run <"$patch" >>"$log" 2>&1; then
     after='the patch does not apply'
   else
-    patch -d "$copy" -p1 --quiet <"$patch"
+    patch -d "$copy" -p1 --fuzz=0 --quiet <"$patch"
     if build "$program" "${targets[@]}"; then after=$(runTest "$program" "$filter"); else after='does not build'; fi
-    patch -d "$copy" -p1 --quiet -R <"$patch"
+    patch -d "$copy" -p1 --fuzz=0 --quiet -R <"$patch"
   fi
   # Who has been killed by what the patch let happen has not passed either.
   [[ $before == passed && ($after == failed || $after == "ended by"*) ]] || { verdict=WRONG; wrong=1; }
