@@ -15,4 +15,5 @@ warden_unit_test(frontend-core-test
   frontend-snapshot-test.c++
   frontend-statistics-test.c++
   frontend-test-peer.c++
+  frontend-test-wshd.c++
   LIBS warden_frontend_core)
