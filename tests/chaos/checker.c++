@@ -12,7 +12,10 @@ namespace {
 
 constexpr auto SETTLING_TIME = std::chrono::seconds(30);
 constexpr uint32_t LINKED_PERCENT = 50;
-constexpr char READ_ONLY[] = "Read-only file system";
+
+// Whether it can start jobs, and write what reaches the disk.
+constexpr char PROBE[] =
+    "echo x > /tmp/probe && dd if=/tmp/probe of=/tmp/copy conv=fsync && cat /tmp/copy";
 
 std::string idIn(const InfoResponse& info) {
   auto& path = info.container_path();
@@ -185,12 +188,11 @@ void Checker::checkJob(ContainerModel& container, uint32_t id, JobModel& job) {
 
 void Checker::checkUse(ContainerModel& container) {
   RunResponse response;
-  auto request = test::runRequest(container.handle, "echo x > /tmp/probe && cat /tmp/probe");
+  auto request = test::runRequest(container.handle, PROBE);
   Fate fate = connection.ask(request, response);
   if (fate != Fate::ANSWERED) {
     violation(container.handle + " cannot be used: " + connection.message());
-  } else if (response.stdout() != "x\n" &&
-             !(container.sawFullDisk && response.stderr().find(READ_ONLY) != std::string::npos)) {
+  } else if (response.stdout() != "x\n") {
     violation(container.handle + " cannot be used: status " +
               std::to_string(response.exit_status()) + ", " + response.stderr());
   }

@@ -123,7 +123,6 @@ void Client::create(const Operation& operation) {
     }
   }
   std::lock_guard guard(model.lock);
-  made.sawFullDisk = model.diskIsFull;
   if (made.exists != Existence::NO) own().containers.push_back(std::move(made));
 }
 

@@ -39,7 +39,6 @@ struct ContainerModel {
   bool mayBeActive = true;
   bool mayBeStopped = false;
   bool harmed = false;  // by a bomb, or by the death of its first process: jobs fail as they like
-  bool sawFullDisk = false;
   std::set<uint64_t> memory;
   std::set<uint64_t> cpu;
   std::set<uint64_t> disk;

@@ -1,14 +1,10 @@
 #include "tests/chaos/trouble.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <kj/debug.h>
 #include <signal.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <thread>
 
+#include "tests/support/depot.h"
 #include "tests/support/process.h"
 
 namespace warden::chaos {
@@ -154,25 +150,13 @@ void TroubleMaker::fillDisk(const Trouble& trouble) {
     model.diskIsFull = true;
     ++model.fills;
     for (auto& client : model.clients)
-      for (auto& container : client.containers) {
+      for (auto& container : client.containers)
         container.disturbJobs();
-        container.sawFullDisk = true;
-      }
   }
-  std::string path = server.directory() + "/filler";
   {
-    int raw;
-    KJ_SYSCALL(raw = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    Fd fd(raw);
-    // In smaller and smaller steps, down to what the file system keeps for itself.
-    off_t at = 0;
-    for (off_t step = 256 << 20; step >= 4096; step /= 2) {
-      while (fallocate(fd, 0, at, step) == 0)
-        at += step;
-    }
+    test::Filler filler(server.directory());
+    std::this_thread::sleep_for(trouble.length);
   }
-  std::this_thread::sleep_for(trouble.length);
-  unlink(path.c_str());
   std::lock_guard guard(model.lock);
   model.diskIsFull = false;
 }
