@@ -8,8 +8,14 @@ namespace warden::chaos {
 
 class Checker {
  public:
-  Checker(test::TestServer& server, Model& model, Journal& journal)
-      : server(server), model(model), journal(journal), connection(server, journal, "check") {}
+  Checker(test::TestServer& server, Model& model, Journal& journal,
+          std::chrono::milliseconds settlingTime)
+      : server(server),
+        model(model),
+        journal(journal),
+        settlingTime(settlingTime),
+        connection(server, journal, "check") {}
+  // `settlingTime`: what is removed in the background may take so long.
 
   void check(Random& random);
   // With no client and no trouble. Resolves what the model does not know.
@@ -21,6 +27,7 @@ class Checker {
   test::TestServer& server;
   Model& model;
   Journal& journal;
+  std::chrono::milliseconds settlingTime;
   Connection connection;
 
   std::set<std::string> list();

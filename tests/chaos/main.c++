@@ -12,6 +12,7 @@
 
 #include "tests/chaos/checker.h"
 #include "tests/chaos/client.h"
+#include "tests/chaos/plant.h"
 #include "tests/chaos/trouble.h"
 #include "tests/support/depot.h"
 #include "tests/support/process.h"
@@ -21,13 +22,18 @@ namespace warden::chaos {
 namespace {
 
 constexpr uint64_t DEPOT_BYTES = 1 << 30;
-constexpr uint64_t DEFAULT_SECONDS = 90;
+constexpr uint64_t DEFAULT_SECONDS = 180;
+
+// After a round of trouble the server has much to do; a fault that was planted does not go away.
+constexpr auto SETTLING_TIME = std::chrono::seconds(30);
+constexpr auto PLANTED_SETTLING_TIME = std::chrono::seconds(1);
 
 struct Options {
   uint64_t seed = std::random_device()();
   uint64_t seconds = DEFAULT_SECONDS;
   uint32_t rounds = UINT32_MAX;
   uint32_t clients = 6;
+  std::string plant;
   std::string log;
 };
 
@@ -63,7 +69,7 @@ uint32_t runRounds(const Options& options, test::TestServer& server, Journal& jo
   for (uint32_t i = 0; i < options.clients; ++i)
     clients.emplace_back(server, model, journal, i);
   TroubleMaker trouble(server, model, journal);
-  Checker checker(server, model, journal);
+  Checker checker(server, model, journal, SETTLING_TIME);
   test::warmUp(server);
   test::LeakCheck leaks(server);
   Random random(options.seed);
@@ -85,6 +91,24 @@ uint32_t runRounds(const Options& options, test::TestServer& server, Journal& jo
   return round;
 }
 
+uint32_t runPlanted(const Options& options, test::TestServer& server, Journal& journal) {
+  Model model(1);
+  std::vector<Client> clients;
+  clients.emplace_back(server, model, journal, 0);
+  TroubleMaker trouble(server, model, journal);
+  Checker checker(server, model, journal, PLANTED_SETTLING_TIME);
+  test::warmUp(server);
+  test::LeakCheck leaks(server);
+  Random random(options.seed);
+  runRound(makePlantPlan(), clients, trouble);
+  clients[0].disconnect();
+  if (journal.violations() > 0) return 1;
+  plant(options.plant, server, model);
+  checker.check(random);
+  if (journal.violations() == 0) checker.clear(leaks);
+  return 1;
+}
+
 int run(const Options& options) {
   test::DepotFileSystem depot("ext4", DEPOT_BYTES);
   Journal journal(options.log);
@@ -93,7 +117,8 @@ int run(const Options& options) {
     test::TestServer server(serverOptions(options.seed));
     server.start();
     try {
-      rounds = runRounds(options, server, journal);
+      rounds = options.plant.empty() ? runRounds(options, server, journal)
+                                     : runPlanted(options, server, journal);
     } catch (const kj::Exception& e) {
       journal.violation("driver", e.getDescription().cStr());
     } catch (const std::exception& e) {
@@ -124,6 +149,9 @@ int main(int argc, char** argv) {
       ->envname("WARDEN_CHAOS_SECONDS");
   app.add_option("--rounds", options.rounds, "so many, however long they take");
   app.add_option("--clients", options.clients)->check(CLI::Range(1, 32));
+  app.add_option("--plant", options.plant,
+                 "one calm round, and then this fault, which has to be found")
+      ->check(CLI::IsMember(warden::chaos::plantNames()));
   app.add_option("--log", options.log, "what is done; default: chaos-SEED.log here");
   CLI11_PARSE(app, argc, argv);
   if (options.log.empty()) options.log = "chaos-" + std::to_string(options.seed) + ".log";
