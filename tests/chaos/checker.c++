@@ -135,6 +135,7 @@ void Checker::checkContainer(ContainerModel& container, Random& random,
   checkLimits(container);
   checkNetwork(container, info, network);
   checkJobs(container, random);
+  if (!container.harmed) checkCopies(container);
   if (container.mayBeActive && !container.harmed) checkUse(container);
 }
 
@@ -233,6 +234,17 @@ void Checker::checkJob(ContainerModel& container, uint32_t id, JobModel& job) {
   auto wrong =
       judgeOutput(job.script, exact, response.stdout(), response.stderr(), response.exit_status());
   if (!wrong.empty()) violation(name + ": " + wrong);
+}
+
+void Checker::checkCopies(ContainerModel& container) {
+  for (auto& copy : container.copies) {
+    std::string wrong;
+    Fate fate = trees.copyOut(connection, container.handle, copy.place, copy.tree, false, wrong);
+    if (fate != Fate::ANSWERED) wrong = connection.message();
+    if (fate != Fate::ANSWERED || !wrong.empty()) {
+      violation(container.handle + ": what was copied to " + copy.place + ": " + wrong);
+    }
+  }
 }
 
 void Checker::checkUse(ContainerModel& container) {

@@ -37,6 +37,15 @@ struct Options {
   std::string log;
 };
 
+// Each backend of limits has its turn.
+bool hasDiskLimits(uint64_t seed) {
+  return seed % 2 == 0;
+}
+
+std::string treesPath() {
+  return test::testDirectory() + "/" + test::DIRECTORY_PREFIX + std::to_string(getpid()) + "-trees";
+}
+
 test::ServerOptions serverOptions(uint64_t seed) {
   test::ServerOptions options;
   options.slots = 64;
@@ -45,9 +54,8 @@ test::ServerOptions serverOptions(uint64_t seed) {
       {"network.release_delay", "1"},
       {"frontend.max_connections", "100"},
       {"privhelper.pids_limit", "128"},
-      // Each backend of limits has its turn.
       {"server.quota",
-       seed % 2 == 0 ? "{disk_quota_enabled: true}" : "{disk_quota_enabled: false}"},
+       hasDiskLimits(seed) ? "{disk_quota_enabled: true}" : "{disk_quota_enabled: false}"},
   };
   return options;
 }
@@ -65,11 +73,13 @@ void runRound(const RoundPlan& plan, std::vector<Client>& clients, TroubleMaker&
 
 uint32_t runRounds(const Options& options, test::TestServer& server, Journal& journal) {
   Model model(options.clients);
+  model.fullDiskLosesFiles = hasDiskLimits(options.seed);
+  Trees trees(treesPath());
   std::vector<Client> clients;
   for (uint32_t i = 0; i < options.clients; ++i)
-    clients.emplace_back(server, model, journal, i);
+    clients.emplace_back(server, model, journal, trees, i);
   TroubleMaker trouble(server, model, journal);
-  Checker checker(server, model, journal, SETTLING_TIME);
+  Checker checker(server, model, journal, trees, SETTLING_TIME);
   test::warmUp(server);
   test::LeakCheck leaks(server);
   Random random(options.seed);
@@ -93,10 +103,11 @@ uint32_t runRounds(const Options& options, test::TestServer& server, Journal& jo
 
 uint32_t runPlanted(const Options& options, test::TestServer& server, Journal& journal) {
   Model model(1);
+  Trees trees(treesPath());
   std::vector<Client> clients;
-  clients.emplace_back(server, model, journal, 0);
+  clients.emplace_back(server, model, journal, trees, 0);
   TroubleMaker trouble(server, model, journal);
-  Checker checker(server, model, journal, PLANTED_SETTLING_TIME);
+  Checker checker(server, model, journal, trees, PLANTED_SETTLING_TIME);
   test::warmUp(server);
   test::LeakCheck leaks(server);
   Random random(options.seed);

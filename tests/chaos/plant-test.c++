@@ -22,6 +22,7 @@ const std::map<std::string, std::string> FOUND_BY = {
     {"job", "job 2 is lost"},
     {"wshd", "c0-0 cannot be used"},
     {"output", "c0-0: job "},
+    {"copy", "what was copied to /tmp/copy-1: program is wrong"},
     {"directory", "directories of: none"},
     {"cgroup", "cgroups in "},
     {"interface", "interfaces of: none"},

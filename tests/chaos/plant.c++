@@ -97,6 +97,11 @@ void loseOutput(const Victim& victim) {
   KJ_REQUIRE(lost > 0, "no output is kept");
 }
 
+void changeCopy(const Victim& victim) {
+  victim.server.connect().output(victim.container.handle,
+                                 "echo x > " + victim.container.copies.at(0).place + "/program");
+}
+
 void loseDirectory(const Victim& victim) {
   fs::rename(victim.directory(), victim.server.directory() + "/moved");
 }
@@ -160,6 +165,7 @@ constexpr Fault FAULTS[] = {
     {"job", killJob},
     {"wshd", killWshd},
     {"output", loseOutput},
+    {"copy", changeCopy},
     {"directory", loseDirectory},
     {"cgroup", loseCgroup},
     {"interface", loseInterface},
@@ -189,8 +195,8 @@ RoundPlan makePlantPlan() {
   plan.clients = {{once(Act::CREATE), once(Act::INFO), once(Act::NET_IN), once(Act::NET_OUT),
                    once(Act::LIMIT_MEMORY), once(Act::LIMIT_CPU), once(Act::LIMIT_BANDWIDTH),
                    once(Act::LIMIT_DISK), once(Act::SPAWN, ENDLESS), once(Act::SPAWN, COUNTING),
-                   once(Act::SPAWN, COUNTING), once(Act::SPAWN, COUNTING),
-                   once(Act::RUN, COUNTING)}};
+                   once(Act::SPAWN, COUNTING), once(Act::SPAWN, COUNTING), once(Act::RUN, COUNTING),
+                   once(Act::COPY_IN), once(Act::COPY_OUT)}};
   plan.clears = true;
   return plan;
 }

@@ -30,19 +30,15 @@ void TroubleMaker::make(const Trouble& trouble) {
     case Harm::KILL_FRONTEND:
       return killFrontend();
     case Harm::KILL_BROKER:
-      endIsExpected = true;
-      kill(server.brokerPid());
-      break;
+      return killHelper(server.brokerPid());
     case Harm::KILL_LAUNCHER:
-      endIsExpected = true;
-      kill(launcher());
-      break;
+      return killHelper(launcher());
     case Harm::KILL_PORTER:
-      return killHelper("porter");
+      return killHelper(server.helperPid("porter"));
     case Harm::KILL_OBSERVER:
-      return killHelper("observer");
+      return killHelper(server.helperPid("observer"));
     case Harm::KILL_SWEEPER:
-      return killHelper("sweeper");
+      return killHelper(server.helperPid("sweeper"));
     case Harm::KILL_SERVER:
       return killServer();
     case Harm::KILL_WSHD:
@@ -100,8 +96,8 @@ void TroubleMaker::killFrontend() {
   if (pid) kill(*pid);
 }
 
-void TroubleMaker::killHelper(const std::string& role) {
-  pid_t pid = server.helperPid(role);
+void TroubleMaker::killHelper(pid_t pid) {
+  // -1: it is not there at the moment, as no frontend is by which a launcher is found.
   if (pid < 0) return;
   endIsExpected = true;
   kill(pid);
@@ -150,8 +146,10 @@ void TroubleMaker::fillDisk(const Trouble& trouble) {
     model.diskIsFull = true;
     ++model.fills;
     for (auto& client : model.clients)
-      for (auto& container : client.containers)
+      for (auto& container : client.containers) {
         container.disturbJobs();
+        if (model.fullDiskLosesFiles) container.copies.clear();
+      }
   }
   {
     test::Filler filler(server.directory());
