@@ -49,12 +49,16 @@ void FrontendService::handOver(Fd connection) {
   auto handover = message.initRoot<schema::Handover>();
   handover.setConfigName(configName);
   // In the order of the schema.
-  int fds[6] = {descriptors.listener, descriptors.config, descriptors.image, descriptors.depot,
+  int fds[7] = {descriptors.listener, descriptors.config, descriptors.image, descriptors.depot,
                 records.right};
   size_t count = 5;
   KJ_IF_MAYBE (file, descriptors.log) {
     handover.setHasLog(true);
     fds[count++] = *file;
+  }
+  KJ_IF_MAYBE (health, descriptors.health) {
+    handover.setHasHealth(true);
+    fds[count++] = *health;
   }
   KJ_REQUIRE(sendPacket(connection, message, kj::arrayPtr(fds, count)), "its socket is full");
   socket = kj::mv(connection);

@@ -18,6 +18,7 @@ struct FrontendDescriptors {
   Fd image;     // O_PATH
   Fd depot;     // O_PATH
   kj::Maybe<Fd> log;
+  kj::Maybe<Fd> health;  // listens for /healthz and /metrics
 };
 
 class Frontend {
