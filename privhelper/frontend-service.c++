@@ -37,6 +37,8 @@ bool FrontendService::start() {
     log.note(kj::str("the frontend has gone before it was served: ", e.getDescription()));
     return false;
   }
+  this->peer = peer.pid;
+  helloDueUs = monotonicUs() + HELLO_US;
   log.note(kj::str("frontend connected, pid ", peer.pid));
   return true;
 }
@@ -71,9 +73,18 @@ void FrontendService::forget() {
   socket = nullptr;
   audit = nullptr;
   connected = false;
+  helloDueUs = NEVER_US;
 }
 
 void FrontendService::end(int, uint64_t) {
+  disconnect();
+}
+
+void FrontendService::kill() {
+  log.record("connect", nullptr, Outcome::REFUSED,
+             kj::str("process ", peer, " has connected as the frontend and said nothing for ",
+                     HELLO_US / 1'000'000, " s"));
+  helloDueUs = NEVER_US;
   disconnect();
 }
 
