@@ -2,6 +2,7 @@
 // the descriptor store holds, are attacked.
 
 #include <gtest/gtest.h>
+#include <kj/debug.h>
 #include <linux/sched.h>
 #include <pwd.h>
 #include <sys/socket.h>
@@ -27,8 +28,10 @@ class Child {
     // `number`: its pid (clone(2), set_tid); 0: any.
     clone_args arguments{};
     arguments.exit_signal = SIGCHLD;
-    arguments.set_tid = reinterpret_cast<uint64_t>(&number);
-    arguments.set_tid_size = number != 0;
+    if (number != 0) {
+      arguments.set_tid = reinterpret_cast<uint64_t>(&number);
+      arguments.set_tid_size = 1;
+    }
     KJ_SYSCALL(process = syscall(SYS_clone3, &arguments, sizeof(arguments)));
     if (process != 0) return;
     try {
@@ -70,7 +73,7 @@ class ServiceTest : public testing::Test {
 
   void TearDown() override {
     if (server->brokerPid() > 0) {
-      destroyAll(*server);
+      if (frontend) destroyAll(*server);
       server->stop();
     }
     frontend.reset();
@@ -92,6 +95,7 @@ class ServiceTest : public testing::Test {
   }
 
   void startHelper() {
+    unlink(helperSocket().c_str());
     server->launch();
     ASSERT_TRUE(waitUntil([&]() { return access(helperSocket().c_str(), F_OK) == 0; }));
   }
@@ -237,7 +241,8 @@ TEST_F(ServiceTest, norIsOneThatHasGotItsNumber) {
     EXPECT_TRUE(recordSays("another has its number")) << server->logs();
     EXPECT_TRUE(waitUntil([&]() { return server->depotEntries().empty(); }));
     EXPECT_TRUE(isAlive(wshd)) << "it has nothing to do with the container";
-    killHelper();
+    EXPECT_EQ(server->stop(), 0);
+    frontend.reset();
     server->setEnvironment("WARDEN_TEST_STORE", "");
   }
 }

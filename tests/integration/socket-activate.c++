@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <kj/debug.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -62,7 +63,10 @@ void pass(int fd, int number) {
 int main(int, char** argv) {
   closefrom(FIRST_PASSED);
   pass(listenOn(variable("WARDEN_TEST_CLIENTS"), SOCK_STREAM), FIRST_PASSED);
-  pass(listenOn(variable("WARDEN_TEST_FRONTEND"), SOCK_SEQPACKET), FIRST_PASSED + 1);
+  // It has its name when one can connect.
+  std::string frontend = variable("WARDEN_TEST_FRONTEND"), unnamed = frontend + ".new";
+  pass(listenOn(unnamed, SOCK_SEQPACKET), FIRST_PASSED + 1);
+  KJ_SYSCALL(rename(unnamed.c_str(), frontend.c_str()));
   std::string names = "clients:frontend";
   int count = 2;
   std::istringstream store(variable("WARDEN_TEST_STORE"));
