@@ -34,7 +34,8 @@ HandedOver take(Packet& packet) {
   size_t next = 0;
   for (int* place : places)
     *place = packet.takeFd(next++).release();
-  if (handover.getHasLog()) result.logFd = packet.takeFd(next).release();
+  if (handover.getHasLog()) result.logFd = packet.takeFd(next++).release();
+  if (handover.getHasHealth()) result.healthFd = packet.takeFd(next++).release();
   return result;
 }
 

@@ -144,8 +144,9 @@ class JobTest : public ::testing::Test, protected Job::Listener {
   AccessPolicy access;
   UserCounts users;
   FairLimit requests{1};
-  Services services{port,   port.getTimer(), config, access,     users, helper,
-                    syslog, budget,          ports,  nullDevice, "C",   requests};
+  EventCounts counts;
+  Services services{port,   port.getTimer(), config,     access, users,    helper, syslog,
+                    budget, ports,           nullDevice, "C",    requests, counts};
   Pipe out = makePipe();
   Pipe err = makePipe();
   std::vector<std::string> events;
