@@ -53,7 +53,9 @@ int storedDescriptor(pid_t pid) {
 }
 
 void pass(int fd, int number) {
-  if (fd != number) KJ_SYSCALL(dup2(fd, number));
+  if (fd != number) {
+    KJ_SYSCALL(dup2(fd, number));
+  }
   KJ_SYSCALL(fcntl(number, F_SETFD, 0));
 }
 
