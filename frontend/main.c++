@@ -35,6 +35,9 @@ namespace {
 // The event loop looks for input at least this often, however much there is to do already.
 constexpr uint EVENTS_PER_POLL = 64;
 
+// What is left to this process when the helper has gone.
+constexpr auto FAREWELL_TIME = 20 * kj::MILLISECONDS;
+
 constexpr size_t MAX_HOST_FILE_BYTES = 64 * 1024;
 
 void defineOptions(CLI::App& app, HandedOver& options, std::string& helper) {
@@ -144,6 +147,16 @@ kj::Promise<void> drainWhenAsked(kj::UnixEventPort& port, EdgeServer& edge, Core
       .then([&core]() { return core.shutdown(); });
 }
 
+// Requests that wait for the helper fail with it, and who sent them is to be told. It takes next to
+// no time, and may not take longer: a successor finds containers as this process leaves them.
+kj::Promise<void> runCore(kj::Timer& timer, Core& core, EdgeServer& edge) {
+  return core.run().catch_([&timer, &edge](kj::Exception&& reason) {
+    auto told = edge.isDraining() ? kj::Promise<void>(kj::NEVER_DONE) : edge.drain();
+    return told.exclusiveJoin(timer.afterDelay(FAREWELL_TIME))
+        .then([reason = kj::mv(reason)]() mutable -> kj::Promise<void> { return kj::mv(reason); });
+  });
+}
+
 // Accepting ends when the server drains; only its failing ends the process.
 kj::Promise<void> accept(EdgeServer& edge) {
   return edge.run().then([]() -> kj::Promise<void> { return kj::NEVER_DONE; });
@@ -191,7 +204,7 @@ void serve(const HandedOver& options, const Config& config, spdlog::logger& log)
                               ? "this kernel has no Landlock"
                               : fmt::format("Landlock version {}", sandbox.landlockVersion));
 
-  core.run()
+  runCore(port.getTimer(), core, edge)
       .exclusiveJoin(accept(edge))
       .exclusiveJoin(answerHealthChecks(health))
       .exclusiveJoin(drainWhenAsked(port, edge, core, log))

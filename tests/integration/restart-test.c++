@@ -163,6 +163,27 @@ TEST_F(RestartTest, brokerKilledEndsTheRestOfTheServerOnly) {
   expectWorkingServer();
 }
 
+TEST_F(RestartTest, requestsUnderWayAreToldThatTheHelperHasGone) {
+  std::string handle = connect().create();
+  std::vector<TestClient> clients;
+  for (int i = 0; i < 8; ++i)
+    clients.push_back(connect());
+  pid_t broker = server().brokerPid();
+  kill(broker, SIGSTOP);
+  NetInRequest request;
+  request.set_handle(handle);
+  for (auto& client : clients)
+    client.send(request);
+  std::this_thread::sleep_for(milliseconds(100));
+  kill(broker, SIGKILL);
+  for (auto& client : clients)
+    EXPECT_EQ(client.receiveError().find("the privileged helper has gone"), 0u);
+  server().waitForExit();
+  server().start();
+  EXPECT_EQ(connect().list(), std::vector<std::string>{handle});
+  expectWorkingServer();
+}
+
 // Of the helper's own five processes none can do without another, and none is replaced.
 class HelperDeathTest : public RestartTest {
  protected:
