@@ -96,6 +96,13 @@ kj::Own<Job> Container::job(uint32_t jobId) {
   return kj::addRef(*found->second);
 }
 
+size_t Container::unfinishedJobs() const {
+  size_t count = 0;
+  for (auto& entry : jobs)
+    count += !entry.second->ended();
+  return count;
+}
+
 void Container::release(Job& job) {
   if (jobs.erase(job.id()) == 0) return;
   job.doneWith();

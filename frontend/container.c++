@@ -126,6 +126,7 @@ void Container::abandon(kj::StringPtr event) {
 }
 
 void Container::addEvent(kj::StringPtr event) {
+  services.events.add(event);
   if (events.size() >= MAX_EVENTS) return;
   events.add(kj::str(event));
   saveNow();

@@ -38,6 +38,7 @@ class Container final : public kj::Refcounted,
                         private kj::TaskSet::ErrorHandler {
  public:
   enum class State { BORN, ACTIVE, STOPPED, DESTROYED };
+  static constexpr size_t STATES = 4;
 
   // What CreatedContainer has, one of which is wshd's socket.
   static constexpr uint64_t FIXED_DESCRIPTORS = 2 + PacketLink::DESCRIPTORS;
@@ -99,6 +100,9 @@ class Container final : public kj::Refcounted,
 
   kj::Promise<void> whenSilent();
   // Rejects with an error for the client when, and as long as, its first process does not answer.
+
+  bool isSilent() const { return wshd.get() != nullptr && wshd->isSilent(); }
+  size_t unfinishedJobs() const;
 
   void abandon(kj::StringPtr event);
   // Its processes are beyond reach: STOPPED, and its jobs end with status 255.

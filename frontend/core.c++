@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "frontend/core-session.h"
+#include "frontend/helper-probe.h"
 
 namespace warden::frontend {
 
@@ -33,8 +34,10 @@ struct Core::Impl {
   Fd nullDevice;
   kj::String lang;
   FairLimit requests;
+  EventCounts events;
   Services services;
   Registry registry;
+  HelperProbe probe;
 
   Impl(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
        Fd imageDirectory, HostFacts host, uint64_t descriptorCount)
@@ -46,9 +49,10 @@ struct Core::Impl {
         nullDevice(openNullDevice()),
         lang(jobLang()),
         requests(config.frontend.maxRequests),
-        services{port,   timer,       config, access,     users, helper,
-                 syslog, descriptors, ports,  nullDevice, lang,  requests},
-        registry(services, kj::mv(imageDirectory), std::move(host.resolvConf)) {}
+        services{port,        timer, config,     access, users,    helper, syslog,
+                 descriptors, ports, nullDevice, lang,   requests, events},
+        registry(services, kj::mv(imageDirectory), std::move(host.resolvConf)),
+        probe(timer, helper) {}
 };
 
 Core::Core(kj::UnixEventPort& port, kj::Timer& timer, const Config& config, Fd helperSocket,
@@ -64,6 +68,12 @@ kj::Promise<void> Core::run() {
 
 kj::Promise<void> Core::shutdown() {
   return impl->registry.shutdown();
+}
+
+kj::Promise<CoreFigures> Core::figures() {
+  return impl->probe.ask().then([this](HelperFigures helper) {
+    return CoreFigures{impl->registry.figures(), helper, impl->events};
+  });
 }
 
 kj::Own<Session> Core::open(int clientSocket) {

@@ -9,6 +9,7 @@
 
 #include "base/config.h"
 #include "base/fd.h"
+#include "frontend/core-figures.h"
 #include "frontend/session.h"
 
 namespace warden::frontend {
@@ -43,6 +44,9 @@ class Core final : public SessionFactory {
   // Begins no new create. Resolves when the creates and destroys under way are complete, or some
   // seconds later without them, and every container's snapshot is on the disk: the next frontend
   // goes on from there. Called once.
+
+  kj::Promise<CoreFigures> figures();
+  // Within seconds, whether or not the helper answers.
 
   kj::Own<Session> open(int clientSocket) override;
 

@@ -33,6 +33,7 @@ EdgeConnection::EdgeConnection(EdgeContext& context, Fd socketParam, size_t maxR
 // Closing a unix socket with unread input makes the peer's next read fail with ECONNRESET
 // (unix(7)); without, the peer reads its answers and then the end.
 EdgeConnection::~EdgeConnection() noexcept(false) {
+  finished(RequestOutcome::GONE);
   context.holdInput(heldInput, 0);
   auto buffer = context.readBuffer();
   for (int i = 0; i < DISCARDED_READS; ++i) {
@@ -84,6 +85,7 @@ kj::Promise<void> EdgeConnection::serve() {
 
 kj::Promise<void> EdgeConnection::execute(Frame&& frame) {
   current = frame.type;
+  context.requestBegins();
   // Nothing is read meanwhile: what a client pipelines waits in its own socket.
   auto answered =
       kj::evalNow([&]() { return session->handle(frame.type, kj::mv(frame.payload), writer); });
@@ -95,8 +97,18 @@ kj::Promise<void> EdgeConnection::execute(Frame&& frame) {
             [this](kj::Exception&& exception) { return answerFailure(kj::mv(exception)); });
 }
 
-kj::Promise<void> EdgeConnection::next(Continuation continuation) {
+// Of the request under way, if there is one.
+void EdgeConnection::finished(RequestOutcome outcome) {
+  KJ_IF_MAYBE (type, current) {
+    context.requestEnds(*type, outcome);
+  }
   current = nullptr;
+}
+
+kj::Promise<void> EdgeConnection::next(Continuation continuation) {
+  finished(continuation == Continuation::CLOSE ? RequestOutcome::UNDECODABLE
+           : writer.lastWasError()             ? RequestOutcome::FAILED
+                                               : RequestOutcome::DONE);
   if (continuation == Continuation::CLOSE || writer.isBroken()) return kj::READY_NOW;
   if (++requestsInARow < REQUESTS_PER_TURN) return serve();
   requestsInARow = 0;
@@ -104,7 +116,11 @@ kj::Promise<void> EdgeConnection::next(Continuation continuation) {
 }
 
 kj::Promise<void> EdgeConnection::answerFailure(kj::Exception&& exception) {
-  if (hungUp || writer.clientHasGone()) return kj::READY_NOW;
+  if (hungUp || writer.clientHasGone()) {
+    finished(RequestOutcome::GONE);
+    return kj::READY_NOW;
+  }
+  finished(RequestOutcome::FAILED);
   uint64_t number = context.nextErrorNumber();
   context.log().error("internal error {}: {}", number, kj::str(exception).cStr());
   if (writer.isBroken()) return next(Continuation::CLOSE);

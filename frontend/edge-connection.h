@@ -43,6 +43,7 @@ class EdgeConnection {
   kj::Canceler canceler;
 
   bool mayHoldInput();
+  void finished(RequestOutcome outcome);
   kj::Promise<void> serve();
   kj::Promise<void> execute(Frame&& frame);
   kj::Promise<void> next(Continuation continuation);

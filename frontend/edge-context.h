@@ -4,6 +4,8 @@
 #include <kj/async-unix.h>
 #include <spdlog/logger.h>
 
+#include "frontend/request-counts.h"
+
 namespace warden::frontend {
 
 class EdgeContext {
@@ -25,6 +27,10 @@ class EdgeContext {
   static constexpr size_t SMALL_BYTES = 16 * 1024;
   // What a connection may hold either way however much the others do, so that ordinary requests are
   // served whatever these do.
+
+  virtual void requestBegins() = 0;
+  virtual void requestEnds(Message::Type type, RequestOutcome outcome) = 0;
+  // For the metrics. The second for each of the first.
 
   virtual uint64_t nextErrorNumber() = 0;
 

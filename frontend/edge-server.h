@@ -40,6 +40,11 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
   // To be called once.
 
   size_t connectionCount() const { return connections.size(); }
+  size_t requestsUnderWay() const { return underWay; }
+  const RequestCounts& requestCounts() const { return counts; }
+  size_t unreadResponseBytes() const { return unreadBytes; }
+  size_t unfinishedRequestBytes() const { return unfinishedBytes; }
+  bool isDraining() const override { return drainFulfiller == nullptr; }
 
  private:
   kj::UnixEventPort& port;
@@ -51,6 +56,8 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
   uint64_t lastErrorNumber = 0;
   size_t unfinishedBytes = 0;
   size_t unreadBytes = 0;
+  size_t underWay = 0;
+  RequestCounts counts;
   bool acceptFailed = false;  // so that a lasting shortage is logged once
   kj::Array<kj::byte> inputBuffer;
   kj::Own<kj::PromiseFulfiller<void>> drainFulfiller;
@@ -78,8 +85,12 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
     unreadBytes += now - before;
     return unreadBytes <= options.maxUnreadBytes;
   }
+  void requestBegins() override { ++underWay; }
+  void requestEnds(Message::Type type, RequestOutcome outcome) override {
+    --underWay;
+    counts.add(type, outcome);
+  }
   uint64_t nextErrorNumber() override { return ++lastErrorNumber; }
-  bool isDraining() const override { return drainFulfiller == nullptr; }
   kj::Promise<void> whenDrainTimesOut() override { return drainTimesOut.addBranch(); }
   kj::Promise<void> yield() override;
 

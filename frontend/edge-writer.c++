@@ -90,6 +90,7 @@ EdgeWriter::EdgeWriter(EdgeContext& context, kj::UnixEventPort::FdObserver& obse
 kj::Promise<void> EdgeWriter::send(Message::Type type, kj::Array<PayloadPart> payload) {
   KJ_REQUIRE(!sending, "a response is sent while another is under way");
   KJ_REQUIRE(!broken, "a response is sent after one that was sent in part");
+  lastType = type;
   uint64_t size = 0;
   for (auto& part : payload) {
     KJ_SWITCH_ONEOF(part) {

@@ -27,6 +27,9 @@ class EdgeWriter : public ResponseWriter {
 
   bool clientHasGone() const { return gone; }
 
+  bool lastWasError() const { return lastType == Message::Error; }
+  // Of the frames that were sent.
+
  private:
   struct Segment {
     const kj::byte* bytes;  // null: of the file
@@ -39,6 +42,7 @@ class EdgeWriter : public ResponseWriter {
   EdgeContext& context;
   kj::UnixEventPort::FdObserver& observer;
   int socket;
+  Message::Type lastType = Message::Error;
   bool sending = false;
   bool broken = false;
   bool gone = false;

@@ -17,6 +17,7 @@ struct HandedOver {
   int depotFd = -1;
   int auditFd = -1;
   int logFd = STDERR_FILENO;
+  int healthFd = -1;  // none where there is no health_check_server.port
   std::string configName = "the configuration";
 
   void requireAll() const;

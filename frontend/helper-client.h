@@ -83,7 +83,13 @@ struct DyingContainer {
   ContainerId id;
   kj::Maybe<uid_t> owner;  // none: not known
   uint32_t seconds;
-  kj::StringPtr heldUpBy;  // in words
+  schema::Dying::Cause cause;
+  kj::StringPtr heldUpBy;  // the cause in words
+};
+
+struct HelperState {
+  kj::Array<DyingContainer> dying;
+  int trailError;  // errno with which the audit trail cannot be written; 0: it can
 };
 
 struct CopyRequest {
@@ -126,7 +132,7 @@ class HelperClient {
 
   kj::Promise<kj::Array<ContainerId>> listContainers();
   // Those that are whole, whoever has made them.
-  kj::Promise<kj::Array<DyingContainer>> listDying();
+  kj::Promise<HelperState> askState();
   kj::Promise<AdoptedContainer> adopt(const ContainerId& id);
 
   kj::Promise<uint64_t> limitMemory(int client, const ContainerId& id, kj::Maybe<uint64_t> bytes);

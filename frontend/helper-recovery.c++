@@ -73,6 +73,13 @@ kj::StringPtr inWords(schema::Dying::Cause cause) {
   return "it is not known";
 }
 
+DyingContainer readDying(schema::Dying::Reader entry) {
+  DyingContainer container{readId(entry.getId()), nullptr, entry.getSeconds(), entry.getCause(),
+                           inWords(entry.getCause())};
+  if (entry.getOwnerUid() != UINT32_MAX) container.owner = entry.getOwnerUid();
+  return container;
+}
+
 }  // namespace
 
 kj::Promise<kj::Array<ContainerId>> HelperClient::listContainers() {
@@ -85,17 +92,14 @@ kj::Promise<kj::Array<ContainerId>> HelperClient::listContainers() {
   });
 }
 
-kj::Promise<kj::Array<DyingContainer>> HelperClient::listDying() {
+kj::Promise<HelperState> HelperClient::askState() {
   return ask(NO_CLIENT, [](auto root) { root.setListContainers(); }).then([](Packet packet) {
-    auto list = readContainers(packet).getDying();
+    auto containers = readContainers(packet);
+    auto list = containers.getDying();
     auto dying = kj::heapArrayBuilder<DyingContainer>(list.size());
-    for (auto entry : list) {
-      kj::Maybe<uid_t> owner;
-      if (entry.getOwnerUid() != UINT32_MAX) owner = entry.getOwnerUid();
-      dying.add(DyingContainer{readId(entry.getId()), owner, entry.getSeconds(),
-                               inWords(entry.getCause())});
-    }
-    return dying.finish();
+    for (auto entry : list)
+      dying.add(readDying(entry));
+    return HelperState{dying.finish(), containers.getTrailErrno()};
   });
 }
 

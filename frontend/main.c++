@@ -24,6 +24,7 @@
 #include "frontend/edge-server.h"
 #include "frontend/handover.h"
 #include "frontend/log.h"
+#include "frontend/metrics.h"
 #include "frontend/request-audit.h"
 #include "frontend/sandbox.h"
 
@@ -49,6 +50,7 @@ void defineOptions(CLI::App& app, HandedOver& options, std::string& helper) {
   descriptor("--depot-fd", options.depotFd, "directory server.container_depot_path");
   descriptor("--audit-fd", options.auditFd, "connection for the audit trail");
   descriptor("--log-fd", options.logFd, "open log file; else stderr");
+  descriptor("--health-fd", options.healthFd, "listening socket of health_check_server.port");
   app.add_option("--config-name", options.configName, "path of the configuration, for messages");
 }
 
@@ -62,8 +64,8 @@ Fd adopt(int fd) {
 void closeOthers(const HandedOver& options) {
   std::set<unsigned> kept{0, 1, 2};
   for (int fd : {options.helperFd, options.listenFd, options.configFd, options.imageFd,
-                 options.depotFd, options.auditFd, options.logFd}) {
-    kept.insert(fd);
+                 options.depotFd, options.auditFd, options.logFd, options.healthFd}) {
+    if (fd >= 0) kept.insert(fd);
   }
   unsigned first = 0;
   for (unsigned fd : kept) {
@@ -147,6 +149,14 @@ kj::Promise<void> accept(EdgeServer& edge) {
   return edge.run().then([]() -> kj::Promise<void> { return kj::NEVER_DONE; });
 }
 
+// Also while the server drains.
+kj::Promise<void> answerHealthChecks(kj::Maybe<HealthServer>& server) {
+  KJ_IF_MAYBE (health, server) {
+    return health->run();
+  }
+  return kj::NEVER_DONE;
+}
+
 void serve(const HandedOver& options, const Config& config, spdlog::logger& log) {
   rlim_t descriptors = raiseDescriptorLimit();
   KJ_REQUIRE(descriptors >= LEAST_DESCRIPTORS, "the limit on open files is too low; raise it",
@@ -168,6 +178,10 @@ void serve(const HandedOver& options, const Config& config, spdlog::logger& log)
                        config.audit.recordReads);
   EdgeServer edge(port, adopt(options.listenFd), audited, limits, log);
 
+  Metrics metrics(core, edge, descriptors);
+  kj::Maybe<HealthServer> health;
+  if (options.healthFd >= 0) health.emplace(port, adopt(options.healthFd), metrics, log);
+
   ServiceManager manager = ServiceManager::fromEnvironment();
   Fd depot = adopt(options.depotFd);
   SandboxReport sandbox = enterSandbox({.depot = depot, .image = options.imageFd});
@@ -179,6 +193,7 @@ void serve(const HandedOver& options, const Config& config, spdlog::logger& log)
 
   core.run()
       .exclusiveJoin(accept(edge))
+      .exclusiveJoin(answerHealthChecks(health))
       .exclusiveJoin(drainWhenAsked(port, edge, core, log))
       .wait(scope);
   log.info("drained");

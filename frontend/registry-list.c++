@@ -26,12 +26,12 @@ std::vector<std::string> Registry::handles(const Requester& requester) const {
 }
 
 kj::Promise<ListResponse> Registry::describeAll(const Requester& requester) {
-  return services.helper.listDying().then([this, &requester](kj::Array<DyingContainer> dying) {
+  return services.helper.askState().then([this, &requester](HelperState state) {
     ListResponse response;
     for (auto& handle : handles(requester))
       response.add_handles(handle);
     std::map<ContainerId, const DyingContainer*> rest;
-    for (auto& container : dying)
+    for (auto& container : state.dying)
       rest.emplace(container.id, &container);
     for (auto& [handle, entry] : entries) {
       auto& id = entry.container->id();

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "frontend/container.h"
+#include "frontend/core-figures.h"
 #include "frontend/requester.h"
 #include "frontend/turn-queue.h"
 
@@ -48,6 +49,8 @@ class Registry final : private kj::TaskSet::ErrorHandler {
 
   kj::Promise<ListResponse> describeAll(const Requester& requester);
   // All that there is, in whatever state, and what the helper has still to remove.
+
+  RegistryFigures figures() const;
 
   bool isRecovering() const { return recovering; }
   kj::Promise<void> whenRecovered() { return recovery.addBranch(); }

@@ -10,6 +10,7 @@
 #include "base/audit-chain.h"
 #include "base/socket-peer.h"
 #include "frontend/client-error.h"
+#include "frontend/request-counts.h"
 
 namespace warden::frontend {
 
@@ -22,54 +23,6 @@ using Outcome = schema::RequestRecord::Outcome;
 constexpr size_t MOST_WAITING = 16;
 
 constexpr unsigned RECORD_WORDS = 64;  // most are smaller
-
-const char* nameOf(Message::Type type) {
-  switch (type) {
-    case Message::Create:
-      return "create";
-    case Message::Stop:
-      return "stop";
-    case Message::Destroy:
-      return "destroy";
-    case Message::Info:
-      return "info";
-    case Message::Spawn:
-      return "spawn";
-    case Message::Link:
-      return "link";
-    case Message::Run:
-      return "run";
-    case Message::Stream:
-      return "stream";
-    case Message::NetIn:
-      return "net_in";
-    case Message::NetOut:
-      return "net_out";
-    case Message::CopyIn:
-      return "copy_in";
-    case Message::CopyOut:
-      return "copy_out";
-    case Message::LimitMemory:
-      return "limit_memory";
-    case Message::LimitDisk:
-      return "limit_disk";
-    case Message::LimitBandwidth:
-      return "limit_bandwidth";
-    case Message::LimitCpu:
-      return "limit_cpu";
-    case Message::Ping:
-      return "ping";
-    case Message::List:
-      return "list";
-    case Message::Echo:
-      return "echo";
-    case Message::Whoami:
-      return "whoami";
-    case Message::Error:
-      return "error";
-  }
-  return "unknown";
-}
 
 // Calls onBytes(field, bytes) and onNumber(field, value) for the fields of a message, without a
 // copy.
@@ -317,7 +270,7 @@ void RequestAudit::record(const RequestPeer& peer, Message::Type type, const Req
   };
   auto message = kj::heap<capnp::MallocMessageBuilder>(RECORD_WORDS);
   auto record = message->initRoot<schema::AuditMessage>().initRequest();
-  record.setRequest(nameOf(type));
+  record.setRequest(nameOfRequest(type));
   record.setPid(peer.pid);
   record.setUid(peer.uid);
   record.setGid(peer.gid);

@@ -6,6 +6,7 @@
 
 #include "base/access.h"
 #include "base/config.h"
+#include "frontend/event-counts.h"
 #include "frontend/fair-limit.h"
 #include "frontend/helper-client.h"
 #include "frontend/pools.h"
@@ -28,6 +29,7 @@ struct Services {
   int nullDevice;       // /dev/null, for writing
   kj::StringPtr lang;   // LANG of jobs
   FairLimit& requests;  // under way, without those that wait for a job
+  EventCounts& events;
 };
 
 }  // namespace warden::frontend

@@ -80,6 +80,13 @@ kj::Promise<Turn> TurnQueue::wait(uid_t user, std::optional<Place> place) {
   return kj::newAdaptedPromise<Turn, Waiter>(*this, user, kj::mv(place));
 }
 
+size_t TurnQueue::waitingCount() const {
+  size_t count = 0;
+  for (auto& [user, waiters] : waiting)
+    count += waiters.size();
+  return count;
+}
+
 void TurnQueue::serve() {
   while (serveNext()) {
   }

@@ -51,6 +51,8 @@ class TurnQueue {
   // Resolves when it is the request's turn. Rejects at once with an error for the client where
   // there is no room to wait. Dropping the promise leaves the queue.
 
+  size_t waitingCount() const;
+
   kj::Promise<Turn> takeAlways(uid_t user);
   // The same, of what the server does by itself, where there is nobody to be told.
 

@@ -44,6 +44,7 @@ void Broker::hello(schema::HelperRequest::Reader request) {
                           uint32_t(schema::PROTOCOL_VERSION), ": install both from one release"));
   }
   greeted = true;
+  frontend.saidHello();
   capnp::MallocMessageBuilder message;
   auto answer = message.initRoot<schema::HelperReply>();
   answer.setSequence(request.getSequence());

@@ -173,11 +173,10 @@ void Broker::waitForEvents() {
       sendUnsent();
     }
   }
-  if (fds[2].revents != 0 || frontend.hasEnded()) {
-    handleFrontendEnd();
-  } else if (frontend.isRunning() && monotonicUs() >= frontend.killAtUs()) {
+  if (fds[2].revents == 0 && frontend.isRunning() && monotonicUs() >= frontend.killAtUs()) {
     frontend.kill();
   }
+  if (fds[2].revents != 0 || frontend.hasEnded()) handleFrontendEnd();
   if (fds[9].revents != 0 && !stopping) startFrontend();
 }
 

@@ -48,6 +48,9 @@ bool FrontendProcess::start() {
   KJ_IF_MAYBE (file, descriptors.log) {
     pass("--log-fd", *file);
   }
+  KJ_IF_MAYBE (listener, descriptors.health) {
+    pass("--health-fd", *listener);
+  }
   arguments.add(kj::str("--config-name"));
   arguments.add(kj::str(configName));
 

@@ -37,6 +37,8 @@ bool FrontendService::start() {
     log.note(kj::str("the frontend has gone before it was served: ", e.getDescription()));
     return false;
   }
+  this->peer = peer.pid;
+  helloDueUs = monotonicUs() + HELLO_US;
   log.note(kj::str("frontend connected, pid ", peer.pid));
   return true;
 }
@@ -49,12 +51,16 @@ void FrontendService::handOver(Fd connection) {
   auto handover = message.initRoot<schema::Handover>();
   handover.setConfigName(configName);
   // In the order of the schema.
-  int fds[6] = {descriptors.listener, descriptors.config, descriptors.image, descriptors.depot,
+  int fds[7] = {descriptors.listener, descriptors.config, descriptors.image, descriptors.depot,
                 records.right};
   size_t count = 5;
   KJ_IF_MAYBE (file, descriptors.log) {
     handover.setHasLog(true);
     fds[count++] = *file;
+  }
+  KJ_IF_MAYBE (health, descriptors.health) {
+    handover.setHasHealth(true);
+    fds[count++] = *health;
   }
   KJ_REQUIRE(sendPacket(connection, message, kj::arrayPtr(fds, count)), "its socket is full");
   socket = kj::mv(connection);
@@ -67,9 +73,18 @@ void FrontendService::forget() {
   socket = nullptr;
   audit = nullptr;
   connected = false;
+  helloDueUs = NEVER_US;
 }
 
 void FrontendService::end(int, uint64_t) {
+  disconnect();
+}
+
+void FrontendService::kill() {
+  log.record("connect", nullptr, Outcome::REFUSED,
+             kj::str("process ", peer, " has connected as the frontend and said nothing for ",
+                     HELLO_US / 1'000'000, " s"));
+  helloDueUs = NEVER_US;
   disconnect();
 }
 

@@ -11,7 +11,8 @@ namespace warden::privhelper {
 
 class FrontendService final : public Frontend {
   // One at a time: others wait in the socket's queue, unheard, until it has gone. Its end is the
-  // end of its connection; ending and starting its process is the service manager's business.
+  // end of its connection; ending and starting its process is the service manager's business. Who
+  // says nothing is not waited for: another process of its user could keep the frontend out.
 
  public:
   FrontendService(Fd listener, uid_t user, FrontendDescriptors descriptors, kj::String configName,
@@ -32,8 +33,14 @@ class FrontendService final : public Frontend {
   void forget() override;
   void end(int signal, uint64_t graceUs) override;
   // Closes the connection.
-  uint64_t killAtUs() const override { return NEVER_US; }
-  void kill() override {}
+  void saidHello() override { helloDueUs = NEVER_US; }
+  uint64_t killAtUs() const override { return helloDueUs; }
+  // HELLO_US after the connection, until it has said hello.
+  void kill() override;
+  // Closes the connection, and says so on the record.
+
+  static constexpr uint64_t HELLO_US = 5'000'000;
+  // The frontend greets within milliseconds, in an emulated machine within a second.
 
  private:
   Fd listener;
@@ -42,6 +49,8 @@ class FrontendService final : public Frontend {
   kj::String configName;
   AuditLog& log;
   bool connected = false;
+  pid_t peer = -1;
+  uint64_t helloDueUs = NEVER_US;
 
   void handOver(Fd connection);
 };

@@ -18,6 +18,7 @@ struct FrontendDescriptors {
   Fd image;     // O_PATH
   Fd depot;     // O_PATH
   kj::Maybe<Fd> log;
+  kj::Maybe<Fd> health;  // listens for /healthz and /metrics
 };
 
 class Frontend {
@@ -46,6 +47,9 @@ class Frontend {
 
   virtual void forget() = 0;
   // After its end.
+
+  virtual void saidHello() {}
+  // It has sent its first request, and is what it was taken for.
 
   virtual void end(int signal, uint64_t graceUs) = 0;
   // Tells it to end; after the grace time it is to be killed. The earliest such time counts.

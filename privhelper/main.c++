@@ -21,6 +21,7 @@
 #include "privhelper/filters.h"
 #include "privhelper/frontend-process.h"
 #include "privhelper/frontend-service.h"
+#include "privhelper/health-listener.h"
 #include "privhelper/porter.h"
 #include "privhelper/private-root.h"
 #include "privhelper/startup.h"
@@ -231,6 +232,7 @@ bool serve(const Options& options, kj::Vector<PassedDescriptor> passed) {
   Listeners listeners(options, config, passed);
   descriptors.listener = kj::mv(listeners.clients);
   ListenerIdentity listener(descriptors.listener);
+  descriptors.health = openHealthListener(config, options.config);
   PidFile pidFile(config);
   Cgroups cgroups("/sys/fs/cgroup", config.privhelper.cgroupParent.c_str(),
                   options.delegatedCgroup.c_str());

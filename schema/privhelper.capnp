@@ -54,12 +54,14 @@ struct Handover {
   # arguments of the program.
   #
   # Descriptors: 0 the listening client socket; 1 the configuration, sealed; 2 the image, O_PATH; 3 the depot, O_PATH;
-  # 4 a connection for the audit trail (schema/audit.capnp); 5, if `hasLog`, the log file.
+  # 4 a connection for the audit trail (schema/audit.capnp); then, if `hasLog`, the log file; then, if `hasHealth`, the
+  # listening TCP socket of health_check_server.port.
 
   configName @0 :Text;
   # Path of the configuration, for messages.
 
   hasLog @1 :Bool;
+  hasHealth @2 :Bool;
 }
 
 struct Hello {
@@ -324,6 +326,10 @@ struct Containers {
   # maxDying, so many.
 
   const maxDying :UInt32 = 1024;
+
+  trailErrno @2 :Int32;
+  # Why the audit trail cannot be written, for which operations that have to leave a record are not begun now; 0:
+  # they are.
 }
 
 struct Dying {
