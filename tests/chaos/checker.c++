@@ -11,6 +11,7 @@ namespace warden::chaos {
 
 namespace {
 
+constexpr std::chrono::milliseconds LEAK_TIME = std::chrono::seconds(5);
 constexpr uint32_t LINKED_PERCENT = 50;
 
 // Whether it can start jobs, and write what reaches the disk.
@@ -295,7 +296,7 @@ void Checker::clear(const test::LeakCheck& leaks) {
     client.containers.clear();
   connection.close();
   test::warmUp(server);
-  auto found = leaks.findLeaks();
+  auto found = leaks.findLeaks(std::min(settlingTime, LEAK_TIME));
   if (!found.empty()) violation("left behind, or lost:\n" + found);
 }
 

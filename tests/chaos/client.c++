@@ -159,7 +159,8 @@ void Client::stop(ContainerModel& container, const Operation& operation) {
   auto request = test::stopRequest(container.handle, background, true);
   Fate fate = connection.ask(request, response, operation.walksAway);
   std::lock_guard guard(model.lock);
-  if (fate == Fate::ANSWERED) container.mayBeActive = false;
+  // docs: README.md, "What is allowed".
+  if (fate == Fate::ANSWERED && !model.snapshotsMayLag()) container.mayBeActive = false;
   judgeRefusal(container, fate);
 }
 

@@ -13,6 +13,9 @@ namespace {
 // take longer.
 constexpr auto FORGET_TIME = std::chrono::milliseconds(500);
 
+// A second, on a busy machine.
+constexpr auto SAVE_TIME = std::chrono::seconds(3);
+
 // Texts that differ by a number, or by who asks, are one.
 std::string withoutNumbers(const std::string& text) {
   std::string result;
@@ -39,6 +42,10 @@ std::vector<ContainerModel*> Model::existing() {
     }
   }
   return found;
+}
+
+bool Model::snapshotsMayLag() const {
+  return diskIsFull || (fills > 0 && Clock::now() < emptied + SAVE_TIME);
 }
 
 bool Model::endedSoonAfter(Clock::time_point answered) const {

@@ -75,10 +75,13 @@ class Model {
   bool diskIsFull = false;
   bool fullDiskLosesFiles = false;  // what was written last (docs/OPERATING.md, "Disk limits")
   uint32_t fills = 0;               // how often it became full
+  Clock::time_point emptied;
   std::vector<std::pair<Clock::time_point, Clock::time_point>> ends;
   // When the frontend could not do what it does a moment after an answer.
 
   std::vector<ContainerModel*> existing();
+  bool snapshotsMayLag() const;
+  // Those of the frontend: it writes them again some time after there is room.
   bool endedSoonAfter(Clock::time_point answered) const;
 };
 

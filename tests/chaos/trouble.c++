@@ -157,6 +157,7 @@ void TroubleMaker::fillDisk(const Trouble& trouble) {
   }
   std::lock_guard guard(model.lock);
   model.diskIsFull = false;
+  model.emptied = Clock::now();
 }
 
 void TroubleMaker::flood(const Trouble& trouble) {

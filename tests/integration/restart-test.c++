@@ -227,6 +227,27 @@ TEST_F(HelperDeathTest, observerKilledEndsTheServerAndNoContainer) {
   expectThatItsEndIsTheServersEnd(server().helperPid("observer"), "the observer has died");
 }
 
+TEST_F(HelperDeathTest, observerKilledWhileItIsAskedIsNoErrorOfTheRequest) {
+  pid_t observer = server().helperPid("observer");
+  kill(observer, SIGSTOP);
+  TestClient client = connect();
+  client.send(CreateRequest());
+  std::this_thread::sleep_for(milliseconds(100));
+  kill(observer, SIGKILL);
+  try {
+    client.receive<CreateResponse>();
+    ADD_FAILURE() << "it was created";
+  } catch (const ServerError& e) {
+    EXPECT_NE(std::string(e.what()).find("the privileged helper has gone"), std::string::npos)
+        << e.what();
+  } catch (const ConnectionClosed&) {
+  }
+  EXPECT_EQ(server().waitForExit(std::chrono::seconds(10)), 1) << server().logs();
+  server().start();
+  EXPECT_TRUE(connect().list().empty());
+  expectWorkingServer();
+}
+
 TEST_F(HelperDeathTest, launcherKilledDuringCreatesLeavesNothingHalfMade) {
   std::vector<TestClient> clients;
   for (int i = 0; i < 8; ++i) {

@@ -324,6 +324,23 @@ TEST_P(DiskTest, removesWhatAServerThatWasKilledLeft) {
   EXPECT_EQ(remains(), "");
 }
 
+TEST_P(DiskTest, hasRoomInTheDepotForItsFirstTablesAndForLittleElse) {
+  if (GetParam().open != openLoop) GTEST_SKIP() << "no image";
+  Disk d = make("a");
+  struct stat before, after;
+  auto image = (depot / "a" / "disk.img").string();
+  KJ_SYSCALL(stat(image.c_str(), &before));
+  uint64_t bytes = uint64_t(before.st_blocks) * 512;
+  EXPECT_GE(bytes, MIB);
+  EXPECT_LE(bytes, 5 * MIB / 2);
+  // Inodes and their bitmap, of a first few hundred files, take no more.
+  int error;
+  EXPECT_EQ(makeFiles(d.layer, "f", 500, error), 500u);
+  KJ_SYSCALL(syncfs(d.layer));
+  KJ_SYSCALL(stat(image.c_str(), &after));
+  EXPECT_LE(uint64_t(after.st_blocks) * 512, bytes + 100 * 1024);
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, DiskTest, testing::Values(LOOP, BTRFS, PROJECT, XFS),
                          [](const auto& info) { return std::string(info.param.label); });
 
