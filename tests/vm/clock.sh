@@ -59,7 +59,7 @@ for jump in "$((now + 86400))" "$((now - 86400))" 3600; do
   expect 'the other is served' "$(warden run "$handle" 'echo served')" served
   increases "$(warden create)"
   warden destroy "$last"
-  expect 'Info is' "$(warden info "$handle" | grep -c active)" 1
+  expect 'Info is' "$(warden info --json "$handle" | grep -c '"state":"active"')" 1
 
   for signal in KILL TERM; do
     restart $signal
