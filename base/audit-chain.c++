@@ -143,6 +143,19 @@ Json auditText(std::string_view bytes, size_t limit) {
   return Json{{"base64", kj::encodeBase64(raw).cStr()}};
 }
 
+std::optional<std::string> bytesOfAuditText(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_object()) return std::nullopt;
+  auto start = value.find("start");
+  if (start != value.end()) return bytesOfAuditText(*start);
+  auto base64 = value.find("base64");
+  if (base64 == value.end() || !base64->is_string()) return std::nullopt;
+  auto text = base64->get<std::string>();
+  auto bytes = kj::decodeBase64(kj::arrayPtr(text.data(), text.size()));
+  if (bytes.hadErrors) return std::nullopt;
+  return std::string(bytes.asChars().begin(), bytes.size());
+}
+
 std::string auditLine(const Json& object) {
   return object.dump(-1, ' ', true, Json::error_handler_t::replace);
 }

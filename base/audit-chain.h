@@ -62,6 +62,10 @@ nlohmann::ordered_json auditText(std::string_view bytes, size_t limit = 1024);
 // "..."} (RFC 4648). What is longer than `limit` becomes {"start": ..., "bytes": the length of all
 // of it}.
 
+std::optional<std::string> bytesOfAuditText(const nlohmann::ordered_json& value);
+// The other way round; the start where there is no more. None: it is nothing that auditText()
+// makes.
+
 std::string auditLine(const nlohmann::ordered_json& object);
 // One line of ASCII, without the newline. What is not UTF-8 becomes U+FFFD.
 

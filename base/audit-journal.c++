@@ -2,21 +2,18 @@
 
 #include <errno.h>
 #include <kj/debug.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
+
+#include "base/unix-address.h"
 
 namespace warden {
 
 AuditJournal::AuditJournal(kj::StringPtr socketPath) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  KJ_REQUIRE(socketPath.size() < sizeof(address.sun_path), "the path is too long", socketPath);
-  memcpy(address.sun_path, socketPath.begin(), socketPath.size());
+  UnixAddress address({socketPath.begin(), socketPath.size()});
   int raw;
   KJ_SYSCALL(raw = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   socket = Fd(raw);
-  KJ_SYSCALL(connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)), socketPath);
+  KJ_SYSCALL(connect(socket, address.get(), address.size()), socketPath);
 }
 
 bool AuditJournal::send(const std::string& line, uint64_t seq, const std::string& hash) {

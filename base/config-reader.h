@@ -78,4 +78,15 @@ class ConfigSection {
   std::string scalar(const std::string& key, const Entry& entry, const std::string& accepted) const;
 };
 
+// Where a value is absent, the default stays.
+template <typename To, typename From>
+void assign(To& target, const std::optional<From>& value) {
+  if (value) target = static_cast<To>(*value);
+}
+
+template <typename To, typename From>
+void assign(std::optional<To>& target, const std::optional<From>& value) {
+  if (value) target = static_cast<To>(*value);
+}
+
 }  // namespace warden

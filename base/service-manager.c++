@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#include "base/unix-address.h"
 
 namespace warden {
 
@@ -61,17 +61,11 @@ ServiceManager ServiceManager::fromEnvironment() {
   ServiceManager manager;
   const char* path = getenv("NOTIFY_SOCKET");
   if (path == nullptr || *path == 0) return manager;
-  size_t length = strlen(path);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  KJ_REQUIRE(length < sizeof(address.sun_path), "$NOTIFY_SOCKET is too long", path);
-  memcpy(address.sun_path, path, length);
-  if (path[0] == '@') address.sun_path[0] = 0;
+  UnixAddress address = UnixAddress::notify(path);
   int raw;
   KJ_SYSCALL(raw = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   manager.socket = Fd(raw);
-  socklen_t size = offsetof(sockaddr_un, sun_path) + length + (path[0] == '@' ? 0 : 1);
-  KJ_SYSCALL(connect(raw, reinterpret_cast<sockaddr*>(&address), size), path);
+  KJ_SYSCALL(connect(raw, address.get(), address.size()), path);
   return manager;
 }
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
-#include <kj/encoding.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -11,6 +10,7 @@
 
 #include <fstream>
 
+#include "base/audit-chain.h"
 #include "base/audit-verify.h"
 #include "base/fd.h"
 #include "client/command-line.h"
@@ -29,16 +29,10 @@ std::string text(const Json& record, const char* key) {
   return value != record.end() && value->is_string() ? value->get<std::string>() : "";
 }
 
-// The bytes that a record has for a value that somebody has chosen: base/audit-chain.h, auditText.
+// Of a value that somebody has chosen.
 std::string bytesOf(const Json& record, const char* key) {
   auto value = record.find(key);
-  if (value == record.end()) return "";
-  if (value->is_string()) return value->get<std::string>();
-  if (!value->is_object()) return "";
-  if (value->contains("start")) return bytesOf(*value, "start");
-  std::string base64 = text(*value, "base64");
-  auto bytes = kj::decodeBase64(kj::arrayPtr(base64.data(), base64.size()));
-  return std::string(bytes.asChars().begin(), bytes.size());
+  return value == record.end() ? "" : bytesOfAuditText(*value).value_or("");
 }
 
 bool isNumber(const std::string& text) {

@@ -5,10 +5,11 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+
+#include "base/unix-address.h"
 
 namespace warden::client {
 
@@ -25,28 +26,24 @@ std::string errorText(const std::string& what, int error) {
   return what + ": " + strerror(error);
 }
 
-sockaddr_un addressOf(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof(address.sun_path) ||
-      path.find('\0') != std::string::npos) {
+UnixAddress addressOf(const std::string& path) {
+  if (!UnixAddress::isPath(path)) {
     throw ConnectionError("cannot connect to '" + path + "': a socket's path has 1 to " +
-                          std::to_string(sizeof(address.sun_path) - 1) + " bytes");
+                          std::to_string(UnixAddress::MAX_PATH_BYTES) + " bytes");
   }
-  memcpy(address.sun_path, path.data(), path.size());
-  return address;
+  return UnixAddress(path);
 }
 
 }  // namespace
 
 Connection Connection::open(const std::string& path, Timeout timeout, size_t maxResponseBytes) {
-  sockaddr_un address = addressOf(path);
+  UnixAddress address = addressOf(path);
   int raw = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (raw < 0) throw ConnectionError(errorText("cannot make a socket", errno));
   Fd socket(raw);
 
   Deadline deadline = after(timeout);
-  while (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) < 0) {
+  while (::connect(socket, address.get(), address.size()) < 0) {
     int error = errno;
     if (error == EINTR) continue;
     if (error == EISCONN) break;

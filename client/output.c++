@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <nlohmann/json.hpp>
+#include "base/audit-chain.h"
 
 namespace warden::client {
 
@@ -37,23 +37,6 @@ bool isControl(std::string_view sequence) {
   auto first = static_cast<unsigned char>(sequence[0]);
   if (sequence.size() == 1) return first < 0x20 || first == 0x7f;
   return first == 0xc2 && static_cast<unsigned char>(sequence[1]) < 0xa0;
-}
-
-std::string base64(std::string_view bytes) {
-  constexpr char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    size_t count = std::min<size_t>(3, bytes.size() - i);
-    uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j) {
-      group = group << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0);
-    }
-    for (size_t j = 0; j < 4; ++j) {
-      text += j <= count ? DIGITS[group >> (18 - 6 * j) & 63] : '=';
-    }
-  }
-  return text;
 }
 
 }  // namespace
@@ -105,8 +88,7 @@ std::string printable(std::string_view bytes) {
 }
 
 Json bytesToJson(std::string_view bytes) {
-  if (isUtf8(bytes)) return std::string(bytes);
-  return Json{{"base64", base64(bytes)}};
+  return auditText(bytes, SIZE_MAX);
 }
 
 std::string dump(const Json& value) {

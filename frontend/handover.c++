@@ -2,12 +2,11 @@
 
 #include <errno.h>
 #include <kj/debug.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/packet.h"
 #include "base/socket-peer.h"
+#include "base/unix-address.h"
 #include "schema/privhelper.capnp.h"
 
 namespace warden::frontend {
@@ -15,15 +14,11 @@ namespace warden::frontend {
 namespace {
 
 Fd connectToHelper(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  KJ_REQUIRE(path.size() < sizeof(address.sun_path), "the path is too long", path.c_str());
-  memcpy(address.sun_path, path.data(), path.size());
+  UnixAddress address(path);
   int raw;
   KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   Fd connection(raw);
-  KJ_SYSCALL(connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)),
-             path.c_str());
+  KJ_SYSCALL(connect(connection, address.get(), address.size()), path.c_str());
   uid_t listener = peerOf(connection).uid;
   KJ_REQUIRE(listener == 0, "whoever listens there is not root", path.c_str(), listener);
   allowLargestPacket(connection);

@@ -45,13 +45,17 @@ kj::Promise<void> HelperClient::run() {
   return link.receive([this](Packet packet) { dispatch(kj::mv(packet)); })
       .exclusiveJoin(kj::mv(greeted))
       .catch_([this](kj::Exception&& reason) -> kj::Promise<void> {
-        auto error = clientErrorOf(
-            "the privileged helper has gone; whether the request was carried out is not known: "
-            "look at the list of containers when the server is back");
-        replies.failAll(error);
-        lost = kj::mv(error);
+        replies.failAll(lose());
         return kj::mv(reason);
       });
+}
+
+kj::Exception HelperClient::lose() {
+  auto error = clientErrorOf(
+      "the privileged helper has gone; whether the request was carried out is not known: "
+      "look at the list of containers when the server is back");
+  lost = kj::cp(error);
+  return error;
 }
 
 kj::Promise<Packet> HelperClient::request(kj::Own<capnp::MallocMessageBuilder> message,
@@ -59,8 +63,14 @@ kj::Promise<Packet> HelperClient::request(kj::Own<capnp::MallocMessageBuilder> m
   KJ_IF_MAYBE (error, lost) {
     return kj::cp(*error);
   }
-  return kj::evalNow([&]() {
-    link.send(kj::mv(message), fds);
+  return kj::evalNow([&]() -> kj::Promise<Packet> {
+    try {
+      link.send(kj::mv(message), fds);
+    } catch (const kj::Exception& e) {
+      // Before run() sees it: that has yet to read what was sent earlier.
+      if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
+      return lose();
+    }
     return replies.await(sequence);
   });
 }

@@ -115,6 +115,9 @@ class HelperClient {
   // then every pending promise has been rejected with an error for the client, as are later
   // requests.
 
+  bool isLost() const { return lost != nullptr; }
+  // Nothing reaches the helper any more.
+
   // Each of these rejects with an error for the client when the system failed, and then nothing has
   // changed; with another error when the helper refused, which a correct frontend never sees.
 
@@ -168,6 +171,7 @@ class HelperClient {
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
                               kj::ArrayPtr<const int> fds);
   void dispatch(Packet packet);
+  kj::Exception lose();
 };
 
 // In helper-images.c++, for create().

@@ -59,7 +59,7 @@ void JobOutput::take(StartedJob pipes) {
   pumps[1].pipe = kj::mv(pipes.standardError);
   for (auto& pump : pumps) {
     // splice(2) has a flag of its own for not blocking.
-    if (pump.lines != nullptr) setNonblocking(pump.pipe);
+    if (pump.lines != nullptr && pump.pipe != nullptr) setNonblocking(pump.pipe);
   }
 }
 

@@ -64,6 +64,9 @@ kj::Promise<void> Registry::recoverOne(const ContainerId& id) {
         });
       })
       .catch_([this, id](kj::Exception&& reason) -> kj::Promise<void> {
+        // It lives on, for the next frontend: this one ends, and must not say before that there is
+        // no such container.
+        if (services.helper.isLost()) return kj::NEVER_DONE;
         // Nobody could use it: its handle, its owner's wishes and its jobs are not known.
         spdlog::error(
             "container {} of an earlier frontend is destroyed, as it cannot be served: {}",

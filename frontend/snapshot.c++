@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
-#include <kj/encoding.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,11 +30,9 @@ Json bytesToJson(std::string_view bytes) {
 }
 
 std::string bytesFrom(const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  auto text = value.at("base64").get<std::string>();
-  auto bytes = kj::decodeBase64(kj::arrayPtr(text.data(), text.size()));
-  KJ_REQUIRE(!bytes.hadErrors, "not base64");
-  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+  auto bytes = bytesOfAuditText(value);
+  KJ_REQUIRE(bytes.has_value(), "neither text nor base64");
+  return kj::mv(*bytes);
 }
 
 template <typename T>

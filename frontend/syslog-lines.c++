@@ -1,7 +1,6 @@
 #include "frontend/syslog-lines.h"
 
 #include <kj/debug.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -28,11 +27,8 @@ kj::String makeTag(kj::ArrayPtr<const char> wanted) {
 
 }  // namespace
 
-SyslogSocket::SyslogSocket(const std::optional<std::string>& path) {
-  address.sun_family = AF_UNIX;
-  std::string target = path.value_or("/dev/log");
-  KJ_REQUIRE(target.size() < sizeof(address.sun_path), "server.syslog_socket is too long");
-  memcpy(address.sun_path, target.c_str(), target.size() + 1);
+SyslogSocket::SyslogSocket(const std::optional<std::string>& path)
+    : address(path.value_or("/dev/log")) {
   int fd;
   tzset();  // reads its file once, before the sandbox closes
   KJ_SYSCALL(fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -52,8 +48,8 @@ void SyslogSocket::send(Severity severity, kj::StringPtr tag, kj::ArrayPtr<const
   auto head = kj::str(static_cast<const char*>(stamp), tag, ": ");
   iovec parts[] = {{head.begin(), head.size()}, {const_cast<char*>(line.begin()), line.size()}};
   msghdr message{};
-  message.msg_name = const_cast<sockaddr_un*>(&address);
-  message.msg_namelen = sizeof(address);
+  message.msg_name = const_cast<sockaddr*>(address.get());
+  message.msg_namelen = address.size();
   message.msg_iov = parts;
   message.msg_iovlen = 2;
   // Sent by name each time: the daemon's socket is another one after it restarts.

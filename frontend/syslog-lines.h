@@ -3,12 +3,12 @@
 
 #include <kj/string.h>
 #include <kj/vector.h>
-#include <sys/un.h>
 
 #include <optional>
 #include <string>
 
 #include "base/fd.h"
+#include "base/unix-address.h"
 
 namespace warden::frontend {
 
@@ -26,7 +26,7 @@ class SyslogSocket {
 
  private:
   Fd socket;
-  sockaddr_un address = {};
+  UnixAddress address;
 };
 
 class SyslogLines {

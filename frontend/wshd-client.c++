@@ -45,7 +45,7 @@ kj::String remedy(schema::JobFailure::Reader failure) {
                  setting, "= of its systemd unit) and restart it");
 }
 
-StartedJob readStarted(Packet&& packet) {
+StartedJob readStarted(Packet&& packet, uint32_t jobId) {
   auto message = packet.getRoot<schema::WshdMessage>();
   if (message.isFailed()) {
     auto failure = message.getFailed();
@@ -53,6 +53,9 @@ StartedJob readStarted(Packet&& packet) {
                                           errnoText(failure.getErrno()), remedy(failure)));
   }
   KJ_REQUIRE(message.isSpawned(), "wshd's reply does not fit the request");
+  // Without output there is nothing to take; `ended` has been told of already.
+  bool isOver = message.hasEnded() && message.getEnded().getJobId() == jobId;
+  if (isOver && packet.fdCount() == 0) return {};
   auto out = takePipe(packet, 0);
   return {kj::mv(out), takePipe(packet, 1)};
 }
@@ -161,9 +164,8 @@ kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
   root.setSequence(sequence);
   fill(root.initSpawn(), start);
   int script = start.script;
-  return request(kj::mv(message), sequence, kj::arrayPtr(&script, 1)).then([](Packet packet) {
-    return readStarted(kj::mv(packet));
-  });
+  return request(kj::mv(message), sequence, kj::arrayPtr(&script, 1))
+      .then([jobId = start.jobId](Packet packet) { return readStarted(kj::mv(packet), jobId); });
 }
 
 StartedCopy WshdClient::copy(CopyOrder&& order) {
@@ -231,8 +233,8 @@ kj::Promise<StartedJob> WshdClient::attach(uint32_t jobId) {
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
   root.setAttach(jobId);
-  return request(kj::mv(message), sequence).then([](Packet packet) {
-    return readStarted(kj::mv(packet));
+  return request(kj::mv(message), sequence).then([jobId](Packet packet) {
+    return readStarted(kj::mv(packet), jobId);
   });
 }
 

@@ -53,7 +53,7 @@ struct StartedCopy {
 };
 
 struct StartedJob {
-  // Read ends of pipes.
+  // Read ends of pipes; null for a job that has ended without output.
   Fd standardOutput;
   Fd standardError;
 };

@@ -10,13 +10,8 @@ namespace warden::privhelper {
 namespace {
 
 void write(schema::DiskState::Builder state, const ContainerDisk& disk) {
-  DiskLimits inForce = disk.limits();
   DiskUsage used = disk.usage();
-  auto limits = state.initLimits();
-  limits.setBlocksSoft(inForce.blocksSoft);
-  limits.setBlocksHard(inForce.blocksHard);
-  limits.setInodesSoft(inForce.inodesSoft);
-  limits.setInodesHard(inForce.inodesHard);
+  put(state.initLimits(), disk.limits());
   state.setBytesUsed(used.bytes);
   state.setInodesUsed(used.inodes);
 }

@@ -55,6 +55,7 @@ Container::Container(const ContainerHost& host, ContainerRecord record)
 void Container::beginEnd() {
   ContainerRecord::remove(directory.fd());
   endPoint("signal wshd");
+  directory.disk().abandon();
   process.pidfd().signal(SIGKILL);
 }
 

@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <memory>
 
 #include "base/packet.h"
+#include "base/unix-address.h"
 #include "privhelper/step.h"
 
 namespace warden::privhelper {
@@ -46,12 +46,8 @@ void makeFile(int parent, const char* name, kj::ArrayPtr<const kj::byte> content
   if (owner.uid != 0) step(what, [&] { return fchown(fd, owner.uid, owner.gid); });
 }
 
-sockaddr_un wshdAddress(int run) {
-  sockaddr_un address{.sun_family = AF_UNIX};
-  auto path = kj::str("/proc/self/fd/", run, "/wshd.sock");
-  KJ_ASSERT(path.size() < sizeof(address.sun_path));
-  memcpy(address.sun_path, path.begin(), path.size());
-  return address;
+UnixAddress wshdAddress(int run) {
+  return UnixAddress("/proc/self/fd/" + std::to_string(run) + "/wshd.sock");
 }
 
 }  // namespace
@@ -216,10 +212,9 @@ Fd ContainerDirectory::connect() const {
   Fd socket(step(
       what, [&] { return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }));
   allowLargestPacket(socket);
-  sockaddr_un address = wshdAddress(place);
+  UnixAddress address = wshdAddress(place);
   // EAGAIN where as many as it lets wait are waiting already.
-  step(what,
-       [&] { return ::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)); });
+  step(what, [&] { return ::connect(socket, address.get(), address.size()); });
   setNonblocking(socket, false);
   return socket;
 }
@@ -227,11 +222,10 @@ Fd ContainerDirectory::connect() const {
 Fd ContainerDirectory::listen(const Policy& policy) const {
   Fd socket(step("make wshd socket",
                  [&] { return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0); }));
-  sockaddr_un address = wshdAddress(run);
+  UnixAddress address = wshdAddress(run);
   // The mode of a socket file is that of the socket at bind (unix(7)): no moment of wider access.
   step("make wshd socket", [&] { return fchmod(socket, 0660); });
-  step("make wshd socket",
-       [&] { return bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)); });
+  step("make wshd socket", [&] { return bind(socket, address.get(), address.size()); });
   step("make wshd socket",
        [&] { return fchownat(run, "wshd.sock", 0, policy.frontendGid, AT_SYMLINK_NOFOLLOW); });
   step("make wshd socket", [&] { return ::listen(socket, BACKLOG); });

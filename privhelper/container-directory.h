@@ -76,6 +76,7 @@ class ContainerDirectory {
   kj::String layerPath() const;
   kj::String workPath() const;
   ContainerDisk& disk() { return *containerDisk; }
+  const ContainerDisk& disk() const { return *containerDisk; }
   Fd openState() const;
   Fd listen(const Policy& policy) const;
   Fd connect() const;

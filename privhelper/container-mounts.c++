@@ -103,7 +103,9 @@ Fd mountOverlay(const ContainerDirectory& directory) {
   configure(context, what, "upperdir", directory.layerPath());
   configure(context, what, "workdir", directory.workPath());
   // A layer is never mounted a second time, so nothing needs to reach the disk.
-  step(what, [&] { return fsconfig(context, FSCONFIG_SET_FLAG, "volatile", nullptr, 0); });
+  if (!directory.disk().losesWrites()) {
+    step(what, [&] { return fsconfig(context, FSCONFIG_SET_FLAG, "volatile", nullptr, 0); });
+  }
   step("create overlay",
        [&] { return fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0); });
   return Fd(

@@ -52,34 +52,6 @@ void append(kj::Vector<kj::byte>& bytes, capnp::MessageBuilder& message) {
   bytes.addAll(capnp::messageToFlatArray(message).asBytes());
 }
 
-void put(schema::DiskLimits::Builder out, const DiskLimits& limits) {
-  out.setBlocksSoft(limits.blocksSoft);
-  out.setBlocksHard(limits.blocksHard);
-  out.setInodesSoft(limits.inodesSoft);
-  out.setInodesHard(limits.inodesHard);
-}
-
-void put(schema::AllowOut::Builder out, const OutRule& rule) {
-  out.setFirstAddress(rule.destination.first);
-  out.setLastAddress(rule.destination.last);
-  out.setProtocol(rule.protocol);
-  out.setFirstPort(rule.firstPort);
-  out.setLastPort(rule.lastPort);
-  out.setIcmpType(rule.icmpType);
-  out.setIcmpCode(rule.icmpCode);
-  out.setLog(rule.log);
-}
-
-OutRule ruleFrom(schema::AllowOut::Reader in) {
-  return {.destination = {in.getFirstAddress(), in.getLastAddress()},
-          .protocol = in.getProtocol(),
-          .firstPort = in.getFirstPort(),
-          .lastPort = in.getLastPort(),
-          .icmpType = in.getIcmpType(),
-          .icmpCode = in.getIcmpCode(),
-          .log = in.getLog()};
-}
-
 void put(schema::StateEntry::Builder out, const StateChange& change) {
   KJ_SWITCH_ONEOF(change) {
     KJ_CASE_ONEOF(port, MappedPort) {
@@ -132,12 +104,9 @@ StateChange changeFrom(schema::StateEntry::Reader entry) {
     case schema::StateEntry::CPU_SHARES:
       change = CpuShares{entry.getCpuShares()};
       return change;
-    case schema::StateEntry::DISK_LIMITS: {
-      auto limits = entry.getDiskLimits();
-      change = DiskLimits{limits.getBlocksSoft(), limits.getBlocksHard(), limits.getInodesSoft(),
-                          limits.getInodesHard()};
+    case schema::StateEntry::DISK_LIMITS:
+      change = limitsFrom(entry.getDiskLimits());
       return change;
-    }
     case schema::StateEntry::CREATED:
       break;
   }

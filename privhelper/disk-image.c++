@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <ext2fs/ext2fs.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -17,7 +18,6 @@ namespace {
 constexpr uint32_t INODE_BYTES = 256;
 constexpr uint32_t INODES_OF_GROUP = 4096;
 constexpr uint32_t BLOCKS_OF_GROUP = 8 * IMAGE_BLOCK;
-constexpr uint32_t JOURNAL_BLOCKS = 1024;  // the fewest that the kernel takes
 constexpr uint32_t EXTRA_INODE_BYTES =
     32;  // what the kernel uses beyond 128 (times to the nanosecond)
 
@@ -87,9 +87,8 @@ DiskImage::DiskImage(uint64_t bytes, uint32_t inodes) : size(bytes / IMAGE_BLOCK
     if (inode != EXT2_ROOT_INO) ext2fs_inode_alloc_stats2(raw, inode, 1, 0);
   }
   ext2fs_mark_ib_dirty(raw);
-  check(ext2fs_add_journal_inode(raw, JOURNAL_BLOCKS,
-                                 EXT2_MKJOURNAL_LAZYINIT | EXT2_MKJOURNAL_NO_MNT_CHECK));
   check(ext2fs_flush(raw));
+  tables = (ext2fs_inode_table_loc(raw, 0) + fs->inode_blocks_per_group) * IMAGE_BLOCK;
   collect(file);
 }
 
@@ -119,6 +118,11 @@ void DiskImage::collect(int file) {
 void DiskImage::write(int file) const {
   step("write image", [&] { return ftruncate(file, size); });
   faultPoint("write image");
+  // Bitmaps of 64 groups, 8 GiB, and the first group's table of inodes: 2 MiB at most. What a full
+  // disk loses of these would take other files with it than those that were written last.
+  if (fallocate(file, 0, 0, tables) < 0 && errno != EOPNOTSUPP) {
+    throw StepError("write image", errno);
+  }
   for (const Piece& piece : pieces) {
     auto& content = piece.content;
     ssize_t n = pwrite(file, content.begin(), content.size(), piece.offset);

@@ -20,7 +20,8 @@ class DiskImage {
   uint64_t bytes() const { return size; }
 
   void write(int file) const;
-  // Into an empty file. Throws StepError.
+  // Into an empty file. Where the first tables lie, a full depot has room for what the kernel
+  // writes there later. Throws StepError.
 
  private:
   struct Piece {
@@ -28,6 +29,7 @@ class DiskImage {
     kj::Array<kj::byte> content;
   };
   uint64_t size;
+  uint64_t tables;  // bytes at its beginning
   kj::Vector<Piece> pieces;
 
   void collect(int file);

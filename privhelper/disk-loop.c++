@@ -150,12 +150,15 @@ class ImageMount {
          [&] { return fsconfig(context, FSCONFIG_SET_STRING, "source", source.cStr(), 0); });
     // What files give back, the image gives back to the depot: without this the file would grow
     // beyond what its file system uses. Nothing needs to survive a crash.
+    // When the depot is full, what cannot be written is lost, and the file system goes on: the
+    // kernel keeps the tables and lists that it could not write, and writes them with their next
+    // change. A journal would end all writing for good.
     for (const char* option : {"discard", "nobarrier", "noauto_da_alloc"}) {
       step("configure image",
            [&] { return fsconfig(context, FSCONFIG_SET_FLAG, option, nullptr, 0); });
     }
     step("configure image",
-         [&] { return fsconfig(context, FSCONFIG_SET_STRING, "data", "writeback", 0); });
+         [&] { return fsconfig(context, FSCONFIG_SET_STRING, "errors", "continue", 0); });
     step("create image mount",
          [&] { return fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0); });
     mount = Fd(
@@ -165,16 +168,20 @@ class ImageMount {
   }
 
   ~ImageMount() noexcept(false) {
-    // Without this the end would wait until everything has been written that is about to be
-    // removed.
-    uint32_t flags = WITHOUT_FLUSH;
-    if (root != nullptr && !left) ioctl(root, SHUTDOWN, &flags);
+    if (root != nullptr && !left) abandon();
     if (attached) umount2(kj::str("/proc/self/fd/", root.get()).cStr(), MNT_DETACH);
   }
   KJ_DISALLOW_COPY(ImageMount);
 
   int directory() const { return root; }
   void leave() { left = true; }
+
+  void abandon() {
+    // Without this the end would wait until everything has been written that is about to be
+    // removed.
+    uint32_t flags = WITHOUT_FLUSH;
+    ioctl(root, SHUTDOWN, &flags);
+  }
 
   void attach(int target) {
     step("attach image", [&] {
@@ -259,6 +266,8 @@ class LoopDisk final : public ContainerDisk {
   }
 
   void leave() override { image.leave(); }
+  void abandon() override { image.abandon(); }
+  bool losesWrites() const override { return true; }
 
   void show(pid_t firstProcess) override {
     // Under the mount, which only this process's mount namespace has.

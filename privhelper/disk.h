@@ -66,6 +66,15 @@ class ContainerDisk {
   // the host does not see, <depot>/<id>/tmp/rootfs becomes a link to the container's root, for the
   // programs of the host's root that read containers' files there. Throws StepError.
 
+  virtual bool losesWrites() const { return false; }
+  // Whether what was written may be lost when the depot is full, and fsync(2) says so: overlayfs
+  // must then not be volatile, or it would answer one such failure to every fsync that follows, for
+  // as long as it is mounted (Documentation/filesystems/overlayfs, "volatile").
+
+  virtual void abandon() {}
+  // Nothing that it holds is wanted any more: called when the container's processes are about to
+  // be killed, so that the end of their mounts need not wait for what has not been written.
+
   virtual DiskFacts facts() const = 0;
 
   virtual void leave() = 0;

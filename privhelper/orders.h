@@ -73,6 +73,9 @@ struct DiskLimits {
 };
 constexpr uint64_t BLOCK_BYTES = 1024;
 
+DiskLimits limitsFrom(schema::DiskLimits::Reader in);
+void put(schema::DiskLimits::Builder out, const DiskLimits& limits);
+
 inline DiskLimits diskLimitsOf(const CreateOrder& order) {
   uint64_t blocks = order.disk.orDefault(0) / BLOCK_BYTES;
   return {.blocksSoft = blocks, .blocksHard = blocks, .inodesSoft = 0, .inodesHard = 0};
@@ -112,6 +115,10 @@ struct OutRule {
   int16_t icmpCode;
   bool log;
 };
+
+OutRule ruleFrom(schema::AllowOut::Reader in);
+void put(schema::AllowOut::Builder out, const OutRule& rule);
+// Without the container's id. Nothing is checked: request-check.h.
 
 // What of a container's network lasts.
 

@@ -203,11 +203,8 @@ kj::OneOf<DiskOrder, Refusal> checkLimitDisk(schema::LimitDisk::Reader request) 
     switch (request.which()) {
       case schema::LimitDisk::READ:
         return DiskOrder{id, nullptr};
-      case schema::LimitDisk::LIMITS: {
-        auto limits = request.getLimits();
-        return DiskOrder{id, DiskLimits{limits.getBlocksSoft(), limits.getBlocksHard(),
-                                        limits.getInodesSoft(), limits.getInodesHard()}};
-      }
+      case schema::LimitDisk::LIMITS:
+        return DiskOrder{id, limitsFrom(request.getLimits())};
     }
     return Refusal{kj::str("limits neither nothing nor blocks and inodes")};
   });
@@ -239,13 +236,7 @@ kj::OneOf<PortOrder, Refusal> checkMapPort(schema::MapPort::Reader request, cons
 
 kj::OneOf<OutOrder, Refusal> checkAllowOut(schema::AllowOut::Reader request) {
   return withId<OutOrder>(request.getId(), [&](ContainerId id) -> kj::OneOf<OutOrder, Refusal> {
-    OutRule rule{{request.getFirstAddress(), request.getLastAddress()},
-                 request.getProtocol(),
-                 request.getFirstPort(),
-                 request.getLastPort(),
-                 request.getIcmpType(),
-                 request.getIcmpCode(),
-                 request.getLog()};
+    OutRule rule = ruleFrom(request);
     KJ_IF_MAYBE (reason, reasonAgainst(rule)) {
       return Refusal{kj::mv(*reason)};
     }

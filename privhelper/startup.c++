@@ -10,8 +10,9 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#include "base/unix-address.h"
 
 namespace warden::privhelper {
 
@@ -96,16 +97,20 @@ void copyToJournal(AuditTrail& trail) {
   }
 }
 
+// Of a file in a directory that is open, however long the directory's own name is.
+std::string shortPath(int directory, const std::string& name) {
+  return "/proc/self/fd/" + std::to_string(directory) + "/" + name;
+}
+
 bool isServed(int directory, const std::string& name) {
   // True when a server accepts connections there.
   int raw;
   KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   Fd probe(raw);
-  sockaddr_un address{.sun_family = AF_UNIX};
-  auto path = kj::str("/proc/self/fd/", directory, '/', name.c_str());
-  if (path.size() >= sizeof(address.sun_path)) return false;
-  memcpy(address.sun_path, path.begin(), path.size());
-  return connect(probe, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+  std::string path = shortPath(directory, name);
+  if (!UnixAddress::isPath(path)) return false;
+  UnixAddress address(path);
+  return connect(probe, address.get(), address.size()) == 0;
 }
 
 bool awaitEndOfService(int directory, const std::string& name) {
@@ -302,16 +307,15 @@ ListeningSocket::ListeningSocket(const Config& config)
   int raw;
   KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   listener = Fd(raw);
-  sockaddr_un address{.sun_family = AF_UNIX};
-  auto shortPath = kj::str("/proc/self/fd/", directory.get(), '/', name.c_str());
-  if (shortPath.size() >= sizeof(address.sun_path)) {
+  std::string place = shortPath(directory, name);
+  if (!UnixAddress::isPath(place)) {
     throw ConfigError("server.unix_domain_path: the file name of " + path + " is too long");
   }
-  memcpy(address.sun_path, shortPath.begin(), shortPath.size());
+  UnixAddress address(place);
   // The file gets the mode of the socket (unix(7)): there is no moment of wider access.
   mode_t mask = umask(0);
   KJ_SYSCALL(fchmod(listener, config.server.unixDomainPermissions));
-  int result = bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  int result = bind(listener, address.get(), address.size());
   int error = errno;
   umask(mask);
   if (result < 0) {

@@ -117,7 +117,7 @@ struct WshdMessage {
     done @1 :Void;
     spawned @2 :Int32;
     # The shell's pid as the container sees it. Descriptors 0 and 1: read ends of the job's stdout
-    # and stderr. wshd keeps duplicates until `forget`.
+    # and stderr. wshd keeps duplicates until `forget`. None where `ended` is there and both are empty.
     failed @3 :JobFailure;
     # Of a copy: `step` is the failed step with the path in words, and what was copied before stays.
     jobs @4 :List(Job);

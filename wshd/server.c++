@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -41,6 +42,11 @@ void fill(schema::WshdMessage::Builder reply, const Failure& failure) {
   auto out = reply.initFailed();
   out.setStep(failure.step);
   out.setErrno(failure.error);
+}
+
+bool isEmpty(int pipe) {
+  int bytes;
+  return ioctl(pipe, FIONREAD, &bytes) == 0 && bytes == 0;
 }
 
 void answerKill(int result, schema::WshdMessage::Builder reply) {
@@ -138,6 +144,7 @@ void Server::addEnd(Reply& reply) {
     if (job->running || job->announced) return;
     fill(reply.message.getRoot<schema::WshdMessage>().initEnded(), *job);
     jobs.announced(*job);
+    if (isEmpty(job->output) && isEmpty(job->errors)) reply.fdCount = 0;
   }
 }
 
@@ -228,9 +235,13 @@ void Server::handle(Packet packet) {
     default:
       fill(reply, Failure{"read the request: it is unknown to this wshd", ENOSYS});
   }
-  held = out->mayWaitFor != nullptr;
   unsent = kj::mv(out);
-  if (!held) sendUnsent();
+  KJ_IF_MAYBE (job, KJ_ASSERT_NONNULL(unsent)->mayWaitFor) {
+    held = KJ_ASSERT_NONNULL(jobs.find(*job)).running;
+    if (!held) release();
+  } else {
+    sendUnsent();
+  }
 }
 
 void Server::handleSpawn(Packet& packet, schema::SpawnJob::Reader job,
@@ -251,6 +262,7 @@ void Server::handleSpawn(Packet& packet, schema::SpawnJob::Reader job,
   if (started.is<Failure>()) return fill(reply, started.get<Failure>());
   auto& shell = started.get<Shell>();
   jobs.add(plan.jobId, shell.pid, kj::mv(shell.output), kj::mv(shell.errors));
+  KJ_IF_MAYBE (status, shell.status) jobs.childEnded(shell.pid, *status);
   handleAttach(plan.jobId, reply, out);
   if (plan.replyMayWait) {
     out.mayWaitFor = plan.jobId;

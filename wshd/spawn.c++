@@ -3,12 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/fsuid.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,17 +20,18 @@ namespace {
 
 constexpr int START_TIMEOUT_MS = 5'000;
 constexpr int KILL_TIMEOUT_MS = 1'000;
-constexpr int REPORT_FD = 3;
+constexpr int FIRST_FD_TO_CLOSE = 3;
 
 // Of jobs, by how much of the container's memory they look larger than they are, in thousandths,
 // when the kernel looks for what to kill (proc(5), oom_score_adj).
 constexpr kj::StringPtr JOB_OOM_SCORE = "500"_kj;
 
 #ifdef __SANITIZE_ADDRESS__
-// AddressSanitizer's notes on a stack would outlive the child that it was for.
-constexpr int SHARED_MEMORY = 0;
+// AddressSanitizer's notes on a stack would outlive the child that it was for. Of memory that is
+// not shared the kernel does not tell that the child has left it, so that clone(2) has to wait.
+constexpr int SHARED_MEMORY = CLONE_VFORK;
 #else
-constexpr int SHARED_MEMORY = CLONE_VM;
+constexpr int SHARED_MEMORY = CLONE_VM | CLONE_CHILD_CLEARTID;
 #endif
 
 enum Step : uint8_t {
@@ -64,24 +63,19 @@ constexpr uint8_t setLimit(int resource) {
   return static_cast<uint8_t>(SET_LIMIT + resource);
 }
 
-struct Report {
-  // From the child, over a pipe that closes when the shell is executed.
-  uint8_t step;
-  int error;
-};
-
 class Child {
   // The new process on its way to the shell. It shares wshd's memory, so that it changes nothing
   // but its stack: async-signal-safe calls only (signal-safety(7)), by the raw system call where
   // glibc's wrapper would look for other threads.
 
  public:
-  Child(const SpawnPlan& plan, const InitState& init) : plan(plan), init(init) {}
+  Child(const SpawnPlan& plan, const InitState& init, StartReport& report)
+      : plan(plan), init(init), report(report) {}
 
-  [[noreturn]] void run(int script, int output, int errors, int report) {
+  [[noreturn]] void run(int script, int output, int errors) {
     // Only the shell's own descriptors are open from here on: a home directory that is a link to
     // /proc/self/fd/N finds nothing of wshd's.
-    placeDescriptors(script, output, errors, report);
+    placeDescriptors(script, output, errors);
     check(SESSION, setsid());
     resetSignals();
     setLimits();
@@ -96,11 +90,13 @@ class Child {
  private:
   const SpawnPlan& plan;
   const InitState& init;
+  StartReport& report;
 
   [[noreturn]] void fail(uint8_t step, int error) {
-    Report report{step, error};
-    ssize_t n = write(REPORT_FD, &report, sizeof(report));
-    _exit(n == sizeof(report) ? 127 : 126);
+    report.step = step;
+    report.error = error;
+    report.failed = true;
+    _exit(127);
   }
 
   void check(uint8_t step, long result) {
@@ -111,12 +107,11 @@ class Child {
     if (failure) fail(failure.step, failure.error);
   }
 
-  void placeDescriptors(int script, int output, int errors, int report) {
-    // wshd's own 0, 1 and 2 are open, so that all four are above them and nothing is overwritten
-    // before it is copied: 3 is the last to be placed.
+  void placeDescriptors(int script, int output, int errors) {
+    // wshd's own 0, 1 and 2 are open, so that all three are above them and nothing is overwritten
+    // before it is copied.
     bool placed = dup2(script, 0) == 0 && dup2(output, 1) == 1 && dup2(errors, 2) == 2 &&
-                  (report == REPORT_FD || dup3(report, REPORT_FD, O_CLOEXEC) == REPORT_FD) &&
-                  syscall(SYS_close_range, REPORT_FD + 1, ~0u, 0) == 0;
+                  syscall(SYS_close_range, FIRST_FD_TO_CLOSE, ~0u, 0) == 0;
     if (!placed) fail(DESCRIPTORS, errno);
   }
 
@@ -198,38 +193,26 @@ bool isReadableFile(int fd) {
 
 struct ChildArguments {
   Child child;
-  int script, output, errors, report;
+  int script, output, errors;
 };
 
 int runChild(void* raw) {
   auto& arguments = *static_cast<ChildArguments*>(raw);
-  arguments.child.run(arguments.script, arguments.output, arguments.errors, arguments.report);
+  arguments.child.run(arguments.script, arguments.output, arguments.errors);
 }
 
-bool awaitReport(int report, int timeoutMs) {
-  // errno says nothing here: it is the child's, too. Only EINTR can be the cause.
-  pollfd p{report, POLLIN, 0};
-  int n;
-  do {
-    n = poll(&p, 1, timeoutMs);
-  } while (n < 0);
-  return n > 0;
-}
-
-kj::Maybe<Failure> awaitExecution(pid_t pid, int report) {
-  Report text;
-  bool inTime = awaitReport(report, START_TIMEOUT_MS);
-  if (inTime && read(report, &text, sizeof(text)) != sizeof(text)) return nullptr;
-
-  // Whoever stops the child cannot keep it from being killed. Its end of the pipe closes after it
-  // has left wshd's memory; if it is stuck in the kernel, it never comes back to use that.
+kj::Maybe<Failure> awaitExecution(pid_t pid, ChildStack& stack) {
+  const StartReport& report = *stack.report();
+  if (stack.awaitStart(START_TIMEOUT_MS)) {
+    if (!report.failed) return nullptr;
+    return Failure{describe(report.step), report.error};
+  }
+  // Whoever stops the child cannot keep it from being killed. If it is stuck in the kernel, it may
+  // yet use the memory that it shares.
   kill(pid, SIGKILL);
-  awaitReport(report, KILL_TIMEOUT_MS);
-  if (!inTime) return Failure{"start the shell in time", ETIMEDOUT};
-  return Failure{describe(text.step), text.error};
+  if (!stack.awaitStart(KILL_TIMEOUT_MS)) stack.abandon();
+  return Failure{"start the shell in time", ETIMEDOUT};
 }
-
-constexpr size_t STACK_SIZE = 64 * 1024;  // the child needs about 6 KiB
 
 void preferAsVictim(pid_t pid, uid_t uid) {
   // A container that is out of memory loses a job, not wshd. To lower wshd's own score instead
@@ -251,10 +234,8 @@ void preferAsVictim(pid_t pid, uid_t uid) {
 }  // namespace
 
 bool JobPipes::make() {
-  if (report != nullptr) return true;
-  if (makePipe(output, outputEnd) && makePipe(errors, errorsEnd) && makePipe(report, reportEnd)) {
-    return true;
-  }
+  if (errors != nullptr) return true;
+  if (makePipe(output, outputEnd) && makePipe(errors, errorsEnd)) return true;
   int error = errno;
   *this = JobPipes();
   errno = error;
@@ -271,21 +252,6 @@ kj::Maybe<int> endOf(pid_t pid) {
   return info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
 }
 
-void* ChildStack::top() {
-  if (bottom == nullptr) {
-    void* mapped = mmap(nullptr, STACK_SIZE, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-    if (mapped == MAP_FAILED) return nullptr;
-    bottom = mapped;
-  }
-  return static_cast<char*>(bottom) + STACK_SIZE;
-}
-
-void ChildStack::unmap() {
-  if (bottom != nullptr) munmap(bottom, STACK_SIZE);
-  bottom = nullptr;
-}
-
 kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, int script, const InitState& init,
                                      ChildStack& stack, JobPipes pipes) {
   if (!isReadableFile(script)) return Failure{"check the script's descriptor", EINVAL};
@@ -299,32 +265,32 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, int script, const In
     return Failure{"give the job its pipes", errno};
   }
 
-  void* stackTop = stack.top();
-  if (stackTop == nullptr) return Failure{"make a stack", ENOMEM};
+  if (!stack.prepare()) return Failure{"make a stack", ENOMEM};
 
   // The child shares wshd's memory until the shell is executed, which saves copying the page tables
   // and the faults after that (a tenth of a short job's time). It is not vfork(2), which would
   // leave process 1 waiting for as long as another process of the job's user keeps the child
   // stopped. Nothing in the container can write to that memory by way of the child: it is not
   // dumpable.
-  ChildArguments arguments{Child(plan, init), script, pipes.outputEnd, pipes.errorsEnd,
-                           pipes.reportEnd};
-  pid_t pid = clone(runChild, stackTop, SHARED_MEMORY | SIGCHLD, &arguments);
+  ChildArguments arguments{Child(plan, init, *stack.report()), script, pipes.outputEnd,
+                           pipes.errorsEnd};
+  pid_t pid = clone(runChild, stack.top(), SHARED_MEMORY | SIGCHLD, &arguments, nullptr, nullptr,
+                    &stack.report()->underWay);
   if (pid < 0) return Failure{"fork", errno};
+  // Of memory that is a copy nobody tells, and clone(2) has waited.
+  if ((SHARED_MEMORY & CLONE_VM) == 0) stack.report()->underWay.store(0);
 
   // While the child prepares itself.
   pipes.outputEnd = nullptr;
   pipes.errorsEnd = nullptr;
-  pipes.reportEnd = nullptr;
-  KJ_IF_MAYBE (failure, awaitExecution(pid, pipes.report)) {
-    // A child that is stuck in the kernel still names this memory in its system call.
-    stack.unmap();
+  KJ_IF_MAYBE (failure, awaitExecution(pid, stack)) {
     return *failure;
   }
   // A short job has, where it shared a processor with wshd. Its file can no longer be opened, and
   // to try takes longer than to ask.
-  if (endOf(pid) == nullptr) preferAsVictim(pid, plan.uid);
-  return Shell{pid, kj::mv(pipes.output), kj::mv(pipes.errors)};
+  auto status = endOf(pid);
+  if (status == nullptr) preferAsVictim(pid, plan.uid);
+  return Shell{pid, kj::mv(pipes.output), kj::mv(pipes.errors), status};
 }
 
 }  // namespace warden

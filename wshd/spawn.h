@@ -4,6 +4,7 @@
 #include <kj/one-of.h>
 
 #include "base/fd.h"
+#include "wshd/child-stack.h"
 #include "wshd/init.h"
 #include "wshd/request.h"
 
@@ -13,32 +14,15 @@ struct Shell {
   pid_t pid;
   Fd output;  // read ends of stdout's and stderr's pipes
   Fd errors;
-};
-
-class ChildStack {
-  // What children run on until their shells are executed, one after the other. It is kept from job
-  // to job: to unmap it would interrupt the processor that the child has run on.
-
- public:
-  ChildStack() = default;
-  ~ChildStack() { unmap(); }
-  KJ_DISALLOW_COPY(ChildStack);
-
-  void* top();
-  // Null: there is no memory.
-  void unmap();
-  // The next top() is another stack's.
-
- private:
-  void* bottom = nullptr;
+  kj::Maybe<int> status;
+  // As waitpid(2) gives it, where the shell has ended already; it is still to be reaped.
 };
 
 struct JobPipes {
-  // Made between jobs, so that a client does not wait for it; six descriptors, or none.
+  // Made between jobs, so that a client does not wait for it; four descriptors, or none.
 
   Fd output, outputEnd;
   Fd errors, errorsEnd;
-  Fd report, reportEnd;
 
   bool make();
   // Does nothing when they are there. False, with errno: they cannot be made now.

@@ -14,12 +14,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
 
+#include "base/unix-address.h"
 #include "schema/wshd.capnp.h"
 #include "tests/bench/floor.h"
 
@@ -194,10 +194,8 @@ Fd FloorContainer::makeListener() {
   int raw;
   KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   Fd fd(raw);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  snprintf(address.sun_path, sizeof(address.sun_path), "%s/run/wshd.sock", directory.c_str());
-  KJ_SYSCALL(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  UnixAddress address(directory + "/run/wshd.sock");
+  KJ_SYSCALL(bind(fd, address.get(), address.size()));
   KJ_SYSCALL(listen(fd, 1));
   return fd;
 }

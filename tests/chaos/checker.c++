@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/chaos/client.h"
+#include "tests/support/limits.h"
 #include "tests/support/process.h"
 #include "tests/support/server-test.h"
 
@@ -10,9 +11,11 @@ namespace warden::chaos {
 
 namespace {
 
-constexpr auto SETTLING_TIME = std::chrono::seconds(30);
 constexpr uint32_t LINKED_PERCENT = 50;
-constexpr char READ_ONLY[] = "Read-only file system";
+
+// Whether it can start jobs, and write what reaches the disk.
+constexpr char PROBE[] =
+    "echo x > /tmp/probe && dd if=/tmp/probe of=/tmp/copy conv=fsync && cat /tmp/copy";
 
 std::string idIn(const InfoResponse& info) {
   auto& path = info.container_path();
@@ -26,11 +29,42 @@ std::string joined(const std::set<std::string>& words) {
   return text.empty() ? " none" : text;
 }
 
+// As tc(8) writes it.
+std::string rateText(uint64_t bytes) {
+  uint64_t bits = bytes * 8;
+  static constexpr const char* UNITS[] = {"bit", "Kbit", "Mbit", "Gbit"};
+  size_t unit = 0;
+  for (; bits % 1000 == 0 && unit + 1 < std::size(UNITS); ++unit)
+    bits /= 1000;
+  return std::to_string(bits) + UNITS[unit] + " ";
+}
+
 bool mentions(const std::vector<std::string>& objects, const std::vector<std::string>& words) {
   return std::any_of(objects.begin(), objects.end(), [&](auto& object) {
     return std::all_of(words.begin(), words.end(),
                        [&](auto& word) { return object.find(word) != std::string::npos; });
   });
+}
+
+// Of containers, by hierarchy.
+std::map<std::string, std::set<std::string>> cgroupIds(const test::TestServer& server) {
+  std::map<std::string, std::set<std::string>> ids;
+  for (auto& directory : server.cgroups()) {
+    size_t at = directory.find("/instance-");
+    auto& there = ids[directory.substr(0, directory.find("/" + server.cgroupParent()))];
+    if (at != std::string::npos) there.insert(directory.substr(at + 10, 11));
+  }
+  return ids;
+}
+
+// Of containers that have an interface with this end of a name.
+std::set<std::string> interfaceIds(const test::TestServer& server, const std::string& end) {
+  std::set<std::string> ids;
+  for (auto& name : test::interfaceNames(server.network())) {
+    bool ours = name.compare(0, 2, "w-") == 0 && name.size() > 14;
+    if (ours && name.substr(14) == end) ids.insert(name.substr(2, 11));
+  }
+  return ids;
 }
 
 }  // namespace
@@ -101,16 +135,22 @@ void Checker::checkContainer(ContainerModel& container, Random& random,
   checkLimits(container);
   checkNetwork(container, info, network);
   checkJobs(container, random);
+  if (!container.harmed) checkCopies(container);
   if (container.mayBeActive && !container.harmed) checkUse(container);
 }
 
 void Checker::checkLimits(ContainerModel& container) {
+  auto wrong = [&](const char* what, uint64_t found, uint64_t expected) {
+    violation(container.handle + ": " + what + " is " + std::to_string(found) + ", not " +
+              std::to_string(expected));
+  };
+  bool certain = true;
   auto expect = [&](Fate fate, std::set<uint64_t>& allowed, uint64_t found, const char* what) {
+    certain = allowed.size() == 1;
     if (fate != Fate::ANSWERED) {
       violation(container.handle + ": " + what + ": " + connection.message());
     } else if (allowed.count(found) == 0) {
-      violation(container.handle + ": " + what + " is " + std::to_string(found) + ", not " +
-                std::to_string(*allowed.begin()));
+      wrong(what, found, *allowed.begin());
     }
     allowed = {found};
   };
@@ -118,12 +158,18 @@ void Checker::checkLimits(ContainerModel& container) {
   memory.set_handle(container.handle);
   LimitMemoryResponse memoryFound;
   Fate fate = connection.ask(memory, memoryFound);
-  expect(fate, container.memory, memoryFound.limit_in_bytes(), "memory");
+  uint64_t limit = memoryFound.limit_in_bytes();
+  expect(fate, container.memory, limit, "memory");
+  uint64_t inKernel = test::memoryInKernel(server, container.id);
+  if (certain && inKernel != limit) wrong("memory in the kernel", inKernel, limit);
   LimitCpuRequest cpu;
   cpu.set_handle(container.handle);
   LimitCpuResponse cpuFound;
   fate = connection.ask(cpu, cpuFound);
-  expect(fate, container.cpu, cpuFound.limit_in_shares(), "cpu");
+  uint64_t shares = cpuFound.limit_in_shares();
+  expect(fate, container.cpu, shares, "cpu");
+  inKernel = test::sharesInKernel(server, container.id, shares);
+  if (certain && inKernel != shares) wrong("cpu in the kernel", inKernel, shares);
   LimitDiskRequest disk;
   disk.set_handle(container.handle);
   LimitDiskResponse diskFound;
@@ -142,6 +188,13 @@ void Checker::checkNetwork(ContainerModel& container, const InfoResponse& info,
   for (auto& rule : container.rules) {
     if (!mentions(network, {rule, container.id}) && !mentions(network, {rule, address})) {
       violation(container.handle + ": " + rule + " is not allowed");
+    }
+  }
+  uint64_t rate = *container.bandwidth.begin();
+  if (container.bandwidth.size() > 1 || rate == 0) return;
+  for (const char* end : {"-0 ", "-b "}) {
+    if (!mentions(network, {"qdisc tbf", "w-" + container.id + end, "rate " + rateText(rate)})) {
+      violation(container.handle + ": its bandwidth is not limited to " + std::to_string(rate));
     }
   }
 }
@@ -183,14 +236,24 @@ void Checker::checkJob(ContainerModel& container, uint32_t id, JobModel& job) {
   if (!wrong.empty()) violation(name + ": " + wrong);
 }
 
+void Checker::checkCopies(ContainerModel& container) {
+  for (auto& copy : container.copies) {
+    std::string wrong;
+    Fate fate = trees.copyOut(connection, container.handle, copy.place, copy.tree, false, wrong);
+    if (fate != Fate::ANSWERED) wrong = connection.message();
+    if (fate != Fate::ANSWERED || !wrong.empty()) {
+      violation(container.handle + ": what was copied to " + copy.place + ": " + wrong);
+    }
+  }
+}
+
 void Checker::checkUse(ContainerModel& container) {
   RunResponse response;
-  auto request = test::runRequest(container.handle, "echo x > /tmp/probe && cat /tmp/probe");
+  auto request = test::runRequest(container.handle, PROBE);
   Fate fate = connection.ask(request, response);
   if (fate != Fate::ANSWERED) {
     violation(container.handle + " cannot be used: " + connection.message());
-  } else if (response.stdout() != "x\n" &&
-             !(container.sawFullDisk && response.stderr().find(READ_ONLY) != std::string::npos)) {
+  } else if (response.stdout() != "x\n") {
     violation(container.handle + " cannot be used: status " +
               std::to_string(response.exit_status()) + ", " + response.stderr());
   }
@@ -206,19 +269,18 @@ void Checker::checkHost(const std::set<std::string>& ids, const std::set<std::st
         wrong.clear();
         auto entries = server.depotEntries();
         compare("directories", {entries.begin(), entries.end()});
-        std::set<std::string> groups, interfaces;
-        for (auto& directory : server.cgroups()) {
-          size_t at = directory.find("/instance-");
-          if (at != std::string::npos) groups.insert(directory.substr(at + 10, 11));
-        }
-        compare("cgroups", groups);
-        for (auto& name : test::interfaceNames(server.network()))
-          if (name.compare(0, 2, "w-") == 0) interfaces.insert(name.substr(2, 11));
+        for (auto& [hierarchy, groups] : cgroupIds(server))
+          compare(("cgroups in " + hierarchy).c_str(), groups);
+        auto interfaces = interfaceIds(server, "0");
         interfaces.insert(dead.begin(), dead.end());
         compare("interfaces", interfaces);
+        // Those for shaping.
+        auto all = interfaceIds(server, "b");
+        all.insert(ids.begin(), ids.end());
+        compare("other interfaces", all);
         return wrong.empty();
       },
-      SETTLING_TIME);
+      settlingTime);
   if (!wrong.empty()) violation(wrong + "containers:" + joined(ids));
 }
 

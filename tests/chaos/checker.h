@@ -1,15 +1,22 @@
 #pragma once
 // After a round: whether the server is what its answers have promised.
 
-#include "tests/chaos/connection.h"
+#include "tests/chaos/copies.h"
 #include "tests/support/leak-check.h"
 
 namespace warden::chaos {
 
 class Checker {
  public:
-  Checker(test::TestServer& server, Model& model, Journal& journal)
-      : server(server), model(model), journal(journal), connection(server, journal, "check") {}
+  Checker(test::TestServer& server, Model& model, Journal& journal, Trees& trees,
+          std::chrono::milliseconds settlingTime)
+      : server(server),
+        model(model),
+        journal(journal),
+        trees(trees),
+        settlingTime(settlingTime),
+        connection(server, journal, "check") {}
+  // `settlingTime`: what is removed in the background may take so long.
 
   void check(Random& random);
   // With no client and no trouble. Resolves what the model does not know.
@@ -21,6 +28,8 @@ class Checker {
   test::TestServer& server;
   Model& model;
   Journal& journal;
+  Trees& trees;
+  std::chrono::milliseconds settlingTime;
   Connection connection;
 
   std::set<std::string> list();
@@ -33,6 +42,7 @@ class Checker {
                     const std::vector<std::string>& network);
   void checkJobs(ContainerModel& container, Random& random);
   void checkJob(ContainerModel& container, uint32_t id, JobModel& job);
+  void checkCopies(ContainerModel& container);
   void checkUse(ContainerModel& container);
   void checkHost(const std::set<std::string>& ids, const std::set<std::string>& dead);
   // `dead`: those without a first process; they have lost their interface, and may be removed.

@@ -13,9 +13,11 @@ constexpr uint64_t FIRST_SHARES = 1024;
 
 }  // namespace
 
-Client::Client(const test::TestServer& server, Model& model, Journal& journal, uint32_t number)
+Client::Client(const test::TestServer& server, Model& model, Journal& journal, Trees& trees,
+               uint32_t number)
     : model(model),
       journal(journal),
+      trees(trees),
       number(number),
       who("client " + std::to_string(number)),
       connection(server, journal, who) {}
@@ -78,6 +80,8 @@ void Client::performOn(ContainerModel& container, const Operation& operation) {
       {Act::STOP, &Client::stop},
       {Act::DESTROY, &Client::destroy},
       {Act::INFO, &Client::info},
+      {Act::COPY_IN, &Client::copyIn},
+      {Act::COPY_OUT, &Client::copyOut},
   };
   for (auto& [act, method] : METHODS)
     if (act == operation.act) return (this->*method)(container, operation);
@@ -123,7 +127,6 @@ void Client::create(const Operation& operation) {
     }
   }
   std::lock_guard guard(model.lock);
-  made.sawFullDisk = model.diskIsFull;
   if (made.exists != Existence::NO) own().containers.push_back(std::move(made));
 }
 

@@ -1,13 +1,14 @@
 #pragma once
 // One client: carries out its part of the plan, and notes in the model what the answers promise.
 
-#include "tests/chaos/connection.h"
+#include "tests/chaos/copies.h"
 
 namespace warden::chaos {
 
 class Client {
  public:
-  Client(const test::TestServer& server, Model& model, Journal& journal, uint32_t number);
+  Client(const test::TestServer& server, Model& model, Journal& journal, Trees& trees,
+         uint32_t number);
 
   void run(const std::vector<Operation>& operations);
   void disconnect() { connection.close(); }
@@ -15,6 +16,7 @@ class Client {
  private:
   Model& model;
   Journal& journal;
+  Trees& trees;
   uint32_t number;
   std::string who;
   Connection connection;
@@ -38,6 +40,8 @@ class Client {
   void limitCpu(ContainerModel& container, const Operation& operation);
   void limitBandwidth(ContainerModel& container, const Operation& operation);
   void limitDisk(ContainerModel& container, const Operation& operation);
+  void copyIn(ContainerModel& container, const Operation& operation);
+  void copyOut(ContainerModel& container, const Operation& operation);
   void info(ContainerModel& container, const Operation& operation);
   void list();
 

@@ -12,6 +12,7 @@
 
 #include "tests/chaos/checker.h"
 #include "tests/chaos/client.h"
+#include "tests/chaos/plant.h"
 #include "tests/chaos/trouble.h"
 #include "tests/support/depot.h"
 #include "tests/support/process.h"
@@ -21,15 +22,29 @@ namespace warden::chaos {
 namespace {
 
 constexpr uint64_t DEPOT_BYTES = 1 << 30;
-constexpr uint64_t DEFAULT_SECONDS = 90;
+constexpr uint64_t DEFAULT_SECONDS = 180;
+
+// After a round of trouble the server has much to do; a fault that was planted does not go away.
+constexpr auto SETTLING_TIME = std::chrono::seconds(30);
+constexpr auto PLANTED_SETTLING_TIME = std::chrono::seconds(1);
 
 struct Options {
   uint64_t seed = std::random_device()();
   uint64_t seconds = DEFAULT_SECONDS;
   uint32_t rounds = UINT32_MAX;
   uint32_t clients = 6;
+  std::string plant;
   std::string log;
 };
+
+// Each backend of limits has its turn.
+bool hasDiskLimits(uint64_t seed) {
+  return seed % 2 == 0;
+}
+
+std::string treesPath() {
+  return test::testDirectory() + "/" + test::DIRECTORY_PREFIX + std::to_string(getpid()) + "-trees";
+}
 
 test::ServerOptions serverOptions(uint64_t seed) {
   test::ServerOptions options;
@@ -39,9 +54,8 @@ test::ServerOptions serverOptions(uint64_t seed) {
       {"network.release_delay", "1"},
       {"frontend.max_connections", "100"},
       {"privhelper.pids_limit", "128"},
-      // Each backend of limits has its turn.
       {"server.quota",
-       seed % 2 == 0 ? "{disk_quota_enabled: true}" : "{disk_quota_enabled: false}"},
+       hasDiskLimits(seed) ? "{disk_quota_enabled: true}" : "{disk_quota_enabled: false}"},
   };
   return options;
 }
@@ -59,11 +73,13 @@ void runRound(const RoundPlan& plan, std::vector<Client>& clients, TroubleMaker&
 
 uint32_t runRounds(const Options& options, test::TestServer& server, Journal& journal) {
   Model model(options.clients);
+  model.fullDiskLosesFiles = hasDiskLimits(options.seed);
+  Trees trees(treesPath());
   std::vector<Client> clients;
   for (uint32_t i = 0; i < options.clients; ++i)
-    clients.emplace_back(server, model, journal, i);
+    clients.emplace_back(server, model, journal, trees, i);
   TroubleMaker trouble(server, model, journal);
-  Checker checker(server, model, journal);
+  Checker checker(server, model, journal, trees, SETTLING_TIME);
   test::warmUp(server);
   test::LeakCheck leaks(server);
   Random random(options.seed);
@@ -85,6 +101,25 @@ uint32_t runRounds(const Options& options, test::TestServer& server, Journal& jo
   return round;
 }
 
+uint32_t runPlanted(const Options& options, test::TestServer& server, Journal& journal) {
+  Model model(1);
+  Trees trees(treesPath());
+  std::vector<Client> clients;
+  clients.emplace_back(server, model, journal, trees, 0);
+  TroubleMaker trouble(server, model, journal);
+  Checker checker(server, model, journal, trees, PLANTED_SETTLING_TIME);
+  test::warmUp(server);
+  test::LeakCheck leaks(server);
+  Random random(options.seed);
+  runRound(makePlantPlan(), clients, trouble);
+  clients[0].disconnect();
+  if (journal.violations() > 0) return 1;
+  plant(options.plant, server, model);
+  checker.check(random);
+  if (journal.violations() == 0) checker.clear(leaks);
+  return 1;
+}
+
 int run(const Options& options) {
   test::DepotFileSystem depot("ext4", DEPOT_BYTES);
   Journal journal(options.log);
@@ -93,7 +128,8 @@ int run(const Options& options) {
     test::TestServer server(serverOptions(options.seed));
     server.start();
     try {
-      rounds = runRounds(options, server, journal);
+      rounds = options.plant.empty() ? runRounds(options, server, journal)
+                                     : runPlanted(options, server, journal);
     } catch (const kj::Exception& e) {
       journal.violation("driver", e.getDescription().cStr());
     } catch (const std::exception& e) {
@@ -124,6 +160,9 @@ int main(int argc, char** argv) {
       ->envname("WARDEN_CHAOS_SECONDS");
   app.add_option("--rounds", options.rounds, "so many, however long they take");
   app.add_option("--clients", options.clients)->check(CLI::Range(1, 32));
+  app.add_option("--plant", options.plant,
+                 "one calm round, and then this fault, which has to be found")
+      ->check(CLI::IsMember(warden::chaos::plantNames()));
   app.add_option("--log", options.log, "what is done; default: chaos-SEED.log here");
   CLI11_PARSE(app, argc, argv);
   if (options.log.empty()) options.log = "chaos-" + std::to_string(options.seed) + ".log";

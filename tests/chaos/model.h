@@ -30,6 +30,11 @@ struct JobModel {
   Clock::time_point linked;
 };
 
+struct CopyModel {
+  std::string place;  // in the container
+  uint32_t tree = 0;  // which of Trees
+};
+
 struct ContainerModel {
   // Sets hold all values that may be in force: one, unless a request was not answered.
 
@@ -39,7 +44,6 @@ struct ContainerModel {
   bool mayBeActive = true;
   bool mayBeStopped = false;
   bool harmed = false;  // by a bomb, or by the death of its first process: jobs fail as they like
-  bool sawFullDisk = false;
   std::set<uint64_t> memory;
   std::set<uint64_t> cpu;
   std::set<uint64_t> disk;
@@ -49,7 +53,8 @@ struct ContainerModel {
   std::set<std::string> rules;         // networks
   std::set<std::string> maybeRules;
   std::map<uint32_t, JobModel> jobs;
-  uint32_t maybeJobs = 0;  // started, perhaps, with ids that nobody was told
+  std::vector<CopyModel> copies;  // that are whole
+  uint32_t maybeJobs = 0;         // started, perhaps, with ids that nobody was told
 
   void disturbJobs();
 };
@@ -68,7 +73,8 @@ class Model {
   std::mutex lock;
   std::vector<ClientModel> clients;
   bool diskIsFull = false;
-  uint32_t fills = 0;  // how often it became full
+  bool fullDiskLosesFiles = false;  // what was written last (docs/OPERATING.md, "Disk limits")
+  uint32_t fills = 0;               // how often it became full
   std::vector<std::pair<Clock::time_point, Clock::time_point>> ends;
   // When the frontend could not do what it does a moment after an answer.
 

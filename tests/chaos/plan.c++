@@ -36,6 +36,8 @@ constexpr Weight ACTS[] = {
     {Act::INFO, 8, "info"},
     {Act::LIST, 4, "list"},
     {Act::PING, 2, "ping"},
+    {Act::COPY_IN, 6, "copy_in"},
+    {Act::COPY_OUT, 5, "copy_out"},
 };
 
 constexpr const char* HARMS[] = {

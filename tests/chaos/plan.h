@@ -40,6 +40,8 @@ enum class Act {
   INFO,
   LIST,
   PING,
+  COPY_IN,
+  COPY_OUT,
 };
 
 const char* nameOf(Act act);

@@ -1,14 +1,10 @@
 #include "tests/chaos/trouble.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <kj/debug.h>
 #include <signal.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <thread>
 
+#include "tests/support/depot.h"
 #include "tests/support/process.h"
 
 namespace warden::chaos {
@@ -34,19 +30,15 @@ void TroubleMaker::make(const Trouble& trouble) {
     case Harm::KILL_FRONTEND:
       return killFrontend();
     case Harm::KILL_BROKER:
-      endIsExpected = true;
-      kill(server.brokerPid());
-      break;
+      return killHelper(server.brokerPid());
     case Harm::KILL_LAUNCHER:
-      endIsExpected = true;
-      kill(launcher());
-      break;
+      return killHelper(launcher());
     case Harm::KILL_PORTER:
-      return killHelper("porter");
+      return killHelper(server.helperPid("porter"));
     case Harm::KILL_OBSERVER:
-      return killHelper("observer");
+      return killHelper(server.helperPid("observer"));
     case Harm::KILL_SWEEPER:
-      return killHelper("sweeper");
+      return killHelper(server.helperPid("sweeper"));
     case Harm::KILL_SERVER:
       return killServer();
     case Harm::KILL_WSHD:
@@ -104,8 +96,8 @@ void TroubleMaker::killFrontend() {
   if (pid) kill(*pid);
 }
 
-void TroubleMaker::killHelper(const std::string& role) {
-  pid_t pid = server.helperPid(role);
+void TroubleMaker::killHelper(pid_t pid) {
+  // -1: it is not there at the moment, as no frontend is by which a launcher is found.
   if (pid < 0) return;
   endIsExpected = true;
   kill(pid);
@@ -156,23 +148,13 @@ void TroubleMaker::fillDisk(const Trouble& trouble) {
     for (auto& client : model.clients)
       for (auto& container : client.containers) {
         container.disturbJobs();
-        container.sawFullDisk = true;
+        if (model.fullDiskLosesFiles) container.copies.clear();
       }
   }
-  std::string path = server.directory() + "/filler";
   {
-    int raw;
-    KJ_SYSCALL(raw = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    Fd fd(raw);
-    // In smaller and smaller steps, down to what the file system keeps for itself.
-    off_t at = 0;
-    for (off_t step = 256 << 20; step >= 4096; step /= 2) {
-      while (fallocate(fd, 0, at, step) == 0)
-        at += step;
-    }
+    test::Filler filler(server.directory());
+    std::this_thread::sleep_for(trouble.length);
   }
-  std::this_thread::sleep_for(trouble.length);
-  unlink(path.c_str());
   std::lock_guard guard(model.lock);
   model.diskIsFull = false;
 }

@@ -26,7 +26,7 @@ class TroubleMaker {
 
   void kill(pid_t pid);
   void killFrontend();
-  void killHelper(const std::string& role);
+  void killHelper(pid_t pid);
   void killServer();
   void killWshd(uint32_t pick);
   void pauseProcess(pid_t pid, const Trouble& trouble);

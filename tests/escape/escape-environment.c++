@@ -1,19 +1,18 @@
 #include "tests/escape/escape-environment.h"
 
 #include <kj/debug.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <sstream>
 
+#include "base/unix-address.h"
 #include "tests/support/test-image.h"
 
 namespace warden::test {
@@ -59,11 +58,8 @@ HostTargets::HostTargets(const TestServer& server)
   // Abstract names are those of a network namespace: here of the one that the server is in.
   server.inNetwork([&]() { KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); });
   listener = Fd(raw);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  memcpy(address.sun_path + 1, socketName.data(), socketName.size());
-  KJ_SYSCALL(bind(listener, reinterpret_cast<sockaddr*>(&address),
-                  offsetof(sockaddr_un, sun_path) + 1 + socketName.size()));
+  auto address = UnixAddress::notify("@" + socketName);
+  KJ_SYSCALL(bind(listener, address.get(), address.size()));
   KJ_SYSCALL(listen(listener, 16));
   KJ_SYSCALL(segment = shmget(SHM_KEY, 4096, IPC_CREAT | 0666));
 }

@@ -3,9 +3,9 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/unix-address.h"
 #include "tests/escape/hostile-test.h"
 
 namespace warden::test {
@@ -77,14 +77,12 @@ TEST_F(HostileClientTest, socketsThatTheFrontendMadeItselfAreNoClients) {
 
   // A listener of its own, to which root has connected.
   std::string path = server->directory() + "/forged.sock";
-  sockaddr_un address{.sun_family = AF_UNIX};
-  KJ_REQUIRE(path.size() < sizeof(address.sun_path));
-  memcpy(address.sun_path, path.data(), path.size());
+  UnixAddress address(path);
   Fd listener = unixSocket(), root = unixSocket();
-  KJ_SYSCALL(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  KJ_SYSCALL(bind(listener, address.get(), address.size()));
   KJ_SYSCALL(listen(listener, 1));
   expectRefusedFor(listener, creating(ID, 3));
-  KJ_SYSCALL(connect(root, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  KJ_SYSCALL(connect(root, address.get(), address.size()));
   int raw;
   KJ_SYSCALL(raw = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
   Fd accepted(raw);

@@ -11,6 +11,7 @@
 
 #include "base/tree-archive.h"
 #include "tests/escape/hostile-test.h"
+#include "tests/support/archive-writer.h"
 #include "tests/support/host-files.h"
 
 namespace warden::test {
@@ -155,6 +156,41 @@ TEST_F(HostileCopyTest, aStreamThatIsNoneOrHasNoEndFails) {
   reply = copy(root, true, host + "/mine/tree", [](int) {});
   EXPECT_EQ(reply.which, HelperReply::FAILED);
   EXPECT_NE(reply.text.find("write stream"), std::string::npos) << reply.text;
+  helper->destroy(ID);
+}
+
+TEST_F(HostileCopyTest, aStreamMakesNothingButFilesDirectoriesAndLinksBeneathItsTarget) {
+  makeOwned(host + "/target", 0);
+  writeOwned(host + "/canary", "untouched", 0);
+  HelperConnection root = HelperConnection::take(*server, 0);
+  createFor(root);
+  using Change = std::function<void(ArchiveWriter&)>;
+  const std::pair<const char*, Change> attempts[] = {
+      {"fifo", [](auto& to) { to.add("./x", S_IFIFO); }},
+      {"device", [](auto& to) { to.add("./x", S_IFCHR); }},
+      {"disk", [](auto& to) { to.add("./x", S_IFBLK); }},
+      {"hard link",
+       [](auto& to) {
+         to.add("./x", S_IFREG, "",
+                [](auto* entry) { archive_entry_copy_hardlink(entry, "../canary"); });
+       }},
+      {"upwards", [](auto& to) { to.add("./../canary", S_IFREG, "hostile"); }},
+      {"absolute", [&](auto& to) { to.add((host + "/canary").c_str(), S_IFREG, "hostile"); }},
+      {"by a link",
+       [](auto& to) { to.add("./x", S_IFLNK, "..").add("./x/canary", S_IFREG, "hostile"); }}};
+  for (auto& [name, change] : attempts) {
+    ArchiveWriter writer;
+    writer.add(".", S_IFDIR);
+    change(writer);
+    std::string bytes = writer.finish();
+    auto reply = copy(root, false, host + "/target",
+                      [&](int stream) { send(stream, bytes.data(), bytes.size(), MSG_NOSIGNAL); });
+    EXPECT_EQ(reply.which, HelperReply::FAILED) << name;
+    EXPECT_NE(reply.text.find("unpack"), std::string::npos) << name << ": " << reply.text;
+    EXPECT_EQ(readFile(host + "/canary"), "untouched") << name;
+    for (auto& entry : fs::directory_iterator(host + "/target"))
+      EXPECT_TRUE(entry.is_symlink()) << name;
+  }
   helper->destroy(ID);
 }
 

@@ -215,11 +215,11 @@ TEST_F(HostFilesTest, aTargetThatIsSwappedForALinkDuringCreateGainsNothing) {
   auto alice = connectAs(ALICE);
   SwappingThread swapping(host + "/image/target", host + "/image/link");
   for (int i = 0; i < 50; ++i) {
-    auto request = bindRequest("a", host + "/alice", "/target/sub");
+    auto request = bindRequest("a", host + "/alice", "/target/tty");
     request.set_rootfs(host + "/image");
     alice.send(request);
     if (alice.receiveFrame().type == Message::Error) continue;
-    EXPECT_FALSE(contains(alice.output("a", "cat /proc/self/mounts"), " /proc/sub"));
+    EXPECT_FALSE(contains(alice.output("a", "cat /proc/self/mounts"), " /proc/tty "));
     EXPECT_EQ(alice.output("a", "ls /proc/self/fd > /dev/null; echo sane"), "sane\n");
     alice.destroy("a");
   }

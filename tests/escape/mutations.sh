@@ -1,21 +1,31 @@
 #!/bin/bash
-# mutations.sh [-k] [NAME...]: shows that each defence has a test that fails without it. Applies mutations/NAME.patch, each
+# mutations.sh [-k|-n] [NAME...]: shows that each defence has a test that fails without it. Applies mutations/NAME.patch, each
 # of which takes one defence away, to a copy of this tree, builds it, and runs the test that the patch names. For developers;
 # an hour of a machine. Needs root, as the tests do.
 #
 #   -k  keeps the copy, in $WARDEN_MUTATIONS or /var/tmp/warden-mutations, so that the next run builds less
+#   -n  builds and runs nothing: looks only whether each patch applies to this tree and is named in README.md. For everybody
 #
 # A patch begins with lines "defence: ...", "test: PROGRAM FILTER" (gtest's) and "targets: ...", what its files
 # are built into. Status 0: each test passes as the tree is, and fails with its patch. The table on stdout is one line a patch.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-tree=$(git -C "$here" rev-parse --show-toplevel)
+tree=$(cd "$here/../.." && pwd)
 copy=${WARDEN_MUTATIONS:-/var/tmp/warden-mutations}
-keep=
+keep='' look=''
 if [[ ${1:-} == -k ]]; then keep=1; shift; fi
+if [[ ${1:-} == -n ]]; then look=1; shift; fi
 if [[ $# -eq 0 ]]; then
   mapfile -t all < <(cd "$here/mutations" && printf '%s\n' *.patch)
   set -- "${all[@]%.patch}"
+fi
+if [[ $look ]]; then
+  wrong=0
+  for name; do
+    patch -d "$tree" -p1 --fuzz=0 --quiet --dry-run <"$here/mutations/$name.patch" >/dev/null || { echo "$name does not apply"; wrong=1; }
+    grep -qE "^\|.*\|([^|]*[ ,])?$name( |,)[^|]*\|\$" "$here/README.md" || { echo "$name is in no row of README.md"; wrong=1; }
+  done
+  exit $wrong
 fi
 [[ $keep ]] || trap 'rm -rf "$copy"' EXIT
 
@@ -51,12 +61,12 @@ for name; do
     asItIs[$program $filter]=$(runTest "$program" "$filter")
   fi
   before=${asItIs[$program $filter]} after=
-  if ! patch -d "$copy" -p1 --quiet --dry-run <"$patch" >>"$log" 2>&1; then
+  if ! patch -d "$copy" -p1 --fuzz=0 --quiet --dry-run <"$patch" >>"$log" 2>&1; then
     after='the patch does not apply'
   else
-    patch -d "$copy" -p1 --quiet <"$patch"
+    patch -d "$copy" -p1 --fuzz=0 --quiet <"$patch"
     if build "$program" "${targets[@]}"; then after=$(runTest "$program" "$filter"); else after='does not build'; fi
-    patch -d "$copy" -p1 --quiet -R <"$patch"
+    patch -d "$copy" -p1 --fuzz=0 --quiet -R <"$patch"
   fi
   # Who has been killed by what the patch let happen has not passed either.
   [[ $before == passed && ($after == failed || $after == "ended by"*) ]] || { verdict=WRONG; wrong=1; }

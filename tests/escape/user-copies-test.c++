@@ -54,6 +54,45 @@ TEST_F(UserCopiesTest, whatOnlyRootReadsIsNotCopiedIn) {
   EXPECT_GE(failuresOnRecord(DENIED), 6u);
 }
 
+// Of the machine itself, as somebody would try first.
+TEST_F(UserCopiesTest, theHostsSecretsAreNotReadAndItsTimetableNotWritten) {
+  startWithContainer();
+  auto alice = connectAs(ALICE);
+  EXPECT_TRUE(contains(alice.expectError(copyIn("a", "/etc/shadow")), DENIED));
+  EXPECT_NE(alice.run("a", "ls /tmp/in", true).exit_status(), 0u);
+  std::string target = "/etc/cron.d/" + std::string(DIRECTORY_PREFIX) + std::to_string(getpid());
+  if (!fs::is_directory("/etc/cron.d")) GTEST_SKIP() << "needs /etc/cron.d";
+  KJ_DEFER(unlink(target.c_str()));
+  alice.output("a", "echo '# hostile' > /tmp/file");
+  EXPECT_TRUE(contains(alice.expectError(copyOut("a", "/tmp/file", target)), DENIED));
+  EXPECT_FALSE(fs::exists(target));
+}
+
+TEST_F(UserCopiesTest, inTheContainerTheyAreVcapsAndGoNowhereElse) {
+  startWithContainer();
+  auto alice = connectAs(ALICE);
+  alice.output("a",
+               "echo secret > /root/secret; chmod 700 /root; mkdir /tmp/roots; cd /tmp;"
+               "ln -s /root to-root; ln -s /proc/1/root to-init; ln -s /proc/1/cwd to-cwd",
+               true);
+  for (const char* target : {"/root/new", "/root/", "/etc/", "/etc/passwd", "/tmp/roots/new",
+                             "/tmp/to-root/new", "/tmp/to-init/new", "/tmp/to-cwd/new",
+                             "/proc/sys/kernel/hostname", "/sys/new", "/../root/new"}) {
+    auto error = alice.expectError(copyIn("a", host + "/alice/file", target));
+    EXPECT_TRUE(contains(error, "could not copy: in the container:")) << target << ": " << error;
+  }
+  for (const char* source : {"/root/secret", "/root/", "/root", "/tmp/to-root/secret",
+                             "/tmp/to-init/etc/hosts", "/proc/1/environ", "/proc/1/root/"}) {
+    auto error = alice.expectError(copyOut("a", source, host + "/alice/out"));
+    EXPECT_TRUE(contains(error, "could not copy: in the container:")) << source << ": " << error;
+    // Of a directory, the empty beginning may be there.
+    EXPECT_FALSE(fs::is_regular_file(host + "/alice/out")) << source;
+    EXPECT_FALSE(fs::exists(host + "/alice/out/secret")) << source;
+    fs::remove_all(host + "/alice/out");
+  }
+  EXPECT_EQ(alice.output("a", "ls -A /root /tmp/roots", true), "/root:\nsecret\n\n/tmp/roots:\n");
+}
+
 TEST_F(UserCopiesTest, linksAreCopiedAsLinks) {
   startWithContainer();
   fs::create_symlink(host + "/closed/shadow", host + "/alice/link");

@@ -106,6 +106,17 @@ TEST_F(DevicesTest, othersAreRefusedEvenIfThereIsANode) {
   }
 }
 
+// That what is in it counts as memory: OutOfMemoryTest.
+TEST_F(DevicesTest, sharedMemoryIsATmpfsForEverybody) {
+  for (bool privileged : {false, true}) {
+    EXPECT_EQ(client->output("c",
+                             "grep -c ' /dev/shm tmpfs rw,' /proc/self/mounts;"
+                             "echo kept > /dev/shm/file; cat /dev/shm/file; rm /dev/shm/file",
+                             privileged),
+              "1\nkept\n");
+  }
+}
+
 TEST_F(DevicesTest, nodesAreNotMadeInside) {
   for (bool privileged : {false, true}) {
     EXPECT_NE(whyNot("mknod /tmp/null c 1 3", privileged), "");

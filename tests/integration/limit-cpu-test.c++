@@ -1,6 +1,8 @@
 // LimitCpu, and the limit on the number of processes.
 
 #include <gtest/gtest.h>
+#include <kj/debug.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -17,6 +19,17 @@ using Clock = std::chrono::steady_clock;
 class LimitCpuTest : public ServerTest {
  protected:
   void SetUp() override { start(); }
+
+  static void stayOnOneProcessor(pid_t pid) {
+    cpu_set_t all, one;
+    KJ_SYSCALL(sched_getaffinity(0, sizeof(all), &all));
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &all))
+      ++cpu;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    KJ_SYSCALL(sched_setaffinity(pid, sizeof(one), &one));
+  }
 
   void expectInForce(const std::string& handle, uint64_t shares) {
     std::string id = idOf(handle);
@@ -63,6 +76,26 @@ TEST_F(LimitCpuTest, isClampedToWhatTheKernelTakes) {
     EXPECT_EQ(limitCpu(client, "c"), 262144u);
     expectInForce("c", 262144);
   }
+}
+
+TEST_F(LimitCpuTest, decidesWhoRunsWhereTwoWantOneProcessor) {
+  TestClient client = connect();
+  for (const char* handle : {"much", "little"}) {
+    client.create(handle);
+    stayOnOneProcessor(server().wshdPid(idOf(handle)));  // and with it, its jobs
+  }
+  limitCpu(client, "much", 1024);
+  limitCpu(client, "little", 128);
+  for (const char* handle : {"much", "little"})
+    client.spawn(handle, "while :; do :; done");
+  auto usage = [&](const char* handle) { return client.info(handle).cpu_stat().usage(); };
+  uint64_t much = usage("much"), little = usage("little");
+  std::this_thread::sleep_for(std::chrono::seconds(3));
+  much = usage("much") - much;
+  little = usage("little") - little;
+  // 8 to 1. Bounds that a machine with other work keeps, too.
+  EXPECT_GT(much, 3 * little);
+  EXPECT_GT(little, 0u);
 }
 
 TEST_F(LimitCpuTest, isSetAndReadOfAStoppedContainer) {

@@ -123,6 +123,29 @@ TEST_F(BandwidthTest, isReplacedByALaterLimit) {
   expectShapedTo(RATE / 2);
 }
 
+TEST_F(BandwidthTest, letsABurstPassAtOnceInBothDirections) {
+  // At the rate alone, it would take four seconds.
+  constexpr uint64_t SLOW = 50 * 1000, LARGE = 256 * 1024;
+  constexpr size_t AT_ONCE = 200 * 1000;
+  client().call(request(SLOW, LARGE));
+  auto expectAtOnce = [&](TcpConnection& from, TcpConnection& to) {
+    auto start = std::chrono::steady_clock::now();
+    std::thread sender([&]() { from.send(std::string(AT_ONCE, 'x')); });
+    EXPECT_EQ(to.receive(AT_ONCE).size(), AT_ONCE);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, patient(std::chrono::seconds(2)));
+    sender.join();
+  };
+  TcpListener far(outside().network(), PORT), near(container->network(), PORT);
+  auto out = tryConnect(container->network(), OUTSIDE, PORT);
+  auto outEnd = far.accept();
+  ASSERT_TRUE(out && outEnd);
+  expectAtOnce(*out, *outEnd);
+  auto in = tryConnect(outside().network(), EXTERNAL, PORT);
+  auto inEnd = near.accept();
+  ASSERT_TRUE(in && inEnd);
+  expectAtOnce(*in, *inEnd);
+}
+
 TEST_F(BandwidthTest, isOfOneContainerOnly) {
   auto other = create();
   LimitBandwidthRequest limit = request(RATE, BURST);

@@ -98,7 +98,7 @@ TEST_F(NetworkDefaultTest, reachesNoOtherContainer) {
   EXPECT_NE(trap.frames(), NONE);
 }
 
-TEST_F(NetworkDefaultTest, staysClosedToTheHostAndOtherContainersWhenAllOutsideIsAllowed) {
+TEST_F(NetworkDefaultTest, staysClosedToTheHostWhenARuleAllowsAll) {
   auto container = create();
   allowAll(container);
   LocalTrap trap(network());
@@ -158,6 +158,18 @@ TEST_F(ConfiguredNetworkTest, doesNotReachTheHostWhenAllNetworksAreAllowed) {
   EXPECT_EQ(trap.packets(), NONE);
   auto attempts = attemptsAt({OUTSIDE});
   EXPECT_EQ(arrivals(container, attempts), texts(attempts));
+}
+
+TEST_F(ConfiguredNetworkTest, reachesNoOtherContainerWhenAllNetworksAreAllowed) {
+  startNetwork({{"network.allow_networks", "[0.0.0.0/0]"}});
+  auto container = create();
+  auto other = create();
+  WireTrap trap(other.network(), other.interface());
+  for (const auto& each : attemptsAt({other.ip, other.hostIp}))
+    attempt(container, each);
+  EXPECT_EQ(trap.frames(), NONE);
+  EXPECT_TRUE(ping(network(), other.ip));
+  EXPECT_NE(trap.frames(), NONE);
 }
 
 TEST_F(ConfiguredNetworkTest, reachesTheHostAndNothingElseWithHostAccess) {

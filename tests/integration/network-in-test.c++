@@ -191,5 +191,51 @@ TEST_F(NetInTest, lastsWhileTheContainerIsStopped) {
   expectConversation(fromOutside(HOST_PORT), listener);
 }
 
+// Which ports the pool has, by servers that no test has used before.
+class PortPoolTest : public NetworkTest {
+ protected:
+  void SetUp() override { useNoServerTwice(); }
+
+  static uint32_t next(TestClient& client, const std::string& handle) {
+    NetInRequest request;
+    request.set_handle(handle);
+    return client.call(request).host_port();
+  }
+};
+
+TEST_F(PortPoolTest, handsOutTheNextPortToWhoeverAsks) {
+  startNetwork({{"port.pool_start_port", std::to_string(POOL_START)}, {"port.pool_size", "4"}});
+  std::string first = client().create(), second = client().create();
+  EXPECT_EQ(next(client(), first), POOL_START);
+  EXPECT_EQ(next(client(), second), POOL_START + 1u);
+  EXPECT_EQ(next(client(), first), POOL_START + 2u);
+  client().destroy(first);
+  // What was freed comes last.
+  EXPECT_EQ(next(client(), second), POOL_START + 3u);
+  EXPECT_EQ((std::set<uint32_t>{next(client(), second), next(client(), second)}),
+            (std::set<uint32_t>{POOL_START, POOL_START + 2}));
+}
+
+TEST_F(PortPoolTest, isAboveTheEphemeralPortsUpTo65000WithoutConfiguration) {
+  startNetwork();
+  std::istringstream range(network().sysctl("net/ipv4/ip_local_port_range"));
+  uint32_t first, last;
+  range >> first >> last;
+  std::string handle = client().create();
+  EXPECT_EQ(next(client(), handle), last + 1);
+  client().destroy(handle);
+  EXPECT_EQ(server().stop(), 0);
+
+  network().setSysctl("net/ipv4/ip_local_port_range", "1024 64997");
+  server().start();
+  TestClient again = connect();
+  handle = again.create();
+  for (uint32_t port : {64998, 64999, 65000})
+    EXPECT_EQ(next(again, handle), port);
+  NetInRequest request;
+  request.set_handle(handle);
+  EXPECT_NE(again.expectError(request), "");
+}
+
 }  // namespace
 }  // namespace warden::test

@@ -70,6 +70,17 @@ TEST_F(NetworkInsideTest, hasTheAddressesOfInfoInANetworkOfFour) {
             std::string::npos);
 }
 
+TEST_F(NetworkInsideTest, hasInterfacesNamedByItsIdWhateverItsHandle) {
+  startNetwork();
+  CreateRequest request;
+  request.set_handle("../a/b \n\xff%d");
+  auto container = create(request);
+  EXPECT_EQ(interfaceNames(container.network()),
+            (std::vector<std::string>{"lo", "w-" + container.id + "-1"}));
+  auto names = interfaceNames(network());
+  EXPECT_EQ(std::count(names.begin(), names.end(), "w-" + container.id + "-0"), 1);
+}
+
 TEST_F(NetworkInsideTest, hasNoIpv6) {
   startNetwork();
   auto container = create();

@@ -137,6 +137,19 @@ TEST_F(NetworkLifecycleTest, givesTheNetworkThatContainsTheAddressAskedFor) {
   EXPECT_EQ(next.ip, "10.254.0.46");
 }
 
+TEST_F(NetworkLifecycleTest, hasAsManyNetworksAsThePoolAndBeginsWhereItDoes) {
+  startNetwork({{"network.pool_network", ""},
+                {"network.pool_start_address", "10.77.0.4"},
+                {"network.pool_size", "2"},
+                {"network.release_delay", "0"}});
+  auto first = create(), second = create();
+  EXPECT_EQ((std::set<std::string>{first.ip, second.ip}),
+            (std::set<std::string>{"10.77.0.6", "10.77.0.10"}));
+  EXPECT_NE(client().expectError(CreateRequest()), "");
+  client().destroy(first.handle);
+  EXPECT_EQ(create().ip, first.ip);
+}
+
 TEST_F(NetworkLifecycleTest, refusesNetworksThatCannotBeHad) {
   startNetwork();
   auto container = create(wish("10.254.0.40"));

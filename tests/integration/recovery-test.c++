@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "tests/support/limits.h"
 #include "tests/support/server-test.h"
 
 namespace warden::test {
@@ -118,6 +119,37 @@ TEST_P(RecoveryAfterTest, containersAreAsTheyWere) {
   auto ports = snapshotOf(id)["resources"]["ports"];
   ASSERT_EQ(ports.size(), 1u);
   EXPECT_NE(mapped.host_port(), ports[0].get<uint32_t>());
+}
+
+TEST_P(RecoveryAfterTest, limitsAreAsTheyWere) {
+  std::string handle = connect().create();
+  std::string id = handle, user;
+  LimitBandwidthRequest bandwidth;
+  bandwidth.set_handle(handle);
+  bandwidth.set_rate(1000 * 1000);
+  bandwidth.set_burst(64 * 1024);
+  LimitDiskRequest disk = diskRequest(handle);
+  {
+    TestClient client = connect();
+    limitMemory(client, handle, 64 * MIB);
+    limitCpu(client, handle, 333);
+    client.call(bandwidth);
+    disk.set_byte_limit(32 * MIB);
+    client.call(disk);
+    user = client.output(handle, "id -u");
+  }
+  restart(GetParam());
+  TestClient client = connect();
+  EXPECT_EQ(limitMemory(client, handle), 64 * MIB);
+  EXPECT_EQ(limitCpu(client, handle), 333u);
+  EXPECT_EQ(client.call(diskRequest(handle)).byte_limit(), 32 * MIB);
+  auto stat = client.info(handle).bandwidth_stat();
+  EXPECT_EQ(stat.in_rate(), bandwidth.rate());
+  EXPECT_EQ(stat.out_rate(), bandwidth.rate());
+  EXPECT_EQ(stat.in_burst(), bandwidth.burst());
+  EXPECT_EQ(stat.out_burst(), bandwidth.burst());
+  EXPECT_EQ(client.info(handle).memory_stat().hierarchical_memory_limit(), 64 * MIB);
+  EXPECT_EQ(client.output(handle, "id -u"), user);
 }
 
 TEST_P(RecoveryAfterTest, jobsGoOn) {
@@ -232,6 +264,41 @@ TEST_F(RecoveryTest, outOfMemoryWhileNobodyServesIsNoticed) {
   EXPECT_EQ(info.state(), "stopped");
   ASSERT_EQ(info.events_size(), 1);
   EXPECT_EQ(info.events(0), "out of memory");
+}
+
+TEST_F(RecoveryTest, snapshotSaysWhatAgentsReadInIt) {
+  TestClient client = connect();
+  CreateRequest request = createRequest("c");
+  request.set_grace_time(1000);
+  client.call(request);
+  limitMemory(client, "c", 64 * MIB);
+  NetInRequest in;
+  in.set_handle("c");
+  in.set_container_port(80);
+  uint32_t port = client.call(in).host_port();
+  NetOutRequest out;
+  out.set_handle("c");
+  out.set_network("192.0.2.1");
+  client.call(out);
+  std::string job = std::to_string(client.spawn("c", "sleep 100000"));
+  std::string id = idOf("c");
+  Json snapshot;
+  ASSERT_TRUE(waitUntil([&]() {
+    snapshot = snapshotOf(id);
+    return snapshot["jobs"].contains(job);
+  }));
+  EXPECT_EQ(snapshot["state"], "active");
+  EXPECT_EQ(snapshot["events"], Json::array());
+  EXPECT_EQ(snapshot["grace_time"], 1000);
+  EXPECT_EQ(snapshot["limits"]["memory"], 64 * MIB);
+  Json resources = snapshot["resources"];
+  EXPECT_EQ(resources["handle"], "c");
+  EXPECT_EQ(resources["container_id"], id);
+  EXPECT_EQ(resources["network"], client.info("c").container_ip());
+  EXPECT_EQ(std::to_string(resources["uid"].get<uint32_t>()) + "\n", client.output("c", "id -u"));
+  EXPECT_EQ(resources["ports"], Json::array({port}));
+  EXPECT_EQ(resources["net_in"].size(), 1u);
+  EXPECT_EQ(resources["net_out"].size(), 1u);
 }
 
 TEST_F(RecoveryTest, graceTimeRunsAnew) {

@@ -7,11 +7,11 @@
 #include <pwd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/privilege.h"
+#include "base/unix-address.h"
 #include "tests/support/server-test.h"
 
 namespace warden::test {
@@ -88,9 +88,8 @@ class ServiceTest : public testing::Test {
   int connectToHelper() {
     int fd;
     KJ_SYSCALL(fd = socket(AF_UNIX, SOCK_SEQPACKET, 0));
-    sockaddr_un address{.sun_family = AF_UNIX};
-    helperSocket().copy(address.sun_path, sizeof(address.sun_path) - 1);
-    KJ_SYSCALL(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+    UnixAddress address(helperSocket());
+    KJ_SYSCALL(connect(fd, address.get(), address.size()));
     return fd;
   }
 

@@ -12,11 +12,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <sstream>
 #include <string>
+
+#include "base/unix-address.h"
 
 namespace {
 
@@ -33,11 +34,9 @@ std::string variable(const char* name) {
 int listenOn(const std::string& path, int type) {
   int fd;
   KJ_SYSCALL(fd = socket(AF_UNIX, type, 0));
-  sockaddr_un address{.sun_family = AF_UNIX};
-  KJ_REQUIRE(path.size() < sizeof(address.sun_path), path.c_str());
-  path.copy(address.sun_path, path.size());
+  warden::UnixAddress address(path);
   unlink(path.c_str());
-  KJ_SYSCALL(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  KJ_SYSCALL(bind(fd, address.get(), address.size()));
   KJ_SYSCALL(chmod(path.c_str(), 0666));
   KJ_SYSCALL(listen(fd, BACKLOG));
   return fd;
@@ -54,7 +53,9 @@ int storedDescriptor(pid_t pid) {
 }
 
 void pass(int fd, int number) {
-  if (fd != number) KJ_SYSCALL(dup2(fd, number));
+  if (fd != number) {
+    KJ_SYSCALL(dup2(fd, number));
+  }
   KJ_SYSCALL(fcntl(number, F_SETFD, 0));
 }
 

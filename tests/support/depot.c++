@@ -63,6 +63,23 @@ MountEntry mountOf(const std::string& path) {
 
 }  // namespace
 
+Filler::Filler(const std::string& directory) : path(directory + "/.filler") {
+  int raw;
+  KJ_SYSCALL(raw = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600), path.c_str());
+  Fd file(raw);
+  // In smaller and smaller steps, down to what the file system keeps for itself.
+  off_t at = 0;
+  for (off_t step = 256 << 20; step >= 4096; step /= 2) {
+    while (fallocate(file, 0, at, step) == 0)
+      at += step;
+    KJ_REQUIRE(errno == ENOSPC, strerror(errno));
+  }
+}
+
+Filler::~Filler() noexcept(false) {
+  KJ_SYSCALL(unlink(path.c_str()), path.c_str());
+}
+
 DepotFileSystem::DepotFileSystem(const std::string& type, uint64_t bytes) {
   enterPrivateMounts();
   std::string pattern =
@@ -104,25 +121,9 @@ SmallDepot::SmallDepot(const std::string& directory, uint64_t bytes) : directory
 }
 
 SmallDepot::~SmallDepot() noexcept(false) {
+  filler.reset();
   bool unmounted = waitUntil([&]() { return umount2(directory.c_str(), 0) == 0; });
   KJ_REQUIRE(unmounted, "the depot is still busy", strerror(errno));
-}
-
-void SmallDepot::fill() {
-  int raw;
-  KJ_SYSCALL(raw = open((directory + "/.filler").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-  Fd file(raw);
-  KJ_SYSCALL(lseek(file, 0, SEEK_END));
-  for (size_t size : {size_t(1) << 16, size_t(1)}) {
-    std::string block(size, 'x');
-    while (write(file, block.data(), size) > 0) {
-    }
-    KJ_REQUIRE(errno == ENOSPC, strerror(errno));
-  }
-}
-
-void SmallDepot::empty() {
-  KJ_SYSCALL(unlink((directory + "/.filler").c_str()));
 }
 
 bool SmallDepot::setReadOnly(bool readOnly) {

@@ -3,9 +3,23 @@
 
 #include <stdint.h>
 
+#include <optional>
 #include <string>
 
 namespace warden::test {
+
+class Filler {
+  // A file that takes all that is free where `directory` is, reserves for root included; the
+  // destructor removes it.
+
+ public:
+  explicit Filler(const std::string& directory);
+  ~Filler() noexcept(false);
+  Filler(const Filler&) = delete;
+
+ private:
+  std::string path;
+};
 
 class DepotFileSystem {
   // Mounted from an image file, in a mount namespace that the test's process enters for the rest of
@@ -33,16 +47,15 @@ class SmallDepot {
   ~SmallDepot() noexcept(false);
   SmallDepot(const SmallDepot&) = delete;
 
-  void fill();
-  // Until there is no byte left.
-  void empty();
-  // Of what fill() has put there.
+  void fill() { filler.emplace(directory); }
+  void empty() { filler.reset(); }
 
   bool setReadOnly(bool readOnly);
   // False: the kernel does not, as a file is open for writing (EBUSY).
 
  private:
   std::string directory;
+  std::optional<Filler> filler;
 };
 
 struct DepotFacts {

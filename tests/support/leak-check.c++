@@ -36,24 +36,22 @@ std::string mountText(const std::string& line) {
   return root + " on " + target + rest;
 }
 
-void addMounts(Snapshot& snapshot, const std::string& whose, const std::string& mountinfo) {
-  for (const auto& line : splitLines(mountinfo)) {
-    snapshot.insert("mount of " + whose + ": " + mountText(line));
+// What other programs of this machine mount where they work. The porter sees it, too.
+bool isForeignMount(const std::string& text, const TestServer& server) {
+  if (text.find(server.directory()) != std::string::npos) return false;
+  if (text.find(server.imagePath()) != std::string::npos) return false;
+  for (const char* workplace :
+       {" on /var/cache/", " on /var/tmp/", " on /tmp/", " on /mnt/", " on /run/netns"}) {
+    if (text.find(workplace) != std::string::npos) return true;
   }
+  return false;
 }
 
-// Without what other programs of this machine mount where they work.
-void addHostMounts(Snapshot& snapshot, const TestServer& server) {
-  for (const auto& line : splitLines(readFile("/proc/self/mountinfo"))) {
+void addMounts(Snapshot& snapshot, const TestServer& server, const std::string& whose,
+               const std::string& mountinfo) {
+  for (const auto& line : splitLines(mountinfo)) {
     std::string text = mountText(line);
-    bool foreign = false;
-    for (const char* workplace :
-         {" on /var/cache/", " on /var/tmp/", " on /tmp/", " on /mnt/", " on /run/netns"}) {
-      if (text.find(workplace) != std::string::npos) foreign = true;
-    }
-    bool ours = text.find(server.directory()) != std::string::npos ||
-                text.find(server.imagePath()) != std::string::npos;
-    if (ours || !foreign) snapshot.insert("mount of the host: " + text);
+    if (!isForeignMount(text, server)) snapshot.insert("mount of " + whose + ": " + text);
   }
 }
 
@@ -78,7 +76,7 @@ void collectHeldNamespaces(pid_t pid, std::set<std::string>& found) {
 void addProcesses(Snapshot& snapshot, const TestServer& server) {
   std::set<std::string> namespaces;
   std::set<std::string> mountNamespaces{namespaceOf(getpid(), "mnt")};
-  addHostMounts(snapshot, server);
+  addMounts(snapshot, server, "the host", readFile("/proc/self/mountinfo"));
 
   // The frontend is in a mount namespace with one of the helper's, which it sees by another root:
   // as pids wrap, it may be either of them that comes first.
@@ -93,7 +91,7 @@ void addProcesses(Snapshot& snapshot, const TestServer& server) {
       namespaces.insert(namespaceOf(pid, kind));
     collectHeldNamespaces(pid, namespaces);
     if (mountNamespaces.insert(namespaceOf(pid, "mnt")).second) {
-      addMounts(snapshot, program,
+      addMounts(snapshot, server, program,
                 tryReadFile("/proc/" + std::to_string(pid) + "/mountinfo").value_or(""));
     }
   }

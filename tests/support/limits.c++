@@ -72,6 +72,19 @@ std::string cgroupValue(const TestServer& server, const std::string& id,
   return text;
 }
 
+uint64_t memoryInKernel(const TestServer& server, const std::string& id) {
+  bool second = hasVersion2("memory");
+  auto text = cgroupValue(server, id, "memory", second ? "memory.max" : "memory.limit_in_bytes");
+  return text == "max" ? UNLIMITED_MEMORY : std::stoull(text);
+}
+
+uint64_t sharesInKernel(const TestServer& server, const std::string& id, uint64_t shares) {
+  if (!hasVersion2("cpu")) return std::stoull(cgroupValue(server, id, "cpu", "cpu.shares"));
+  uint64_t weight = std::stoull(cgroupValue(server, id, "cpu", "cpu.weight"));
+  uint64_t expected = std::clamp<uint64_t>(shares * 100 / 1024, 1, 10000);
+  return weight == expected ? shares : weight * 1024 / 100;
+}
+
 // A pipe that nobody reads blocks dd when its buffer is filled.
 std::string holdMemory(int mib) {
   return "dd if=/dev/zero bs=" + std::to_string(mib) + "M count=1 2>/dev/null | sleep 100000";

@@ -34,6 +34,11 @@ std::string cgroupValue(const TestServer& server, const std::string& id,
                         const std::string& controller, const std::string& file);
 // The content of a file there, without the newline at its end.
 
+uint64_t memoryInKernel(const TestServer& server, const std::string& id);
+// Bytes; UNLIMITED_MEMORY.
+uint64_t sharesInKernel(const TestServer& server, const std::string& id, uint64_t shares);
+// In shares; of version 2, which counts in coarser steps, `shares` where that is the step in force.
+
 std::string holdMemory(int mib);
 // A script that takes so much anonymous memory, and keeps it until it is killed.
 

@@ -5,8 +5,8 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
+#include "base/unix-address.h"
 #include "tests/support/process.h"
 
 namespace warden::test {
@@ -17,11 +17,8 @@ Fd connectTo(const std::string& path) {
   int raw;
   KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   Fd fd(raw);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  KJ_REQUIRE(path.size() < sizeof(address.sun_path));
-  memcpy(address.sun_path, path.data(), path.size());
-  KJ_SYSCALL(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), path.c_str());
+  UnixAddress address(path);
+  KJ_SYSCALL(connect(fd, address.get(), address.size()), path.c_str());
   return fd;
 }
 

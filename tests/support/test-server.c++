@@ -5,25 +5,22 @@
 #include <kj/debug.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <iostream>
-#include <set>
 #include <sstream>
 #include <thread>
 
+#include "base/unix-address.h"
 #include "tests/support/process.h"
 #include "tests/support/test-image.h"
 
@@ -77,12 +74,8 @@ std::optional<Fd> tryToHold(uint32_t range) {
   int raw;
   KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   Fd fd(raw);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::string name = "warden-test-range-" + std::to_string(range);
-  memcpy(address.sun_path + 1, name.data(), name.size());
-  socklen_t length = offsetof(sockaddr_un, sun_path) + 1 + name.size();
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0) {
+  auto address = UnixAddress::notify("@warden-test-range-" + std::to_string(range));
+  if (bind(fd, address.get(), address.size()) == 0) {
     // Containers of a test that was killed live on.
     if (isLivedIn(range)) return std::nullopt;
     return kj::mv(fd);
@@ -108,17 +101,6 @@ std::vector<Fd> holdRanges(uint32_t& range, uint32_t first, uint32_t count) {
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
-}
-
-std::vector<std::string> cgroupHierarchies() {
-  std::vector<std::string> result;
-  for (const auto& line : splitLines(readFile("/proc/self/mounts"))) {
-    std::istringstream fields(line);
-    std::string source, target, type;
-    fields >> source >> target >> type;
-    if (type == "cgroup" || type == "cgroup2") result.push_back(target);
-  }
-  return result;
 }
 
 // A mount namespace in which `file` is /etc/resolv.conf. Made by a thread of its own, which alone
@@ -336,10 +318,11 @@ void TestServer::kill9() {
   std::vector<pid_t> pids = helperPids();
   if (auto frontend = findFrontend()) pids.push_back(*frontend);
   ourProcesses();
-  for (int signal : {SIGSTOP, SIGKILL}) {
-    for (pid_t pid : pids)
-      kill(pid, signal);
-  }
+  for (pid_t pid : pids)
+    kill(pid, SIGSTOP);
+  spareFirstProcesses(pids);
+  for (pid_t pid : pids)
+    kill(pid, SIGKILL);
   waitForExit();
   bool gone = waitUntil([&]() {
     reapOrphans();
@@ -348,45 +331,18 @@ void TestServer::kill9() {
   KJ_REQUIRE(gone, "SIGKILL did not end the server");
 }
 
-std::vector<pid_t> TestServer::helperPids() const {
-  std::vector<pid_t> result;
-  for (pid_t pid : ourProcesses()) {
-    if (runsProgram(pid, options.helper)) result.push_back(pid);
-  }
-  return result;
-}
-
-pid_t TestServer::helperPid(const std::string& role) const {
-  for (pid_t pid : helperPids()) {
-    if (statusField(pid, "Name") == "warden-" + role) return pid;
-  }
-  return -1;
-}
-
-std::optional<pid_t> TestServer::findFrontend() const {
-  auto set = options.config.find("privhelper.frontend_path");
-  std::string program = set == options.config.end()
-                            ? fs::path(options.helper).replace_filename("warden-frontend").string()
-                            : set->second;
-  for (pid_t pid : ourProcesses()) {
-    // The launcher's child runs the helper's program until exec.
-    if (runsProgram(pid, program)) return pid;
-  }
-  return std::nullopt;
-}
-
-pid_t TestServer::frontendPid() const {
-  auto pid = findFrontend();
-  KJ_REQUIRE(pid.has_value(), "no frontend runs", logs().c_str());
-  return *pid;
-}
-
-pid_t TestServer::launcherPid() const {
-  return std::stoi(statusField(frontendPid(), "PPid"));
-}
-
-pid_t TestServer::wshdPid(const std::string& id) const {
-  return std::stoi(readFile(depotPath() + "/" + id + "/run/wshd.pid"));
+void TestServer::spareFirstProcesses(std::vector<pid_t>& stopped) const {
+  // Those of containers run the helper's program until they become wshd, which one may have done
+  // since it was found: its container may be whole, and acknowledged, by now.
+  waitUntil([&]() {
+    return std::all_of(stopped.begin(), stopped.end(), [](pid_t pid) {
+      return !isAlive(pid) || statusField(pid, "State").compare(0, 1, "T") == 0;
+    });
+  });
+  auto became = [](pid_t pid) { return executableOf(pid).find("memfd:") != std::string::npos; };
+  for (pid_t pid : stopped)
+    if (became(pid)) kill(pid, SIGCONT);
+  stopped.erase(std::remove_if(stopped.begin(), stopped.end(), became), stopped.end());
 }
 
 // Whole ranges.
@@ -405,95 +361,6 @@ bool TestServer::belongsToUs(pid_t pid) const {
   uids >> uid;
   return (uid >= idRange && uid < uint64_t(idRange) + heldSlots() * IDS_PER_SLOT) ||
          (uid >= uidPool && uid < uidPool + heldSlots());
-}
-
-std::vector<pid_t> TestServer::ourProcesses() const {
-  std::set<pid_t> ours;
-  if (broker > 0 && isAlive(broker)) {
-    ours.insert(broker);
-    for (pid_t pid : descendants(broker))
-      ours.insert(pid);
-  }
-  for (pid_t pid : allProcesses()) {
-    if (ours.count(pid) == 0 && pid != getpid() && isAlive(pid) && belongsToUs(pid)) {
-      ours.insert(pid);
-    }
-  }
-  return {ours.begin(), ours.end()};
-}
-
-// Orphans are ours to reap, because the test is their subreaper.
-void TestServer::reapOrphans() const {
-  auto children = tryReadFile("/proc/self/task/" + std::to_string(getpid()) + "/children");
-  if (!children) return;
-  std::istringstream list(*children);
-  for (pid_t pid; list >> pid;) {
-    if (pid != broker && !isAlive(pid)) waitpid(pid, nullptr, WNOHANG);
-  }
-}
-
-std::string TestServer::logs() const {
-  return "--- " + logPath() + "\n" + tryReadFile(logPath()).value_or("(none)\n") +
-         "--- the helper's\n" + tryReadFile(logPath() + ".audit").value_or("(none)\n") +
-         "--- stdout and stderr\n" + tryReadFile(path + "/stderr").value_or("(none)\n");
-}
-
-std::vector<std::string> TestServer::cgroups() const {
-  std::vector<std::string> result;
-  for (const auto& hierarchy : cgroupHierarchies()) {
-    fs::path top = fs::path(hierarchy) / cgroup;
-    std::error_code error;
-    if (!fs::exists(top, error)) continue;
-    result.push_back(top);
-    for (fs::recursive_directory_iterator i(top, error), end; i != end; i.increment(error)) {
-      if (i->is_directory(error)) result.push_back(i->path());
-    }
-  }
-  return result;
-}
-
-void TestServer::removeCgroups() {
-  auto directories = cgroups();
-  // Deepest first.
-  std::sort(directories.rbegin(), directories.rend());
-  for (const auto& directory : directories)
-    rmdir(directory.c_str());
-}
-
-std::vector<std::string> TestServer::depotEntries() const {
-  std::vector<std::string> result;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(depotPath(), error)) {
-    std::string name = entry.path().filename();
-    if (name[0] != '.') {
-      result.push_back(name);
-      continue;
-    }
-    // The server's own: what counts is what it holds.
-    for (const auto& below : fs::directory_iterator(entry.path(), error)) {
-      result.push_back(name + "/" + below.path().filename().string());
-    }
-  }
-  std::sort(result.begin(), result.end());
-  return result;
-}
-
-std::vector<std::string> TestServer::remains() const {
-  reapOrphans();
-  std::vector<std::string> result;
-  for (pid_t pid : ourProcesses()) {
-    result.push_back("process " + std::to_string(pid) + " " + statusField(pid, "Name"));
-  }
-  for (const auto& directory : cgroups())
-    result.push_back("cgroup " + directory);
-  for (const auto& entry : depotEntries())
-    result.push_back("depot entry " + entry);
-  for (const auto& line : splitLines(readFile("/proc/self/mountinfo"))) {
-    if (contains(line, path)) result.push_back("mount " + line);
-  }
-  for (auto& item : serverNetworkObjects(network()))
-    result.push_back(kj::mv(item));
-  return result;
 }
 
 }  // namespace warden::test

@@ -132,6 +132,7 @@ class TestServer {
 
   void writeConfig();
   bool belongsToUs(pid_t pid) const;
+  void spareFirstProcesses(std::vector<pid_t>& stopped) const;
   uint32_t heldSlots() const;
   void reapOrphans() const;
   void removeCgroups();

@@ -1,51 +1,12 @@
 // Streams that packTree() does not write.
 
-#include <archive.h>
-#include <archive_entry.h>
-
-#include <functional>
-
+#include "tests/support/archive-writer.h"
 #include "tests/unit/base-tree-testing.h"
 
 namespace warden {
 namespace {
 
-class Writer {
- public:
-  Writer() : archive(archive_write_new()), entry(archive_entry_new()), bytes(4 << 20, 0) {
-    archive_write_set_format_pax(archive);
-    archive_write_set_options(archive, "hdrcharset=BINARY");
-    archive_write_set_bytes_in_last_block(archive, 1);
-    archive_write_open_memory(archive, bytes.data(), bytes.size(), &used);
-  }
-
-  Writer& add(const char* path, mode_t type, const std::string& content = "",
-              const std::function<void(struct archive_entry*)>& change = nullptr) {
-    archive_entry_clear(entry);
-    archive_entry_copy_pathname(entry, path);
-    archive_entry_set_mode(entry, type | 0755);
-    if (type == S_IFLNK) archive_entry_copy_symlink(entry, content.c_str());
-    if (type == S_IFREG) archive_entry_set_size(entry, content.size());
-    if (change) change(entry);
-    KJ_REQUIRE(archive_write_header(archive, entry) == ARCHIVE_OK, path);
-    if (type == S_IFREG) archive_write_data(archive, content.data(), content.size());
-    return *this;
-  }
-
-  std::string finish() {
-    archive_write_close(archive);
-    archive_write_free(archive);
-    archive_entry_free(entry);
-    bytes.resize(used);
-    return bytes;
-  }
-
- private:
-  struct archive* archive;
-  struct archive_entry* entry;
-  std::string bytes;
-  size_t used = 0;
-};
+using test::ArchiveWriter;
 
 class HostileTreeTest : public TreeTest {
  protected:
@@ -75,7 +36,7 @@ class HostileTreeTest : public TreeTest {
     return words;
   }
 
-  void expectRefused(Writer& writer) {
+  void expectRefused(ArchiveWriter& writer) {
     auto words = unpack(writer.finish());
     EXPECT_EQ(words.substr(0, 8), "EBADMSG:") << words;
   }
@@ -86,7 +47,7 @@ TEST_F(HostileTreeTest, pathsThatLeadOutAreRefused) {
        {"..", "../outside/new", "/tmp/x", "./../outside/new", "./a/../../outside/new", "./..",
         ".//x", "./a//b", "./.", "", "x", "./x/y", "/", "//", "./a/./b"}) {
     SCOPED_TRACE(path);
-    Writer writer;
+    ArchiveWriter writer;
     writer.add(".", S_IFDIR).add("./a", S_IFDIR);
     try {
       writer.add(path, S_IFREG, "hostile");
@@ -102,17 +63,17 @@ TEST_F(HostileTreeTest, rootsThatAreNoNameAreRefused) {
   for (const char* path : {"..", "/", "a/b", "../outside", "/tmp"}) {
     for (mode_t type : {S_IFREG, S_IFDIR, S_IFLNK}) {
       SCOPED_TRACE(path);
-      Writer writer;
+      ArchiveWriter writer;
       expectRefused(writer.add(path, type, "canary"));
     }
   }
-  Writer file;
+  ArchiveWriter file;
   expectRefused(file.add(".", S_IFLNK, "x"));
 }
 
 TEST_F(HostileTreeTest, nothingIsMadeBeneathALinkOrAFile) {
   fs::create_symlink("../outside", base + "/dst/there");
-  Writer link, file, before, late;
+  ArchiveWriter link, file, before, late;
   expectRefused(
       link.add(".", S_IFDIR).add("./l", S_IFLNK, "../outside").add("./l/x", S_IFREG, "h"));
   expectRefused(file.add(".", S_IFDIR).add("./f", S_IFREG, "x").add("./f/x", S_IFREG, "h"));
@@ -122,7 +83,7 @@ TEST_F(HostileTreeTest, nothingIsMadeBeneathALinkOrAFile) {
                     .add("./d", S_IFLNK, "../outside")
                     .add("./d/x", S_IFREG, "h"));
   // A link that is replaced by a directory is followed by nothing.
-  Writer replaced;
+  ArchiveWriter replaced;
   replaced.add(".", S_IFDIR).add("./there", S_IFDIR).add("./there/x", S_IFREG, "fine");
   EXPECT_EQ(unpack(replaced.finish()), "");
   EXPECT_EQ(read("dst/there/x"), "fine");
@@ -130,10 +91,10 @@ TEST_F(HostileTreeTest, nothingIsMadeBeneathALinkOrAFile) {
 
 TEST_F(HostileTreeTest, whatIsNoFileDirectoryOrLinkIsRefused) {
   for (mode_t type : {S_IFIFO, S_IFCHR, S_IFBLK}) {
-    Writer writer;
+    ArchiveWriter writer;
     expectRefused(writer.add(".", S_IFDIR).add("./x", type));
   }
-  Writer hard;
+  ArchiveWriter hard;
   expectRefused(hard.add(".", S_IFDIR).add("./x", S_IFREG, "", [](auto* entry) {
     archive_entry_copy_hardlink(entry, "../outside/canary");
   }));
@@ -144,7 +105,7 @@ TEST_F(HostileTreeTest, pathsOfSparseFilesAreNoBetter) {
   std::string nul("./a\0b", 5);
   for (std::string path :
        {std::string("../outside/new"), std::string("./../outside/new"), nul, std::string()}) {
-    Writer writer;
+    ArchiveWriter writer;
     expectRefused(writer.add(".", S_IFDIR).add("./x", S_IFREG, "x", [&](auto* entry) {
       archive_entry_xattr_add_entry(entry, "warden.path", path.data(), path.size());
     }));
@@ -152,7 +113,7 @@ TEST_F(HostileTreeTest, pathsOfSparseFilesAreNoBetter) {
 }
 
 TEST_F(HostileTreeTest, everyCutOfAStreamIsFound) {
-  Writer writer;
+  ArchiveWriter writer;
   auto whole = writer.add(".", S_IFDIR)
                    .add("./a", S_IFREG, std::string(3000, 'x'))
                    .add("./b", S_IFLNK, std::string(200, 'y'))
@@ -166,14 +127,14 @@ TEST_F(HostileTreeTest, everyCutOfAStreamIsFound) {
 }
 
 TEST_F(HostileTreeTest, aSecondRootAndAStreamWithoutAnyAreRefused) {
-  Writer second, none;
+  ArchiveWriter second, none;
   expectRefused(second.add("a", S_IFREG, "x").add("b", S_IFREG, "x"));
   EXPECT_EQ(unpack(none.finish()), "EBADMSG: read stream without a file");
   EXPECT_EQ(unpack(std::string(1 << 20, 'x')), "EBADMSG: read stream");
 }
 
 TEST_F(HostileTreeTest, changedBytesNeverTouchAnythingElse) {
-  Writer writer;
+  ArchiveWriter writer;
   auto whole = writer.add(".", S_IFDIR)
                    .add("./dir", S_IFDIR)
                    .add("./dir/file", S_IFREG, std::string(700, 'x'))

@@ -2,6 +2,7 @@
 warden_unit_test(base-fd-test base-fd-test.c++ LIBS warden_base)
 warden_unit_test(base-packet-test base-packet-test.c++ LIBS warden_base warden_schema_wshd)
 warden_unit_test(base-path-test base-path-test.c++ LIBS warden_base)
+warden_unit_test(base-unix-address-test base-unix-address-test.c++ LIBS warden_base)
 warden_unit_test(base-pidfd-test base-pidfd-test.c++ LIBS warden_base)
 warden_unit_test(base-container-id-test base-container-id-test.c++ LIBS warden_base)
 warden_unit_test(base-ipv4-test base-ipv4-test.c++ LIBS warden_base)

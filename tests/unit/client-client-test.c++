@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/time.h>
 
+#include "base/unix-address.h"
 #include "client-test-server.h"
 
 namespace warden::client {
@@ -328,10 +329,9 @@ TEST(ClientTest, refusesPathsThatCannotBeSockets) {
 TEST(ClientTest, givesUpConnectingToAServerThatDoesNotAccept) {
   char pattern[] = "/tmp/warden-client-test.XXXXXX";
   std::string directory = mkdtemp(pattern), path = directory + "/sock";
-  sockaddr_un address{AF_UNIX, {}};
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  UnixAddress address(path);
   Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(bind(listener, address.get(), address.size()), 0);
   ASSERT_EQ(listen(listener, 0), 0);
   ClientOptions options;
   options.connectTimeout = 100ms;

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <functional>
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "base/fd.h"
+#include "base/unix-address.h"
 #include "client/frame.h"
 
 namespace warden::client {
@@ -92,10 +92,9 @@ class TestServer {
   explicit TestServer(std::function<void(Peer&)> script) {
     char pattern[] = "/tmp/warden-client-test.XXXXXX";
     directory = mkdtemp(pattern);
-    sockaddr_un address{AF_UNIX, {}};
-    path().copy(address.sun_path, sizeof(address.sun_path) - 1);
+    UnixAddress address(path());
     listener = Fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(bind(listener, address.get(), address.size()), 0);
     EXPECT_EQ(listen(listener, 8), 0);
     thread = std::thread([this, script = std::move(script)] { serve(script); });
   }

@@ -6,6 +6,7 @@ warden_unit_test(frontend-core-test
   frontend-etc-files-test.c++
   frontend-flow-test.c++
   frontend-limits-test.c++
+  frontend-limits-oom-test.c++
   frontend-network-pool-test.c++
   frontend-network-request-test.c++
   frontend-network-test.c++
@@ -15,4 +16,5 @@ warden_unit_test(frontend-core-test
   frontend-snapshot-test.c++
   frontend-statistics-test.c++
   frontend-test-peer.c++
+  frontend-test-wshd.c++
   LIBS warden_frontend_core)

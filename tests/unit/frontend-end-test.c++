@@ -246,5 +246,30 @@ TEST_F(LimitedCoreTest, startsTheGraceTimeOfAContainerWhoseCreatorLeftEarly) {
   EXPECT_EQ(helper->containers(), 0u);
 }
 
+TEST_F(FlowTest, saysOfNoContainerThatItIsGoneWhenTheHelperIs) {
+  auto sockets = makePacketPair();
+  Core core(port, port.getTimer(), config, kj::mv(sockets.right), image.open(), host, descriptors);
+  running = core.run().eagerlyEvaluate([this](kj::Exception&&) { helperLost = true; });
+  for (int i = 0; i < 2; ++i) {
+    auto packet = KJ_ASSERT_NONNULL(receivePacket(sockets.left));
+    auto request = packet.getRoot<schema::HelperRequest>();
+    capnp::MallocMessageBuilder message;
+    auto reply = message.initRoot<schema::HelperReply>();
+    reply.setSequence(request.getSequence());
+    if (request.isListContainers()) {
+      reply.initContainers().initWhole(1).set(0, "0123456789b");
+    } else {
+      reply.setDone();
+    }
+    sendPacket(sockets.left, message);
+  }
+  sockets.left = nullptr;
+  Client asking(core, scope);
+  auto list = asking.begin(Message::List, ListRequest());
+  sleep(50);
+  EXPECT_TRUE(helperLost);
+  EXPECT_TRUE(asking.out.sent.empty());
+}
+
 }  // namespace
 }  // namespace warden::frontend

@@ -1,54 +1,9 @@
 // Limits and Info through the whole core.
 
-#include <errno.h>
-#include <gtest/gtest.h>
-
-#include "tests/unit/frontend-test-client.h"
+#include "tests/unit/frontend-limits-testing.h"
 
 namespace warden::frontend {
 namespace {
-
-constexpr uint64_t UNLIMITED = 9223372036854771712u;
-constexpr uint64_t PAGE = 4096;
-
-class LimitsTest : public CoreTest {
- protected:
-  std::string id;
-
-  void SetUp() override {
-    CoreTest::SetUp();
-    create();
-  }
-
-  void create() {
-    client->create("h");
-    auto path = client->info("h").container_path();
-    id = path.substr(path.rfind('/') + 1);
-  }
-
-  static LimitMemoryRequest memory(uint64_t bytes) {
-    auto request = named<LimitMemoryRequest>("h");
-    request.set_limit_in_bytes(bytes);
-    return request;
-  }
-
-  uint64_t limitMemory(const LimitMemoryRequest& request) {
-    return client->call<LimitMemoryResponse>(Message::LimitMemory, request).limit_in_bytes();
-  }
-
-  static LimitBandwidthRequest bandwidth(uint64_t rate, uint64_t burst) {
-    auto request = named<LimitBandwidthRequest>("h");
-    request.set_rate(rate);
-    request.set_burst(burst);
-    return request;
-  }
-
-  LimitDiskResponse limitDisk(const LimitDiskRequest& request) {
-    return client->call<LimitDiskResponse>(Message::LimitDisk, request);
-  }
-
-  void stop() { client->call<StopResponse>(Message::Stop, named<StopRequest>("h")); }
-};
 
 TEST_F(LimitsTest, readsAndSetsMemoryUpAndDown) {
   EXPECT_EQ(limitMemory(named<LimitMemoryRequest>("h")), UNLIMITED);
@@ -265,11 +220,6 @@ TEST_F(LimitsTest, keepsTheLastInfoOfADestroyedContainer) {
   EXPECT_EQ(info.host_ip(), "10.254.0.1");
 }
 
-class StatisticsChoiceTest : public LimitsTest {
- protected:
-  void SetUp() override { FlowTest::SetUp(); }
-};
-
 TEST_F(StatisticsChoiceTest, answersWithoutFieldsWhereQuotasAreOff) {
   config.server.diskQuotaEnabled = false;
   startCore();
@@ -298,117 +248,6 @@ TEST_F(StatisticsChoiceTest, describesAContainerWithoutStatistics) {
   EXPECT_FALSE(info.has_memory_stat());
   EXPECT_FALSE(info.has_cpu_stat());
   EXPECT_TRUE(info.has_bandwidth_stat());
-}
-
-// -- out of memory
-
-class OutOfMemoryTest : public LimitsTest {
- protected:
-  void kill(int count = 1) {
-    helper->writeStatistic(
-        id, "memory.oom_control",
-        "oom_kill_disable 0\nunder_oom 0\noom_kill " + std::to_string(count) + "\n");
-  }
-
-  std::vector<std::string> events() {
-    auto info = client->info("h");
-    return {info.events().begin(), info.events().end()};
-  }
-
-  const std::vector<std::string> once{"out of memory"};
-};
-
-TEST_F(OutOfMemoryTest, stopsTheContainerAndSaysSo) {
-  auto job = client->spawn("h", "trap '' TERM; while :; do sleep 1; done");
-  kill();
-  helper->signalMemoryEvent(id);
-  auto link = client->call<LinkResponse>(Message::Link, Client::linkRequest("h", job));
-  EXPECT_EQ(link.exit_status(), 255u);
-  EXPECT_EQ(link.info().state(), "stopped");
-  ASSERT_EQ(link.info().events_size(), 1);
-  EXPECT_EQ(link.info().events(0), "out of memory");
-}
-
-TEST_F(OutOfMemoryTest, isSeenWhenTheKillFollowsTheEvent) {
-  helper->signalMemoryEvent(id);
-  sleep(20);
-  EXPECT_EQ(client->info("h").state(), "active");
-  kill();
-  sleep(200);
-  EXPECT_EQ(client->info("h").state(), "stopped");
-  EXPECT_EQ(events(), once);
-}
-
-TEST_F(OutOfMemoryTest, showsInTheAnswerOfTheJobThatWasKilled) {
-  // The exit status comes, the eventfd says nothing.
-  auto job = client->spawn("h", "sleep 0.1; kill -KILL $$");
-  kill();
-  auto link = client->call<LinkResponse>(Message::Link, Client::linkRequest("h", job));
-  EXPECT_EQ(link.exit_status(), 255u);
-  EXPECT_EQ(link.info().state(), "stopped");
-  ASSERT_EQ(link.info().events_size(), 1);
-}
-
-TEST_F(OutOfMemoryTest, showsInTheAnswerOfAShellWhoseChildWasKilled) {
-  auto job = client->spawn("h", "sleep 0.1; exit 137");
-  kill();
-  auto link = client->call<LinkResponse>(Message::Link, Client::linkRequest("h", job));
-  EXPECT_EQ(link.exit_status(), 137u);
-  EXPECT_EQ(link.info().events_size(), 1);
-}
-
-TEST_F(OutOfMemoryTest, isSaidOnce) {
-  kill();
-  helper->signalMemoryEvent(id);
-  sleep(30);
-  kill(2);
-  helper->signalMemoryEvent(id);
-  sleep(30);
-  helper->killFirstProcesses();
-  sleep(200);
-  EXPECT_EQ(events(), once);
-}
-
-TEST_F(OutOfMemoryTest, isNotWhatARemovedCgroupSays) {
-  helper->signalMemoryEvent(id);
-  helper->signalMemoryEvent(id);
-  sleep(50);
-  EXPECT_EQ(client->info("h").state(), "active");
-  EXPECT_EQ(events(), std::vector<std::string>());
-}
-
-TEST_F(OutOfMemoryTest, isSeenAfterEventsWithoutAKill) {
-  helper->signalMemoryEvent(id);
-  sleep(2200);
-  helper->signalMemoryEvent(id);
-  kill();
-  sleep(50);
-  EXPECT_EQ(events(), once);
-}
-
-TEST_F(OutOfMemoryTest, hurriesAStopThatIsUnderWay) {
-  auto job = client->spawn("h", "trap '' TERM; while :; do sleep 1; done");
-  sleep(50);
-  StopRequest background = named<StopRequest>("h");
-  background.set_background(true);
-  client->call<StopResponse>(Message::Stop, background);
-  kill();
-  helper->signalMemoryEvent(id);
-  auto link = client->call<LinkResponse>(Message::Link, Client::linkRequest("h", job));
-  EXPECT_EQ(link.exit_status(), 255u);
-  EXPECT_EQ(events(), once);
-}
-
-TEST_F(StatisticsChoiceTest, noticesAKillOfV2WhenTheJobEnds) {
-  startCore();
-  helper->cgroupVersion = 2;
-  create();
-  auto job = client->spawn("h", "sleep 0.1; kill -KILL $$");
-  helper->writeStatistic(id, "memory.events", "low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\n");
-  auto link = client->call<LinkResponse>(Message::Link, Client::linkRequest("h", job));
-  EXPECT_EQ(link.info().state(), "stopped");
-  ASSERT_EQ(link.info().events_size(), 1);
-  EXPECT_EQ(link.info().events(0), "out of memory");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <thread>
 
+#include "base/unix-address.h"
 #include "frontend/job-output.h"
 #include "frontend/job.h"
 #include "frontend/payload.h"
@@ -260,10 +261,8 @@ TEST_F(JobTest, sendsLinesToSyslogWithATag) {
   int raw = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   ASSERT_GE(raw, 0);
   Fd daemon(raw);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  strcpy(address.sun_path, syslogPath.c_str());
-  ASSERT_EQ(bind(daemon, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  UnixAddress address(syslogPath);
+  ASSERT_EQ(bind(daemon, address.get(), address.size()), 0);
   OutputOptions options;
   options.logTag = "my app\n<0>";
   auto job = start(kj::mv(options));

@@ -10,7 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 
 #include "base-testing.h"
 #include "base/pidfd.h"
+#include "base/unix-address.h"
 #include "privhelper/filters.h"
 
 namespace warden::privhelper {
@@ -76,9 +76,9 @@ class ClientFactsTest : public ::testing::Test {
     int raw;
     KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     listener = Fd(raw);
-    auto address = addressOfListener();
-    KJ_SYSCALL(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
-    KJ_SYSCALL(chmod(address.sun_path, 0777));
+    UnixAddress address(listenerPath());
+    KJ_SYSCALL(bind(listener, address.get(), address.size()));
+    KJ_SYSCALL(chmod(listenerPath().c_str(), 0777));
     KJ_SYSCALL(chmod(directory.path.c_str(), 0755));
     KJ_SYSCALL(listen(listener, 8));
     identity.emplace(listener.get());
@@ -90,22 +90,17 @@ class ClientFactsTest : public ::testing::Test {
     if (geteuid() != 0) GTEST_SKIP() << "needs root: clients of several users";
   }
 
-  sockaddr_un addressOfListener() {
-    sockaddr_un address{.sun_family = AF_UNIX};
-    std::string path = directory.path + "/listener";
-    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-    return address;
-  }
+  std::string listenerPath() { return directory.path + "/listener"; }
 
   // A process of the user that has connected, and waits until it is killed.
   pid_t startClient(uid_t user, bool dumpable = true) {
     pid_t pid;
     KJ_SYSCALL(pid = fork());
     if (pid != 0) return pid;
-    auto address = addressOfListener();
+    UnixAddress address(listenerPath());
     Fd connection(socket(AF_UNIX, SOCK_STREAM, 0));
     if (setgid(user) < 0 || setuid(user) < 0 || prctl(PR_SET_DUMPABLE, dumpable) < 0 ||
-        connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)) < 0) {
+        connect(connection, address.get(), address.size()) < 0) {
       _exit(1);
     }
     for (;;)

@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 
 #include "base/packet.h"
 #include "base/privilege.h"
+#include "base/unix-address.h"
 #include "frontend/handover.h"
 #include "schema/privhelper.capnp.h"
 
@@ -27,12 +27,6 @@ namespace {
 constexpr uid_t FRONTEND = 61234;
 constexpr uid_t STRANGER = 61235;
 
-sockaddr_un addressOf(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX};
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  return address;
-}
-
 Fd makeSocket() {
   int fd;
   KJ_SYSCALL(fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
@@ -41,8 +35,8 @@ Fd makeSocket() {
 
 Fd listenOn(const std::string& path) {
   Fd listener = makeSocket();
-  auto address = addressOf(path);
-  KJ_SYSCALL(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  UnixAddress address(path);
+  KJ_SYSCALL(bind(listener, address.get(), address.size()));
   KJ_SYSCALL(chmod(path.c_str(), 0666));
   KJ_SYSCALL(listen(listener, 8));
   return listener;
@@ -50,8 +44,8 @@ Fd listenOn(const std::string& path) {
 
 Fd connectTo(const std::string& path) {
   Fd connection = makeSocket();
-  auto address = addressOf(path);
-  KJ_SYSCALL(connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  UnixAddress address(path);
+  KJ_SYSCALL(connect(connection, address.get(), address.size()));
   return connection;
 }
 

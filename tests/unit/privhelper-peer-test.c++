@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "base/unix-address.h"
 
 namespace warden::privhelper {
 namespace {
@@ -27,16 +28,9 @@ Fd makeSocket(int domain = AF_UNIX, int type = SOCK_STREAM) {
   return Fd(fd);
 }
 
-sockaddr_un addressOf(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX};
-  KJ_REQUIRE(path.size() < sizeof(address.sun_path));
-  path.copy(address.sun_path, path.size());
-  return address;
-}
-
 void bindTo(int socket, const std::string& path) {
-  auto address = addressOf(path);
-  KJ_SYSCALL(bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  UnixAddress address(path);
+  KJ_SYSCALL(bind(socket, address.get(), address.size()));
 }
 
 Fd listenOn(const std::string& path) {
@@ -47,8 +41,8 @@ Fd listenOn(const std::string& path) {
 }
 
 void connectTo(int socket, const std::string& path) {
-  auto address = addressOf(path);
-  KJ_SYSCALL(connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  UnixAddress address(path);
+  KJ_SYSCALL(connect(socket, address.get(), address.size()));
 }
 
 Fd acceptFrom(int listener) {

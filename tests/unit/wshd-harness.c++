@@ -13,9 +13,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "base/unix-address.h"
 
 namespace warden::test {
 
@@ -88,14 +89,6 @@ void writeMap(pid_t pid, const char* file) {
   writeAll(map, kj::StringPtr("0 0 65536").asBytes());
 }
 
-sockaddr_un addressOf(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  KJ_REQUIRE(path.size() < sizeof(address.sun_path));
-  memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
-
 Fd packetSocket() {
   int fd;
   KJ_SYSCALL(fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
@@ -137,8 +130,10 @@ Message Frontend::receive() {
       break;
     case schema::WshdMessage::SPAWNED:
       message.pid = reader.getSpawned();
-      message.output = packet.takeFd(0);
-      message.errors = packet.takeFd(1);
+      if (packet.fdCount() > 0) {
+        message.output = packet.takeFd(0);
+        message.errors = packet.takeFd(1);
+      }
       if (reader.hasEnded()) {
         Message& event = events.emplace_back();
         event.which = schema::WshdMessage::EXITED;
@@ -269,8 +264,8 @@ Wshd::Wshd(Root root, const char* argument) : frontend(Fd()) {
   KJ_REQUIRE(mkdtemp(directory) != nullptr);
   listenPath = std::string(directory) + "/wshd.sock";
   listener = packetSocket();
-  sockaddr_un address = addressOf(listenPath);
-  KJ_SYSCALL(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  UnixAddress address(listenPath);
+  KJ_SYSCALL(bind(listener, address.get(), address.size()));
   KJ_SYSCALL(listen(listener, 4));
 
   SocketPair pair = makePacketPair();
@@ -299,8 +294,8 @@ bool Wshd::isAlive() const {
 
 Fd Wshd::connect() const {
   Fd socket = packetSocket();
-  sockaddr_un address = addressOf(listenPath);
-  KJ_SYSCALL(::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)));
+  UnixAddress address(listenPath);
+  KJ_SYSCALL(::connect(socket, address.get(), address.size()));
   return socket;
 }
 

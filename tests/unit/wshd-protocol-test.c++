@@ -188,6 +188,21 @@ TEST_F(WshdProtocolTest, saysInAReplyThatMayWaitHowTheJobEnded) {
   }
 }
 
+TEST_F(WshdProtocolTest, sendsPipesOfAnEndedJobWhereTheyHoldOutputOnly) {
+  for (const char* script : {"true", "echo text", "echo text >&2"}) {
+    // Often enough to see both: an end in the reply, and a reply that comes first.
+    for (int i = 0; i < 20; ++i) {
+      auto started = frontend().spawn({.script = script, .jobId = 10, .replyMayWait = true});
+      ASSERT_EQ(started.which, schema::WshdMessage::SPAWNED);
+      std::string text;
+      if (started.output != nullptr) text = readToEnd(started.output) + readToEnd(started.errors);
+      EXPECT_EQ(text, std::string(script) == "true" ? "" : "text\n");
+      EXPECT_EQ(frontend().awaitEnd(10).value, 0);
+      frontend().forget(10);
+    }
+  }
+}
+
 TEST_F(WshdProtocolTest, dropsTheConnectionForARequestWithoutSequence) {
   frontend().sendPing(0);
   EXPECT_TRUE(isClosed(frontend().socket()));

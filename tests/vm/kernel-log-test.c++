@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "tests/support/network-host.h"
+#include "tests/support/network-socket.h"
 #include "tests/support/server-test.h"
 
 namespace warden::test {
@@ -82,6 +83,22 @@ TEST_F(KernelLogTest, namesTheContainerOfEachNewConnection) {
       << lines[0];
   // The prefix begins the line, behind the time that dmesg writes.
   EXPECT_NE(lines[0].find("] warden " + id + ": "), std::string::npos) << lines[0];
+}
+
+TEST_F(KernelLogTest, hasOneLineOfAConversation) {
+  std::string id = idOf("c");
+  TcpListener listener(other->network(), LOGGED_PORT);
+  uint32_t job = client->spawn("c", "(for i in 1 2 3 4 5; do echo line $i; sleep 0.2; done) | nc " +
+                                        other->address() + " " + std::to_string(LOGGED_PORT));
+  auto accepted = listener.accept(patient(ANSWER));
+  ASSERT_TRUE(accepted.has_value());
+  for (int i = 1; i <= 5; ++i) {
+    EXPECT_EQ(accepted->receive(7, patient(ANSWER)), "line " + std::to_string(i) + "\n");
+    accepted->send("answer\n");
+  }
+  accepted.reset();
+  client->link("c", job);
+  EXPECT_EQ(packetsOf(id).size(), 1u);
 }
 
 TEST_F(KernelLogTest, hasNothingOfOtherConnections) {
