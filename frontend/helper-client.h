@@ -87,6 +87,11 @@ struct DyingContainer {
   kj::StringPtr heldUpBy;  // the cause in words
 };
 
+struct WholeContainers {
+  kj::Array<ContainerId> ids;
+  uint64_t highestId;  // of all that there have been
+};
+
 struct HelperState {
   kj::Array<DyingContainer> dying;
   int trailError;  // errno with which the audit trail cannot be written; 0: it can
@@ -130,7 +135,7 @@ class HelperClient {
 
   kj::Promise<void> destroy(const ContainerId& id);
 
-  kj::Promise<kj::Array<ContainerId>> listContainers();
+  kj::Promise<WholeContainers> listContainers();
   // Those that are whole, whoever has made them.
   kj::Promise<HelperState> askState();
   kj::Promise<AdoptedContainer> adopt(const ContainerId& id);

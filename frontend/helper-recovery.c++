@@ -82,13 +82,14 @@ DyingContainer readDying(schema::Dying::Reader entry) {
 
 }  // namespace
 
-kj::Promise<kj::Array<ContainerId>> HelperClient::listContainers() {
+kj::Promise<WholeContainers> HelperClient::listContainers() {
   return ask(NO_CLIENT, [](auto root) { root.setListContainers(); }).then([](Packet packet) {
-    auto whole = readContainers(packet).getWhole();
+    auto containers = readContainers(packet);
+    auto whole = containers.getWhole();
     auto ids = kj::heapArrayBuilder<ContainerId>(whole.size());
     for (auto text : whole)
       ids.add(readId(text));
-    return ids.finish();
+    return WholeContainers{ids.finish(), containers.getHighestId()};
   });
 }
 

@@ -191,9 +191,12 @@ void serve(const HandedOver& options, const Config& config, spdlog::logger& log)
                        config.audit.recordReads);
   EdgeServer edge(port, adopt(options.listenFd), audited, limits, log);
 
-  Metrics metrics(core, edge, descriptors);
+  kj::Maybe<Metrics> metrics;
   kj::Maybe<HealthServer> health;
-  if (options.healthFd >= 0) health.emplace(port, adopt(options.healthFd), metrics, log);
+  if (options.healthFd >= 0) {
+    auto& figures = metrics.emplace(core, edge, descriptors);
+    health.emplace(port, adopt(options.healthFd), figures, log);
+  }
 
   ServiceManager manager = ServiceManager::fromEnvironment();
   Fd depot = adopt(options.depotFd);

@@ -24,9 +24,10 @@ T require(kj::Maybe<T>&& resource, kj::StringPtr what) {
 
 kj::Promise<void> Registry::recover() {
   return services.helper.listContainers()
-      .then([this](kj::Array<ContainerId> found) {
+      .then([this](WholeContainers all) {
+        auto& found = all.ids;
         auto waiting = kj::heap<std::deque<ContainerId>>(found.begin(), found.end());
-        uint64_t highest = 0;
+        uint64_t highest = all.highestId;
         for (auto& id : found)
           highest = kj::max(highest, id.number());
         ids = ContainerIdGenerator(highest);

@@ -128,6 +128,7 @@ void Broker::countIn(kj::Own<Container> container) {
   use.ports += container->network().mappedPorts();
   ContainerId id = container->id();
   host.kept.keep(id, container->wshd());
+  highestId.saw(id);
   containers.emplace(id, kj::mv(container));
 }
 

@@ -75,6 +75,7 @@ void Broker::listContainers(schema::HelperRequest::Reader request) {
   for (auto& [id, container] : containers)
     whole.set(next++, id.text());
   listDying(all);
+  all.setHighestId(highestId.number());
   KJ_IF_MAYBE (problem, log.reasonToRefuse()) {
     all.setTrailErrno(problem->error);
   }

@@ -78,6 +78,7 @@ Broker::Broker(const ContainerHost& host, AuditLog& log, Frontend& frontend,
       signals(kj::mv(signals)),
       sweeper(sweeper),
       porter(porter),
+      highestId(host.depot.fd()),
       slotInUse(host.policy.slotCount),
       networkInUse(host.policy.network.poolSize) {}
 

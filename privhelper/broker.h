@@ -14,6 +14,7 @@
 #include "privhelper/client-facts.h"
 #include "privhelper/container.h"
 #include "privhelper/frontend.h"
+#include "privhelper/highest-id.h"
 #include "privhelper/kept-images.h"
 #include "privhelper/peer.h"
 #include "privhelper/porter.h"
@@ -105,6 +106,7 @@ class Broker {
   Fd signals;
   const Pidfd& sweeper;
   Porter& porter;
+  HighestId highestId;
   std::vector<bool> slotInUse;
   std::vector<bool> networkInUse;
   std::map<ContainerId, kj::Own<Container>> containers;

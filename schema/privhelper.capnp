@@ -330,6 +330,10 @@ struct Containers {
   trailErrno @2 :Int32;
   # Why the audit trail cannot be written, for which operations that have to leave a record are not begun now; 0:
   # they are.
+
+  highestId @3 :UInt64;
+  # The number of the highest id that a container of this depot has had (base/container-id.h), as far as is known; new
+  # ones are to be higher.
 }
 
 struct Dying {

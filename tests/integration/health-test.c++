@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <regex>
+#include <set>
 
 namespace warden::test {
 
@@ -116,6 +117,16 @@ TEST_F(HealthTest, listensOnLoopbackAlone) {
   server().network().output({"/sbin/ip", "address", "add", "192.0.2.1/32", "dev", "lo"});
   EXPECT_FALSE(tryConnect(server().network(), "192.0.2.1", HEALTH_PORT, NO_ANSWER));
   EXPECT_TRUE(dial());
+}
+
+TEST_F(HealthTest, hasTwoMoreFilesOpenWhichAreOfItsOwnProcess) {
+  startHealth();
+  pid_t frontend = server().frontendPid();
+  std::set<std::string> files;
+  for (const auto& [number, target] : descriptorTable(frontend))
+    if (target.starts_with("/proc/")) files.insert(target);
+  std::string own = "/proc/" + std::to_string(frontend);
+  EXPECT_EQ(files, (std::set<std::string>{own + "/fd", own + "/statm"}));
 }
 
 TEST_F(HealthTest, withoutThePortNothingListens) {

@@ -4,6 +4,8 @@ warden_unit_test(privhelper-porter-test privhelper-porter-test.c++ LIBS warden_h
 warden_unit_test(privhelper-record-test privhelper-record-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-peer-test privhelper-peer-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-sweeper-test privhelper-sweeper-test.c++ LIBS warden_helper)
+warden_unit_test(privhelper-health-listener-test privhelper-health-listener-test.c++ LIBS warden_helper)
+warden_unit_test(privhelper-highest-id-test privhelper-highest-id-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-startup-test privhelper-startup-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-disk-test privhelper-disk-test.c++ LIBS warden_helper)
 set_tests_properties(unit-privhelper-disk-test PROPERTIES TIMEOUT 300)
