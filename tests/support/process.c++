@@ -199,6 +199,9 @@ std::vector<std::string> openDescriptors(pid_t pid) {
     std::string target = readLink(directory + "/" + name);
     size_t inode = target.find(":[");
     if (inode != std::string::npos) target.resize(inode);
+    // Of the process itself: the same after a restart.
+    std::string own = "/proc/" + std::to_string(pid) + "/";
+    if (target.compare(0, own.size(), own) == 0) target.replace(0, own.size(), "/proc/self/");
     result.push_back(target);
   }
   std::sort(result.begin(), result.end());

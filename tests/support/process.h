@@ -49,7 +49,8 @@ bool isAlive(pid_t pid);
 // False for a zombie, too.
 
 std::vector<std::string> openDescriptors(pid_t pid);
-// What each descriptor refers to (readlink of /proc/PID/fd/N), without inode numbers, sorted.
+// What each descriptor refers to (readlink of /proc/PID/fd/N), without inode numbers, sorted; files
+// of its own directory in /proc as /proc/self/...
 
 std::map<int, std::string> descriptorTable(pid_t pid);
 // What each descriptor refers to, with inode numbers: equal for two processes, it is the same pipe
