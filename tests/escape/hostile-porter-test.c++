@@ -285,7 +285,9 @@ TEST_F(HostilePorterTest, filesOfAnImageAreItsRegularFilesAndNoOthers) {
     std::string passwd = image + "/etc/passwd";
     switch (kind[1]) {
       case 'i':
-        if (kind[0] == 'f') KJ_SYSCALL(mkfifo(passwd.c_str(), 0666));
+        if (kind[0] == 'f') {
+          KJ_SYSCALL(mkfifo(passwd.c_str(), 0666));
+        }
         // Out of the image by a link: within it, there is no such file.
         if (kind[0] == 'l') fs::create_symlink(host + "/shadow", passwd);
         if (kind[0] == 'd') fs::create_directory(passwd);

@@ -103,10 +103,7 @@ void addProcesses(Snapshot& snapshot, const TestServer& server) {
   if (auto frontend = server.findFrontend()) watched.push_back(*frontend);
   for (pid_t pid : watched) {
     std::string program = fs::path(executableOf(pid)).filename();
-    // What a process watches of itself has another number when it is started again.
-    std::string own = "/proc/" + std::to_string(pid) + "/";
-    for (auto target : openDescriptors(pid)) {
-      if (target.compare(0, own.size(), own) == 0) target.replace(0, own.size(), "/proc/self/");
+    for (const auto& target : openDescriptors(pid)) {
       snapshot.insert("descriptor of " + program + ": " + target);
     }
   }
