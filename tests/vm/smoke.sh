@@ -31,7 +31,7 @@ expect 'root is not root on the host' "$(awk '/^Uid/{print ($2 > 0)}' "/proc/$(c
 ./warden destroy "$handle"
 kill -TERM $server
 wait $server
-expect 'nothing is left in the depot' "$(find /opt/depot -mindepth 1 -not -name .removed)" ''
+expect 'nothing is left in the depot' "$(find /opt/depot -mindepth 1 -not -name .removed -not -name .highest-id)" ''
 expect 'no cgroup is left' "$(find /sys/fs/cgroup -maxdepth 1 -name warden)" ''
 INSIDE
 

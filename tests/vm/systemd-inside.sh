@@ -29,7 +29,7 @@ after_reboot() {
   echo "   after $((($(date +%s%N) - started) / 1000000)) ms"
   # shellcheck disable=SC2317,SC2143
   nothing_stale() {
-    [[ -z $(find "$depot" -mindepth 1 -not -name .removed) ]] &&
+    [[ -z $(find "$depot" -mindepth 1 -not -name .removed -not -name .highest-id) ]] &&
       ! grep -q "$depot/" /proc/self/mountinfo && [[ -z $(ip -o link | grep ' w-') ]] &&
       [[ -z $(find "$cgroups" -name 'instance-*') ]] && ! nft list set inet warden sent | grep -q w-
   }
