@@ -26,7 +26,6 @@ class ChildStack {
 
  public:
   ChildStack() = default;
-  ~ChildStack() { abandon(); }
   KJ_DISALLOW_COPY(ChildStack);
 
   bool prepare();
