@@ -10,7 +10,11 @@
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
+
+#include "base/privilege.h"
+#include "tests/unit/base-testing.h"
 
 namespace warden::privhelper {
 namespace {
@@ -127,6 +131,27 @@ TEST_F(HealthListenerTest, keepsItsFilter) {
     setsockopt(socket, SOL_SOCKET, SO_LOCK_FILTER, &off, sizeof(off));
     EXPECT_EQ(setsockopt(socket, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)), -1);
   }
+}
+
+TEST_F(HealthListenerTest, aPortForWhichTheRightIsMissingIsAnErrorThatSaysWhatToDo) {
+  int status = test::inChild([this]() {
+    // ip(7), ip_unprivileged_port_start: 1024 in a new network namespace.
+    CHILD_EXPECT(unshare(CLONE_NEWNET) == 0);
+    dropAllCapabilities();
+    config.healthCheckPort = 80;
+    try {
+      openHealthListener(config, "w.yml");
+    } catch (const ConfigError& e) {
+      std::string said = e.what();
+      for (auto part : {"w.yml: health_check_server.port", "127.0.0.1:80", "Permission denied",
+                        "from 1024 on", "CAP_NET_BIND_SERVICE"}) {
+        CHILD_EXPECT(said.find(part) != std::string::npos);
+      }
+      return 0;
+    }
+    return 1;
+  });
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

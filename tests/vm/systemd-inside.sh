@@ -20,6 +20,12 @@ await() { # WHAT COMMAND...: true within 20 s
 }
 main_of() { systemctl show -P MainPID "$1"; }
 is_new() { [[ $(main_of "$1") != 0 && $(main_of "$1") != "$2" && $(systemctl is-active "$1") == active ]]; }
+health() { # of the port below: the first line of the answer
+  exec 3<>/dev/tcp/127.0.0.1/8900
+  printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$1" >&3
+  timeout 20 head -n 1 <&3 | tr -d '\r'
+  exec 3<&-
+}
 list() { timeout 20 warden list | sort | tr '\n' ' '; }
 
 after_reboot() {
@@ -52,7 +58,8 @@ systemd-sysusers
 systemd-tmpfiles --create
 mkdir -p /etc/warden
 printf '%s\n' 'server:' '  unix_domain_path: /run/warden/warden.sock' '  container_rootfs_path: /opt/image' \
-  "  container_depot_path: $depot" 'logging: {file: /var/log/warden/warden.log}' >/etc/warden/warden.yml
+  "  container_depot_path: $depot" 'logging: {file: /var/log/warden/warden.log}' \
+  'health_check_server: {port: 8900}' >/etc/warden/warden.yml
 systemctl daemon-reload
 expect 'the units are in order' \
   "$(systemd-analyze verify warden.socket warden-privhelper.service warden-frontend.service 2>&1 | grep -i warden)" ''
@@ -64,6 +71,7 @@ expect 'a client has started both' "$(systemctl is-active warden-frontend warden
 expect 'the container is in the delegated cgroup' \
   "$(sed 's/.*:://' "/proc/$(cat "$depot/$handle/run/wshd.pid")/cgroup")" \
   "/system.slice/warden-containers.service/warden/instance-$handle"
+for path in /healthz /metrics; do expect "$path is served" "$(health $path)" 'HTTP/1.1 200 OK'; done
 expect 'the frontend is user warden' "$(stat -c %U "/proc/$(main_of warden-frontend)")" warden
 
 # A job that outlives everything.
@@ -78,6 +86,7 @@ for unit in warden-frontend warden-privhelper; do
     kill -0 "$wshd" || failed 'wshd has ended'
     expect "$unit: $way: its process is kept by systemd" "$(systemctl show -P NFileDescriptorStore warden-privhelper)" 1
     expect "$unit: $way: it can be used" "$(warden run "$handle" 'echo yes')" yes
+    expect "$unit: $way: it is healthy" "$(health /healthz)" 'HTTP/1.1 200 OK'
   done
 done
 systemctl stop warden.socket warden-frontend warden-privhelper
