@@ -97,7 +97,9 @@ void dropAllCapabilities() {
 
 void emptyBoundingSet() {
   for (int cap = 0; cap <= cap_max_bits() - 1; ++cap) {
-    if (cap_get_bound(cap) == 1) KJ_SYSCALL(cap_drop_bound(cap), cap);
+    if (cap_get_bound(cap) == 1) {
+      KJ_SYSCALL(cap_drop_bound(cap), cap);
+    }
     KJ_ASSERT(cap_get_bound(cap) != 1, "a capability is still in the bounding set", cap);
   }
 }

@@ -188,14 +188,22 @@ kj::Promise<void> Container::recoverJob(const WshdClient::KnownJob& known,
   jobs.emplace(known.id, kj::addRef(*job));
   if (known.status) job->exited(*known.status);
   auto& reference = *job;
-  return wshd->attach(known.id)
-      .then([&reference](StartedJob pipes) { reference.started(kj::mv(pipes)); })
-      .catch_([&reference](kj::Exception&& reason) {
-        spdlog::error("job {} could not be recovered: {}", reference.id(),
+  return attachTo(reference).attach(kj::mv(job));
+}
+
+kj::Promise<void> Container::attachTo(Job& job) {
+  return wshd->attach(job.id())
+      .then([&job](StartedJob pipes) { job.started(kj::mv(pipes)); })
+      .catch_([this, &job](kj::Exception&& reason) -> kj::Promise<void> {
+        // It keeps the job's pipes for whoever asks later.
+        if (wshd->isSilent()) {
+          return wshd->whenHeard().then([this, &job]() { return attachTo(job); });
+        }
+        spdlog::error("job {} could not be recovered: {}", job.id(),
                       reason.getDescription().cStr());
-        reference.failed();
-      })
-      .attach(kj::mv(job));
+        job.failed();
+        return kj::READY_NOW;
+      });
 }
 
 }  // namespace warden::frontend

@@ -189,6 +189,7 @@ class Container final : public kj::Refcounted,
   void recoveredJobs();
   void requireKnownJobs() const;
   kj::Promise<void> recoverJob(const WshdClient::KnownJob& known, const OutputOptions& options);
+  kj::Promise<void> attachTo(Job& job);
   void watch();
   void addEvent(kj::StringPtr event);
   void endJobs();

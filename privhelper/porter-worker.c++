@@ -79,7 +79,9 @@ void PorterWorker::becomeClient(pid_t porter) {
   auto keep = lastingCapabilities();
   if (copies()) keep.add(CAP_SYS_CHROOT);
   emptyBoundingSet();
-  if (copies()) KJ_SYSCALL(prctl(PR_SET_KEEPCAPS, 1));
+  if (copies()) {
+    KJ_SYSCALL(prctl(PR_SET_KEEPCAPS, 1));
+  }
   becomeUser(order.getUid(), order.getGid(), groups);
   limitCapabilities(keep);
   // Both are reset when ids change (prctl(2)).

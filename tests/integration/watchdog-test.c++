@@ -2,7 +2,11 @@
 // can be destroyed, and is served again when it answers.
 
 #include <gtest/gtest.h>
+#include <kj/debug.h>
 #include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "tests/support/limits.h"
 #include "tests/support/server-test.h"
@@ -15,6 +19,45 @@ using std::chrono::seconds;
 
 constexpr char SILENT[] = "the container's first process does not answer";
 constexpr char AGAIN[] = "the container's first process answers again";
+
+class HeldProcess {
+  // A process that is stopped when it has sent its next packet, until it is let go. By ptrace(2),
+  // so that one thread does it all.
+
+ public:
+  explicit HeldProcess(pid_t pid) : pid(pid) {
+    KJ_SYSCALL(ptrace(PTRACE_SEIZE, pid, nullptr, PTRACE_O_TRACESYSGOOD));
+    KJ_SYSCALL(ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr));
+    KJ_SYSCALL(waitpid(pid, nullptr, __WALL));
+    toNextCall();
+  }
+  ~HeldProcess() { letGo(); }
+  KJ_DISALLOW_COPY(HeldProcess);
+
+  void awaitPacket() {
+    for (;;) {
+      int status;
+      KJ_SYSCALL(waitpid(pid, &status, __WALL));
+      KJ_REQUIRE(WIFSTOPPED(status), "it has ended");
+      __ptrace_syscall_info info{};
+      KJ_SYSCALL(ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info));
+      if (info.op == PTRACE_SYSCALL_INFO_EXIT && sends) return;
+      sends = info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == SYS_sendmsg;
+      toNextCall();
+    }
+  }
+
+  void letGo() {
+    if (pid > 0) ptrace(PTRACE_DETACH, pid, nullptr, nullptr);
+    pid = 0;
+  }
+
+ private:
+  pid_t pid;
+  bool sends = false;
+
+  void toNextCall() { KJ_SYSCALL(ptrace(PTRACE_SYSCALL, pid, nullptr, nullptr)); }
+};
 
 class WatchdogTest : public ServerTest {
  protected:
@@ -43,6 +86,16 @@ class WatchdogTest : public ServerTest {
 
   bool saysSo(TestClient& client, const std::string& handle, const char* event = SILENT) {
     return waitUntil([&]() { return hasEvent(client.info(handle), event); }, seconds(30));
+  }
+
+  LinkResponse linkWhenKnown(TestClient& client, const std::string& handle, uint32_t job) {
+    LinkResponse answer;
+    EXPECT_TRUE(waitUntil([&]() {
+      client.send(linkRequest(handle, job));
+      auto frame = client.receiveFrame();
+      return frame.type == Message::Link && answer.ParseFromString(frame.payload);
+    }));
+    return answer;
   }
 
   static void expectSilence(const std::string& message) {
@@ -142,15 +195,39 @@ TEST_F(WatchdogTest, aFrontendThatStartsMeanwhileServesTheOthersAndItsJobsLater)
   EXPECT_EQ(later.info(handle).state(), "active");
   goOn();
   EXPECT_TRUE(saysSo(later, handle, AGAIN));
-  LinkResponse answer;
-  EXPECT_TRUE(waitUntil([&]() {
-    later.send(linkRequest(handle, job));
-    auto frame = later.receiveFrame();
-    return frame.type == Message::Link && answer.ParseFromString(frame.payload);
-  }));
+  auto answer = linkWhenKnown(later, handle, job);
   EXPECT_EQ(answer.exit_status(), 7u);
   EXPECT_EQ(answer.stdout(), "early\nlate\n");
   EXPECT_EQ(later.output(handle, "echo again"), "again\n");
+}
+
+TEST_F(WatchdogTest, oneThatFallsSilentWhileItsJobsAreTakenOverLosesNone) {
+  std::string handle, other;
+  uint32_t running, ended;
+  {
+    TestClient client = connect();
+    handle = client.create();
+    other = client.create();
+    running = client.spawn(handle, "echo early; sleep 1; echo late; exit 7");
+    ended = client.spawn(handle, "echo done; exit 8");
+    client.output(handle, "sleep 0.2");  // it has ended by now
+  }
+  // It says which jobs it has, and no more.
+  HeldProcess wshd(server().wshdPid(handle));
+  kill(server().frontendPid(), SIGKILL);
+  wshd.awaitPacket();
+  server().waitUntilServing();
+  TestClient later = connect();
+  EXPECT_EQ(later.output(other, "echo fine"), "fine\n");
+  expectSilence(later.expectError(linkRequest(handle, running)));
+  EXPECT_TRUE(saysSo(later, handle));
+  wshd.letGo();
+  auto answer = linkWhenKnown(later, handle, running);
+  EXPECT_EQ(answer.exit_status(), 7u);
+  EXPECT_EQ(answer.stdout(), "early\nlate\n");
+  answer = later.link(handle, ended);
+  EXPECT_EQ(answer.exit_status(), 8u);
+  EXPECT_EQ(answer.stdout(), "done\n");
 }
 
 TEST_F(WatchdogTest, aBusyContainerAnswers) {

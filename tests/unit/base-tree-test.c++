@@ -82,7 +82,9 @@ TEST_F(TreeTest, sparseFilesStaySparseByAnyName) {
       write(path, "");
       Fd fd(open((base + "/" + path).c_str(), O_WRONLY | O_CLOEXEC));
       KJ_SYSCALL(ftruncate(fd, off_t(5) << 30));
-      if (data > 0) KJ_SYSCALL(pwrite(fd, "data", 4, data - 4));
+      if (data > 0) {
+        KJ_SYSCALL(pwrite(fd, "data", 4, data - 4));
+      }
       EXPECT_EQ(copy("src/", "dst"), DONE);
       struct stat status;
       std::string copied = base + "/dst/" + file;
@@ -91,7 +93,9 @@ TEST_F(TreeTest, sparseFilesStaySparseByAnyName) {
       EXPECT_LE(status.st_blocks, 64);
       char bytes[4] = {};
       Fd read(open(copied.c_str(), O_RDONLY | O_CLOEXEC));
-      if (data > 0) KJ_SYSCALL(pread(read, bytes, 4, data - 4));
+      if (data > 0) {
+        KJ_SYSCALL(pread(read, bytes, 4, data - 4));
+      }
       EXPECT_EQ(std::string(bytes, 4), data > 0 ? "data" : std::string(4, 0));
       fs::remove_all(base + "/dst");
     }

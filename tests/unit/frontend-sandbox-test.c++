@@ -276,7 +276,7 @@ TEST_F(ListenerTest, cannotBeMadeToRefuseConnections) {
               return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &instant, sizeof(instant));
             }),
             EPERM);
-  EXPECT_EQ(inSandbox([=]() { return unlink(address.sun_path); }), EPERM);
+  EXPECT_EQ(inSandbox([this]() { return unlink(address.sun_path); }), EPERM);
   expectServing();
 }
 

@@ -77,7 +77,8 @@ TEST_F(StartupTest, refusesAFrontendUserWhoseIdsContainersHave) {
   config.privhelper.user = "nobody";
   EXPECT_EQ(messageOf([&] { policyFrom(config, "w.yml"); }), "");
   config.user.poolStartUid = 65500;  // nobody is 65534
-  EXPECT_NE(messageOf([&] { policyFrom(config, "w.yml"); }).find("privhelper.user"), std::string::npos);
+  EXPECT_NE(messageOf([&] { policyFrom(config, "w.yml"); }).find("privhelper.user"),
+            std::string::npos);
   config.privhelper.user = "root";
   EXPECT_NE(messageOf([&] { policyFrom(config, "w.yml"); }), "");
   config.privhelper.user = "no-such-user-here";
