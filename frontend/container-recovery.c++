@@ -96,6 +96,8 @@ void Container::prepareForSuccessor() {
   if (current != State::ACTIVE && current != State::STOPPED) return;
   // A job that has been linked must not be there again.
   wshd->sendForgets();
+  for (auto& [id, job] : jobs)
+    job->prepareForSuccessor();
   KJ_IF_MAYBE (reason, kj::runCatchingExceptions([this]() { save(true); })) {
     spdlog::error("container {}: its snapshot could not be written: {}", containerId.text().cStr(),
                   reason->getDescription().cStr());
@@ -111,7 +113,7 @@ kj::Promise<void> Container::recover(ContainerSnapshot snapshot, AdoptedContaine
   lastJobId = snapshot.lastJobId;
   limits = snapshot.limits;
   mappings.assign(adopted.ports.begin(), adopted.ports.end());
-  rules = std::move(snapshot.netOut);
+  rules.assign(adopted.rules.begin(), adopted.rules.end());
   bandwidth = adopted.bandwidth;
   activate(kj::mv(adopted.created));
   oomWatch->countAll();

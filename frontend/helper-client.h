@@ -76,6 +76,7 @@ struct AdoptedContainer {
   uid_t owner;
   kj::Array<PortMapping> ports;
   kj::Maybe<Bandwidth> bandwidth;
+  kj::Array<OutRule> rules;
 };
 
 struct DyingContainer {

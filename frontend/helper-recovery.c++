@@ -29,6 +29,20 @@ CreatedContainer takeCreated(Packet& packet, schema::Created::Reader created) {
 
 namespace {
 
+kj::Array<OutRule> readRules(capnp::List<schema::AllowOut>::Reader list) {
+  auto rules = kj::heapArrayBuilder<OutRule>(list.size());
+  for (auto rule : list) {
+    rules.add(OutRule{{rule.getFirstAddress(), rule.getLastAddress()},
+                      rule.getProtocol(),
+                      rule.getFirstPort(),
+                      rule.getLastPort(),
+                      rule.getIcmpType(),
+                      rule.getIcmpCode(),
+                      rule.getLog()});
+  }
+  return rules.finish();
+}
+
 AdoptedContainer readAdopted(Packet&& packet) {
   auto reply = packet.getRoot<schema::HelperReply>();
   if (!reply.isAdopted()) kj::throwFatalException(failureOf("adopt the container", reply));
@@ -46,7 +60,8 @@ AdoptedContainer readAdopted(Packet&& packet) {
           adopted.getNetwork(),
           adopted.getOwnerUid(),
           ports.finish(),
-          bandwidth};
+          bandwidth,
+          readRules(adopted.getRules())};
 }
 
 schema::Containers::Reader readContainers(Packet& packet) {

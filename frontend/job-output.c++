@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <kj/debug.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -30,6 +31,18 @@ void enlarge(int pipe) {
   for (int size : PIPE_BYTES) {
     if (fcntl(pipe, F_SETPIPE_SZ, size) >= 0) return;
   }
+}
+
+// Of a file, which is as long as the spool says or, where something else has cut it, shorter.
+kj::Array<char> readFrom(const OutputSpool& spool, OutputStream stream, uint64_t from,
+                         uint64_t bytes) {
+  auto range = spool.range(stream, from, bytes);
+  auto buffer = kj::heapArray<char>(range.size);
+  ssize_t n = 0;
+  if (range.size > 0) {
+    KJ_SYSCALL(n = pread(range.fd, buffer.begin(), range.size, range.offset));
+  }
+  return n == static_cast<ssize_t>(range.size) ? kj::mv(buffer) : kj::heapArray(buffer.slice(0, n));
 }
 
 size_t bytesIn(int pipe) {
@@ -123,15 +136,45 @@ OutputSpool::Progress JobOutput::move(Pump& pump, size_t maximum) {
 }
 
 void JobOutput::tellSyslog(Pump& pump, uint64_t from) {
-  char buffer[DEFAULT_PIPE_BYTES];
   for (;;) {
-    auto range = spool.range(pump.stream, from, sizeof(buffer));
-    if (range.size == 0) return;
-    ssize_t n;
-    KJ_SYSCALL(n = pread(range.fd, buffer, range.size, range.offset));
-    if (n == 0) return;
-    KJ_ASSERT_NONNULL(pump.lines).add(kj::arrayPtr(buffer, n));
-    from += n;
+    auto bytes = readFrom(spool, pump.stream, from, DEFAULT_PIPE_BYTES);
+    if (bytes.size() == 0) return;
+    KJ_ASSERT_NONNULL(pump.lines).add(bytes);
+    from += bytes.size();
+  }
+}
+
+void JobOutput::resume() {
+  for (auto& pump : pumps) {
+    KJ_IF_MAYBE (lines, pump.lines) {
+      lines->resume(unsentPiece(pump.stream));
+    }
+  }
+}
+
+kj::Array<char> JobOutput::unsentPiece(OutputStream stream) const {
+  uint64_t size = spool.size(stream);
+  uint64_t bytes = (size - startOfLastLine(stream)) % SyslogLines::MAX_LINE_BYTES;
+  return readFrom(spool, stream, size - bytes, bytes);
+}
+
+uint64_t JobOutput::startOfLastLine(OutputStream stream) const {
+  for (uint64_t end = spool.size(stream); end > 0;) {
+    uint64_t start = end - kj::min(end, DEFAULT_PIPE_BYTES);
+    auto bytes = readFrom(spool, stream, start, end - start);
+    auto* newline = static_cast<char*>(memrchr(bytes.begin(), '\n', bytes.size()));
+    if (newline != nullptr) return start + (newline - bytes.begin()) + 1;
+    end = start;
+  }
+  return 0;
+}
+
+void JobOutput::prepareForSuccessor() {
+  // What is in the spool, the successor finds there.
+  for (auto& pump : pumps) {
+    KJ_IF_MAYBE (lines, pump.lines) {
+      if (discard) lines->finish();
+    }
   }
 }
 

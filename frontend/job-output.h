@@ -29,6 +29,12 @@ class JobOutput {
   JobOutput(const Services& services, OutputSpool& spool, OutputOptions options, Owner& owner);
   KJ_DISALLOW_COPY(JobOutput);
 
+  void resume();
+  // Before take(), of a job that an earlier frontend has started: its lines go on in the middle of
+  // the one that was begun.
+  void prepareForSuccessor();
+  // Sends what of a line is kept nowhere.
+
   void take(StartedJob pipes);
   void start();
   // Moves what comes from now on; left out for a shell that has ended.
@@ -59,6 +65,8 @@ class JobOutput {
   OutputSpool::Progress move(Pump& pump, size_t maximum);
   OutputSpool::Progress moveToSyslog(Pump& pump, size_t maximum);
   void tellSyslog(Pump& pump, uint64_t from);
+  kj::Array<char> unsentPiece(OutputStream stream) const;
+  uint64_t startOfLastLine(OutputStream stream) const;
   OutputSpool::Progress moveToNowhere(Pump& pump, size_t maximum);
   void drain(Pump& pump);
   void close(Pump& pump);

@@ -13,6 +13,11 @@ Job::Job(const Services& services, kj::Own<StateDirectory> directory, uint32_t i
       spool(kj::mv(directory), id, services.config.server.jobOutputLimit),
       pumps(services, spool, kj::mv(options), *this) {}
 
+void Job::reopenOutput() {
+  spool.reopen();
+  pumps.resume();
+}
+
 void Job::started(StartedJob pipes) {
   if (state == State::ENDED) return;
   pumps.take(kj::mv(pipes));

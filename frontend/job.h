@@ -35,8 +35,9 @@ class Job final : public kj::Refcounted, private JobOutput::Owner {
   void failed();
   // It could not be started: it ends with FAILED_JOB_STATUS.
 
-  void reopenOutput() { spool.reopen(); }
+  void reopenOutput();
   // Before started(): a job that an earlier frontend has started.
+  void prepareForSuccessor() { pumps.prepareForSuccessor(); }
 
   void doneWith() { spool.doneWith(); }
   // Nobody can ask for it again: its output goes with it.

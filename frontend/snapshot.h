@@ -36,10 +36,10 @@ struct ContainerSnapshot {
     std::optional<Bandwidth> bandwidth;
   } limits;
 
-  // Of the helper's record, for whoever reads the file.
-  std::string network;             // the container's address
-  uint32_t uid = 0;                // vcap's
-  std::vector<PortMapping> netIn;  // in the file; what is in force, the helper tells
+  // Of the helper's record, which a later frontend asks, for whoever reads the file.
+  std::string network;  // the container's address
+  uint32_t uid = 0;     // vcap's
+  std::vector<PortMapping> netIn;
   std::vector<OutRule> netOut;
 };
 

@@ -60,17 +60,26 @@ SyslogLines::SyslogLines(const SyslogSocket& socket, SyslogSocket::Severity seve
                          kj::ArrayPtr<const char> tag)
     : socket(socket), severity(severity), tag(makeTag(tag)) {}
 
+void SyslogLines::resume(kj::ArrayPtr<const char> piece) {
+  for (char c : piece)
+    addToLine(c);
+}
+
 void SyslogLines::add(kj::ArrayPtr<const char> output) {
   for (char c : output) {
     if (c == '\n') {
       flush();
       continue;
     }
-    // Control characters would let a job forge messages in a log file.
-    bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-    line.add(control ? ' ' : c);
+    addToLine(c);
     if (line.size() >= MAX_LINE_BYTES) flush();
   }
+}
+
+void SyslogLines::addToLine(char c) {
+  // Control characters would let a job forge messages in a log file.
+  bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+  line.add(control ? ' ' : c);
 }
 
 void SyslogLines::finish() {

@@ -37,6 +37,9 @@ class SyslogLines {
               kj::ArrayPtr<const char> tag);
   // The messages' tag is warden.TAG; what could break out of the tag's place becomes "_".
 
+  void resume(kj::ArrayPtr<const char> piece);
+  // Before the first add(): what an earlier process has not sent of the line that it was in, less
+  // than MAX_LINE_BYTES.
   void add(kj::ArrayPtr<const char> output);
   void finish();
   // Sends the last line, if it has no newline.
@@ -50,6 +53,7 @@ class SyslogLines {
   kj::String tag;
   kj::Vector<char> line;
 
+  void addToLine(char c);
   void flush();
 };
 

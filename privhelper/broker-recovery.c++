@@ -119,6 +119,9 @@ void Broker::tellRecord(const ContainerRecord& record, schema::Adopted::Builder 
     ports[i].setHostPort(record.ports()[i].hostPort);
     ports[i].setContainerPort(record.ports()[i].containerPort);
   }
+  auto rules = adopted.initRules(record.rules().size());
+  for (size_t i = 0; i < rules.size(); ++i)
+    put(rules[i], record.rules()[i]);
   KJ_IF_MAYBE (present, record.bandwidth()) {
     auto bandwidth = adopted.initBandwidth();
     bandwidth.setRate(present->rate);

@@ -368,6 +368,8 @@ struct Adopted {
   ports @5 :List(MappedPort);
   bandwidth @6 :LimitBandwidth;
   # What is in force; null: unlimited.
+  rules @7 :List(AllowOut);
+  # In the order in which they were made, without the id.
 
   struct MappedPort {
     hostPort @0 :UInt16;

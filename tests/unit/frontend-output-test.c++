@@ -257,25 +257,92 @@ TEST_F(JobTest, discardsWithoutLimitWhenAsked) {
   EXPECT_TRUE(directory.list().empty());
 }
 
-TEST_F(JobTest, sendsLinesToSyslogWithATag) {
-  int raw = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  ASSERT_GE(raw, 0);
-  Fd daemon(raw);
-  UnixAddress address(syslogPath);
-  ASSERT_EQ(bind(daemon, address.get(), address.size()), 0);
+class SyslogTest : public JobTest {
+ protected:
+  SyslogTest() {
+    int raw;
+    KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    daemon = Fd(raw);
+    UnixAddress address(syslogPath);
+    KJ_SYSCALL(bind(daemon, address.get(), address.size()));
+  }
+  ~SyslogTest() noexcept override = default;
+
+  Fd daemon;
+
+  std::vector<std::string> received() {
+    std::vector<std::string> messages;
+    char buffer[2048];
+    ssize_t n;
+    while ((n = recv(daemon, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0)
+      messages.emplace_back(buffer, n);
+    return messages;
+  }
+
+  // Without what syslog puts before them.
+  std::vector<std::string> receivedLines() {
+    auto lines = received();
+    for (auto& line : lines)
+      line = line.substr(line.find(": ") + 2);
+    return lines;
+  }
+
+  // A job that has written `output` under an earlier frontend.
+  kj::Own<Job> startAgain(const std::string& output) {
+    {
+      Pipe pipe = makePipe();
+      OutputSpool spool(kj::addRef(*state), 1, 1 << 20);
+      put(pipe.writeEnd, output);
+      spool.moveFromPipe(pipe.readEnd, OutputStream::STDOUT, output.size());
+    }
+    auto job = kj::refcounted<Job>(services, kj::addRef(*state), 1, OutputOptions{false, "app"},
+                                   KJ_ASSERT_NONNULL(budget.take(Job::DESCRIPTORS)),
+                                   static_cast<Job::Listener&>(*this));
+    job->reopenOutput();
+    job->started({kj::mv(out.readEnd), kj::mv(err.readEnd)});
+    return job;
+  }
+};
+
+TEST_F(SyslogTest, aLineThatAnEarlierFrontendHasBegunIsSentWhole) {
+  auto job = startAgain("first\nbeg");
+  put(out.writeEnd, "un\nlast");
+  job->exited(0);
+  EXPECT_EQ(receivedLines(), (std::vector<std::string>{"begun", "last"}));
+}
+
+TEST_F(SyslogTest, whatAnEarlierFrontendHasSentIsNotSentAgain) {
+  std::string long1(SyslogLines::MAX_LINE_BYTES, 'x');
+  for (std::string before : {std::string("first\n"), std::string(), long1, "first\n" + long1}) {
+    auto job = startAgain(before);
+    put(out.writeEnd, "more\n");
+    job->exited(0);
+    EXPECT_EQ(receivedLines(), std::vector<std::string>{"more"}) << before;
+    job->doneWith();
+    job = nullptr;
+    out = makePipe();
+    err = makePipe();
+  }
+}
+
+TEST_F(SyslogTest, ofALongLineOnlyThePieceThatIsMissingIsSent) {
+  std::string part(20'000, 'x');
+  auto job = startAgain("first\n" + part);
+  put(out.writeEnd, "yz\n");
+  job->exited(0);
+  size_t rest = part.size() % SyslogLines::MAX_LINE_BYTES;
+  EXPECT_EQ(receivedLines(), std::vector<std::string>{std::string(rest, 'x') + "yz"});
+}
+
+TEST_F(SyslogTest, sendsLinesWithATag) {
   OutputOptions options;
   options.logTag = "my app\n<0>";
   auto job = start(kj::mv(options));
   put(out.writeEnd, "hello\nwor\x01ld");
   put(err.writeEnd, "oops\n");
   job->exited(0);
-  std::vector<std::string> messages;
-  char buffer[2048];
-  for (int i = 0; i < 3; ++i) {
-    ssize_t n = recv(daemon, buffer, sizeof(buffer), MSG_DONTWAIT);
-    ASSERT_GT(n, 0);
-    messages.emplace_back(buffer, n);
-  }
+  auto messages = received();
+  ASSERT_EQ(messages.size(), 3u);
   EXPECT_EQ(messages[0].substr(0, 4), "<14>");
   EXPECT_NE(messages[0].find(" warden.my_app__0_: hello"), std::string::npos) << messages[0];
   EXPECT_NE(messages[1].find(": wor ld"), std::string::npos) << messages[1];
