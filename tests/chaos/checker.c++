@@ -252,7 +252,9 @@ void Checker::checkUse(ContainerModel& container) {
   RunResponse response;
   auto request = test::runRequest(container.handle, PROBE);
   Fate fate = connection.ask(request, response);
-  if (fate != Fate::ANSWERED) {
+  if (fate == Fate::REFUSED && connection.lacksDescriptors()) {
+    journal.count("probes without descriptors");
+  } else if (fate != Fate::ANSWERED) {
     violation(container.handle + " cannot be used: " + connection.message());
   } else if (response.stdout() != "x\n") {
     violation(container.handle + " cannot be used: status " +

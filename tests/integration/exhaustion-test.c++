@@ -156,20 +156,11 @@ class DescriptorsTest : public ExhaustionTest {
  protected:
   static constexpr uint32_t SLOTS = 20;
 
-  // Under a hard limit, which the server cannot raise.
-  void startWithLimit(int files, std::map<std::string, std::string> config) {
-    fs::path wrapper =
-        testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-limit";
-    writeFile(wrapper, "#!/bin/sh\nulimit -n " + std::to_string(files) +
-                           "\nexec " WARDEN_BIN_DIR "/warden-privhelper \"$@\"\n");
-    fs::permissions(wrapper, fs::perms(0755));
-    KJ_DEFER(fs::remove(wrapper));
+  void startWithLimit(uint32_t files, std::map<std::string, std::string> config) {
     ServerOptions options;
-    options.helper = wrapper;
+    options.descriptors = files;
     options.slots = SLOTS;
     options.config = std::move(config);
-    options.config["privhelper.wshd_path"] = WARDEN_BIN_DIR "/warden-wshd";
-    options.config["privhelper.frontend_path"] = WARDEN_BIN_DIR "/warden-frontend";
     start(options);
   }
 };
