@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <thread>
 
 #include "tests/support/depot.h"
 #include "tests/support/limits.h"
@@ -193,6 +195,39 @@ TEST_F(DescriptorsTest, aCreateThatHasNoneSaysSoAndAllElseGoesOn) {
   restartFrontend();
   EXPECT_EQ(connect().list().size(), handles.size() - 1);
   EXPECT_TRUE(isAlive(broker));
+}
+
+TEST_F(DescriptorsTest, aFrontendThatStartsWhenAllAreTakenKeepsContainersAndJobs) {
+  startWithLimit(128 + 6 * SLOTS, {{"frontend.max_connections", "100"}});
+  std::map<uint32_t, std::string> jobs;
+  std::vector<std::string> handles;
+  {
+    TestClient client = connect();
+    for (int i = 0; i < 5; ++i)
+      handles.push_back(client.create());
+    // Jobs that have ended hold less than they need when they are taken over.
+    for (int i = 0;; ++i) {
+      auto& handle = handles[i % handles.size()];
+      client.send(spawnRequest(handle, "echo fine; exit 7"));
+      auto frame = client.receiveFrame();
+      if (frame.type == Message::Error) break;
+      SpawnResponse response;
+      response.ParseFromString(frame.payload);
+      jobs[response.job_id()] = handle;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
+  EXPECT_GT(jobs.size(), 5u);
+  restartFrontend();
+  TestClient client = connect();
+  for (auto& handle : handles)
+    EXPECT_EQ(client.info(handle).state(), "active");
+  for (auto& [id, handle] : jobs) {
+    auto answer = client.link(handle, id);
+    EXPECT_EQ(answer.exit_status(), 7u);
+    EXPECT_EQ(answer.stdout(), "fine\n");
+  }
+  EXPECT_EQ(client.output(client.create(), "echo fine"), "fine\n");
 }
 
 TEST_F(DescriptorsTest, connectionsBeyondThemAreRefusedAndServedLater) {
