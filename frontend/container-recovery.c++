@@ -165,32 +165,38 @@ uint32_t Container::highestJobId() const {
 kj::Promise<void> Container::recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known) {
   auto& options = KJ_ASSERT_NONNULL(unknownJobs);
   std::map<uint32_t, OutputOptions> there;
-  auto attaching = kj::heapArrayBuilder<kj::Promise<void>>(known.size());
+  auto attaching = kj::heapArrayBuilder<kj::Own<Job>>(known.size());
   for (auto& job : known) {
     // One that the snapshot does not have was started a moment before its frontend's end, without
     // options: those with any are in the snapshot before they are started.
     auto& found = there[job.id];
     auto option = options.find(job.id);
     if (option != options.end()) found = option->second;
-    attaching.add(recoverJob(job, found));
+    attaching.add(enterJob(job, found));
     lastJobId = kj::max(lastJobId, job.id);
   }
   removeSpoolFilesBut(stateDirectory->fd(), there);
-  return kj::joinPromises(attaching.finish());
+  return attachNext(attaching.finish(), 0);
 }
 
-kj::Promise<void> Container::recoverJob(const WshdClient::KnownJob& known,
-                                        const OutputOptions& options) {
-  auto share = services.descriptors.take(Job::DESCRIPTORS);
-  KJ_REQUIRE(share != nullptr, "too few descriptors for the jobs that there are");
-  auto job =
-      kj::refcounted<Job>(services, kj::addRef(*stateDirectory), known.id, options,
-                          kj::mv(KJ_ASSERT_NONNULL(share)), static_cast<Job::Listener&>(*this));
+kj::Own<Job> Container::enterJob(const WshdClient::KnownJob& known, const OutputOptions& options) {
+  auto share = services.descriptors.owe(Job::DESCRIPTORS);
+  auto job = kj::refcounted<Job>(services, kj::addRef(*stateDirectory), known.id, options,
+                                 kj::mv(share), static_cast<Job::Listener&>(*this));
   job->reopenOutput();
   jobs.emplace(known.id, kj::addRef(*job));
   if (known.status) job->exited(*known.status);
-  auto& reference = *job;
-  return attachTo(reference).attach(kj::mv(job));
+  return job;
+}
+
+// One after the other: those that have ended need their pipes for a moment only, for which there
+// are not descriptors enough for all.
+kj::Promise<void> Container::attachNext(kj::Array<kj::Own<Job>> recovered, size_t next) {
+  if (next == recovered.size()) return kj::READY_NOW;
+  auto& job = *recovered[next];
+  return attachTo(job).then([this, recovered = kj::mv(recovered), next]() mutable {
+    return attachNext(kj::mv(recovered), next + 1);
+  });
 }
 
 kj::Promise<void> Container::attachTo(Job& job) {

@@ -188,7 +188,8 @@ class Container final : public kj::Refcounted,
   kj::Promise<void> recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known);
   void recoveredJobs();
   void requireKnownJobs() const;
-  kj::Promise<void> recoverJob(const WshdClient::KnownJob& known, const OutputOptions& options);
+  kj::Own<Job> enterJob(const WshdClient::KnownJob& known, const OutputOptions& options);
+  kj::Promise<void> attachNext(kj::Array<kj::Own<Job>> recovered, size_t next);
   kj::Promise<void> attachTo(Job& job);
   void watch();
   void addEvent(kj::StringPtr event);

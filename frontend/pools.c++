@@ -29,7 +29,11 @@ void Share::keep(uint64_t less) {
 }
 
 kj::Maybe<Share> Budget::take(uint64_t amount) {
-  if (amount > left) return nullptr;
+  if (left < int64_t(amount)) return nullptr;
+  return owe(amount);
+}
+
+Share Budget::owe(uint64_t amount) {
   left -= amount;
   return Share(*this, amount);
 }

@@ -98,9 +98,12 @@ class Budget {
   kj::Maybe<Share> take(uint64_t amount);
   // None when less than that is left. The budget must outlive the share.
 
+  Share owe(uint64_t amount);
+  // Also when less is left: of what is there already. Nobody else gets any until it is paid back.
+
  private:
   friend class Share;
-  uint64_t left;
+  int64_t left;  // less than 0: owed
 };
 
 }  // namespace warden::frontend

@@ -95,9 +95,9 @@ kj::Own<Container> Registry::enter(const ContainerId& id, const ContainerSnapsho
              snapshot.id.c_str());
   KJ_REQUIRE(entries.count(snapshot.handle) == 0, "its handle is another's");
   Entry entry;
-  entry.container = kj::refcounted<Container>(
-      services, id, snapshot.handle, adopted.owner, takeAgain(adopted),
-      require(services.descriptors.take(Container::DESCRIPTORS), "descriptors for it"));
+  entry.container =
+      kj::refcounted<Container>(services, id, snapshot.handle, adopted.owner, takeAgain(adopted),
+                                services.descriptors.owe(Container::DESCRIPTORS));
   // Older than every connection: all reference it.
   entry.born = 0;
   entry.container->setGraceTime(snapshot.graceTime);

@@ -241,6 +241,10 @@ void Checker::checkCopies(ContainerModel& container) {
   for (auto& copy : container.copies) {
     std::string wrong;
     Fate fate = trees.copyOut(connection, container.handle, copy.place, copy.tree, false, wrong);
+    if (fate == Fate::REFUSED && connection.lacksDescriptors()) {
+      journal.count("probes without descriptors");
+      continue;
+    }
     if (fate != Fate::ANSWERED) wrong = connection.message();
     if (fate != Fate::ANSWERED || !wrong.empty()) {
       violation(container.handle + ": what was copied to " + copy.place + ": " + wrong);
@@ -252,7 +256,9 @@ void Checker::checkUse(ContainerModel& container) {
   RunResponse response;
   auto request = test::runRequest(container.handle, PROBE);
   Fate fate = connection.ask(request, response);
-  if (fate != Fate::ANSWERED) {
+  if (fate == Fate::REFUSED && connection.lacksDescriptors()) {
+    journal.count("probes without descriptors");
+  } else if (fate != Fate::ANSWERED) {
     violation(container.handle + " cannot be used: " + connection.message());
   } else if (response.stdout() != "x\n") {
     violation(container.handle + " cannot be used: status " +

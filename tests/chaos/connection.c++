@@ -37,12 +37,18 @@ Fate Connection::judgeRefusal(const std::string& text) {
   lastMessage = text;
   journal.refused(text);
   if (contains(text, "internal error")) journal.violation(who, text);
+  if (contains(text, "open files") && !lacksDescriptors()) journal.violation(who, text);
   if (contains(text, "too many connections")) {
     client.reset();
     return Fate::UNSENT;
   }
   return contains(text, "whether the request was carried out is not known") ? Fate::UNKNOWN
                                                                             : Fate::REFUSED;
+}
+
+// Said in the server's own words, and where it has few.
+bool Connection::lacksDescriptors() const {
+  return server.hasFewDescriptors() && contains(lastMessage, "limit on open files");
 }
 
 Fate Connection::receiveAnswer(const std::function<void(test::TestClient&)>& receive) {

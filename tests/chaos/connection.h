@@ -35,6 +35,8 @@ class Connection {
 
   const std::string& message() const { return lastMessage; }
   // Of REFUSED.
+  bool lacksDescriptors() const;
+  // Whether that says, as is documented, that the server has none left.
 
   void close() { client.reset(); }
 

@@ -42,6 +42,15 @@ bool hasDiskLimits(uint64_t seed) {
   return seed % 2 == 0;
 }
 
+// The frontend has enough of them for about half of the containers that the clients want, with
+// their jobs; the helper, which wants 128 and four for each slot, has all.
+constexpr uint32_t FEW_DESCRIPTORS = 256;
+constexpr uint32_t FEW_SLOTS = 32;
+
+bool hasFewDescriptors(uint64_t seed) {
+  return seed % 3 == 0;
+}
+
 std::string treesPath() {
   return test::testDirectory() + "/" + test::DIRECTORY_PREFIX + std::to_string(getpid()) + "-trees";
 }
@@ -49,6 +58,10 @@ std::string treesPath() {
 test::ServerOptions serverOptions(uint64_t seed) {
   test::ServerOptions options;
   options.slots = 64;
+  if (hasFewDescriptors(seed)) {
+    options.descriptors = FEW_DESCRIPTORS;
+    options.slots = FEW_SLOTS;
+  }
   options.config = {
       {"network.pool_network", "10.254.0.0/22"},
       {"network.release_delay", "1"},

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <thread>
 
 #include "tests/support/depot.h"
 #include "tests/support/limits.h"
@@ -156,20 +158,11 @@ class DescriptorsTest : public ExhaustionTest {
  protected:
   static constexpr uint32_t SLOTS = 20;
 
-  // Under a hard limit, which the server cannot raise.
-  void startWithLimit(int files, std::map<std::string, std::string> config) {
-    fs::path wrapper =
-        testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-limit";
-    writeFile(wrapper, "#!/bin/sh\nulimit -n " + std::to_string(files) +
-                           "\nexec " WARDEN_BIN_DIR "/warden-privhelper \"$@\"\n");
-    fs::permissions(wrapper, fs::perms(0755));
-    KJ_DEFER(fs::remove(wrapper));
+  void startWithLimit(uint32_t files, std::map<std::string, std::string> config) {
     ServerOptions options;
-    options.helper = wrapper;
+    options.descriptors = files;
     options.slots = SLOTS;
     options.config = std::move(config);
-    options.config["privhelper.wshd_path"] = WARDEN_BIN_DIR "/warden-wshd";
-    options.config["privhelper.frontend_path"] = WARDEN_BIN_DIR "/warden-frontend";
     start(options);
   }
 };
@@ -202,6 +195,39 @@ TEST_F(DescriptorsTest, aCreateThatHasNoneSaysSoAndAllElseGoesOn) {
   restartFrontend();
   EXPECT_EQ(connect().list().size(), handles.size() - 1);
   EXPECT_TRUE(isAlive(broker));
+}
+
+TEST_F(DescriptorsTest, aFrontendThatStartsWhenAllAreTakenKeepsContainersAndJobs) {
+  startWithLimit(128 + 6 * SLOTS, {{"frontend.max_connections", "100"}});
+  std::map<uint32_t, std::string> jobs;
+  std::vector<std::string> handles;
+  {
+    TestClient client = connect();
+    for (int i = 0; i < 5; ++i)
+      handles.push_back(client.create());
+    // Jobs that have ended hold less than they need when they are taken over.
+    for (int i = 0;; ++i) {
+      auto& handle = handles[i % handles.size()];
+      client.send(spawnRequest(handle, "echo fine; exit 7"));
+      auto frame = client.receiveFrame();
+      if (frame.type == Message::Error) break;
+      SpawnResponse response;
+      response.ParseFromString(frame.payload);
+      jobs[response.job_id()] = handle;
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
+  EXPECT_GT(jobs.size(), 5u);
+  restartFrontend();
+  TestClient client = connect();
+  for (auto& handle : handles)
+    EXPECT_EQ(client.info(handle).state(), "active");
+  for (auto& [id, handle] : jobs) {
+    auto answer = client.link(handle, id);
+    EXPECT_EQ(answer.exit_status(), 7u);
+    EXPECT_EQ(answer.stdout(), "fine\n");
+  }
+  EXPECT_EQ(client.output(client.create(), "echo fine"), "fine\n");
 }
 
 TEST_F(DescriptorsTest, connectionsBeyondThemAreRefusedAndServedLater) {

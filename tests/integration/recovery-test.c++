@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <algorithm>
@@ -200,22 +201,28 @@ INSTANTIATE_TEST_SUITE_P(, RecoveryAfterTest,
                          nameOfEnd);
 
 TEST_F(RecoveryTest, everyLineOfAJobOnceInOrderHoweverOftenTheServerIsKilled) {
-  // WARDEN_TEST_RECOVERY_SECONDS: how long the job runs; a kill each three seconds, of the frontend
-  // and of the helper in turns.
+  // WARDEN_TEST_RECOVERY_SECONDS: how long the job runs at least; for those who cannot wait a
+  // minute.
   const char* chosen = getenv("WARDEN_TEST_RECOVERY_SECONDS");
-  int lines = (chosen == nullptr ? 12 : atoi(chosen)) * 100;
+  int time = chosen == nullptr ? 60 : atoi(chosen), lines = time * 100;
   std::string handle = connect().create();
   uint32_t job = connect().spawn(
       handle, "i=0; while [ $i -lt " + std::to_string(lines) +
                   " ]; do echo $i; i=$((i+1)); usleep 10000 || sleep 0.01; done; exit 9");
-  bool helper = false;
-  for (;;) {
-    std::this_thread::sleep_for(seconds(3));
+  // Of the frontend and of the helper in turns: in a minute ten of each, and some to spare.
+  constexpr auto BETWEEN_KILLS = milliseconds(2500);
+  int killedFrontends = 0, killedHelpers = 0;
+  for (auto next = std::chrono::steady_clock::now() + BETWEEN_KILLS;; next += BETWEEN_KILLS) {
+    std::this_thread::sleep_until(next);
     auto ids = connect().info(handle).job_ids();
     if (std::find(ids.begin(), ids.end(), job) == ids.end()) break;
+    bool helper = killedHelpers < killedFrontends;
     restart(helper ? End::KILL_HELPER : End::KILL_FRONTEND);
-    helper = !helper;
+    ++(helper ? killedHelpers : killedFrontends);
   }
+  EXPECT_GE(killedFrontends, time / 6);
+  EXPECT_GE(killedHelpers, time / 6);
+  printf("killed: %d frontends, %d helpers\n", killedFrontends, killedHelpers);
   auto all = connect().stream(handle, job);
   EXPECT_EQ(all.exitStatus, 9u);
   std::string expected;

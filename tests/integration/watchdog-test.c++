@@ -2,14 +2,12 @@
 // can be destroyed, and is served again when it answers.
 
 #include <gtest/gtest.h>
-#include <kj/debug.h>
 #include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "tests/support/limits.h"
 #include "tests/support/server-test.h"
+#include "tests/support/traced-process.h"
 
 namespace warden::test {
 namespace {
@@ -20,44 +18,14 @@ using std::chrono::seconds;
 constexpr char SILENT[] = "the container's first process does not answer";
 constexpr char AGAIN[] = "the container's first process answers again";
 
-class HeldProcess {
-  // A process that is stopped when it has sent its next packet, until it is let go. By ptrace(2),
-  // so that one thread does it all.
-
- public:
-  explicit HeldProcess(pid_t pid) : pid(pid) {
-    KJ_SYSCALL(ptrace(PTRACE_SEIZE, pid, nullptr, PTRACE_O_TRACESYSGOOD));
-    KJ_SYSCALL(ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr));
-    KJ_SYSCALL(waitpid(pid, nullptr, __WALL));
-    toNextCall();
+// The process stands when it has sent its next packet.
+void awaitPacket(TracedProcess& process) {
+  for (bool sends = false;; process.goOn()) {
+    auto call = process.awaitCall();
+    if (!call.entered && sends) return;
+    sends = call.entered && call.number == SYS_sendmsg;
   }
-  ~HeldProcess() { letGo(); }
-  KJ_DISALLOW_COPY(HeldProcess);
-
-  void awaitPacket() {
-    for (;;) {
-      int status;
-      KJ_SYSCALL(waitpid(pid, &status, __WALL));
-      KJ_REQUIRE(WIFSTOPPED(status), "it has ended");
-      __ptrace_syscall_info info{};
-      KJ_SYSCALL(ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info));
-      if (info.op == PTRACE_SYSCALL_INFO_EXIT && sends) return;
-      sends = info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == SYS_sendmsg;
-      toNextCall();
-    }
-  }
-
-  void letGo() {
-    if (pid > 0) ptrace(PTRACE_DETACH, pid, nullptr, nullptr);
-    pid = 0;
-  }
-
- private:
-  pid_t pid;
-  bool sends = false;
-
-  void toNextCall() { KJ_SYSCALL(ptrace(PTRACE_SYSCALL, pid, nullptr, nullptr)); }
-};
+}
 
 class WatchdogTest : public ServerTest {
  protected:
@@ -213,9 +181,9 @@ TEST_F(WatchdogTest, oneThatFallsSilentWhileItsJobsAreTakenOverLosesNone) {
     client.output(handle, "sleep 0.2");  // it has ended by now
   }
   // It says which jobs it has, and no more.
-  HeldProcess wshd(server().wshdPid(handle));
+  TracedProcess wshd(server().wshdPid(handle));
   kill(server().frontendPid(), SIGKILL);
-  wshd.awaitPacket();
+  awaitPacket(wshd);
   server().waitUntilServing();
   TestClient later = connect();
   EXPECT_EQ(later.output(other, "echo fine"), "fine\n");

@@ -15,7 +15,8 @@ add_library(warden_test_support STATIC
   ${CMAKE_CURRENT_LIST_DIR}/test-client.c++
   ${CMAKE_CURRENT_LIST_DIR}/test-image.c++
   ${CMAKE_CURRENT_LIST_DIR}/test-server-facts.c++
-  ${CMAKE_CURRENT_LIST_DIR}/test-server.c++)
+  ${CMAKE_CURRENT_LIST_DIR}/test-server.c++
+  ${CMAKE_CURRENT_LIST_DIR}/traced-process.c++)
 target_link_libraries(warden_test_support PUBLIC warden_schema_client warden_base GTest::gtest
                                                  CapnProto::kj Threads::Threads
                                                  nlohmann_json::nlohmann_json)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -224,6 +225,7 @@ pid_t TestServer::launch() {
     mountNamespace = makeMountNamespace(path + "/resolv.conf");
   }
   int mounts = mountNamespace.get();  // -1: none
+  rlimit files{options.descriptors, options.descriptors};
   KJ_SYSCALL(broker = fork());
   if (broker == 0) {
     // A session of its own, so that signals to the group reach the server as a whole and nothing
@@ -233,6 +235,7 @@ pid_t TestServer::launch() {
     if (getppid() != test) _exit(126);
     if (setns(space, CLONE_NEWNET) != 0) _exit(126);
     if (mounts >= 0 && setns(mounts, CLONE_NEWNS) != 0) _exit(126);
+    if (options.descriptors > 0 && setrlimit(RLIMIT_NOFILE, &files) != 0) _exit(126);
     int null = open("/dev/null", O_RDONLY);
     int out = open((path + "/stderr").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
     if (dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) _exit(126);

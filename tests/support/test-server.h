@@ -34,6 +34,8 @@ struct ServerOptions {
   std::string helper = WARDEN_BIN_DIR "/warden-privhelper";
   std::map<std::string, std::string> environment;  // of the helper, besides the test's own
   uint32_t slots = 16;                             // user.pool_size; at most 1024
+  uint32_t descriptors = 0;
+  // The hard limit on open files, which the server does not raise; 0: the test's own.
   std::shared_ptr<NetworkNamespace> network;
   // Where the server runs; none: a fresh one, which is not connected with anything.
   std::string resolvConf;
@@ -107,6 +109,7 @@ class TestServer {
   uint32_t idRangeStart() const { return idRange; }
   uint32_t poolStartUid() const { return uidPool; }
   uint32_t slots() const { return options.slots; }
+  bool hasFewDescriptors() const { return options.descriptors > 0; }
   std::string logs() const;
   // The log file, and what the processes wrote to stdout and stderr.
 

@@ -1,0 +1,225 @@
+// The frontend is killed before every single system call that it makes for a create and for a
+// destroy: what its successor finds is the container, whole, or nothing of it. An answer that the
+// client has got holds.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "tests/support/host-files.h"
+#include "tests/support/limits.h"
+#include "tests/support/server-test.h"
+#include "tests/support/traced-process.h"
+
+namespace warden::test {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr char HANDLE[] = "step";
+
+// A frontend that has answered and makes no call for so long has no step left.
+constexpr auto QUIET = milliseconds(100);
+
+// It reads the request, records it, asks the helper, hears from it and answers; create takes more.
+constexpr unsigned LEAST_STEPS_OF_CREATE = 20;
+constexpr unsigned LEAST_STEPS_OF_DESTROY = 10;
+
+bool waits(const TracedProcess::Call& call) {
+  return call.entered && (call.number == SYS_epoll_wait || call.number == SYS_epoll_pwait ||
+                          call.number == SYS_epoll_pwait2);
+}
+
+class FrontendKilledTest : public ServerTest {
+ protected:
+  void SetUp() override {
+    ServerOptions options;
+    // What one step would keep from those after it, these lack soon.
+    options.slots = 4;
+    options.config = {{"network.release_delay", "0"}};
+    start(std::move(options));
+    // The state to come back to is that of a frontend which has followed another.
+    pid_t first = server().frontendPid();
+    kill(first, SIGKILL);
+    awaitSuccessor(first);
+    warmUp(server());
+    takeNewBaseline();
+  }
+
+  void createAndKill(const CreateRequest& request, const std::string& script) {
+    unsigned steps = forEveryStep([&](unsigned step) {
+      TestClient client = connect();
+      bool reached = sendAndKill(client, request, step);
+      bool answered = isAnswered<CreateResponse>(client);
+      EXPECT_TRUE(answered || reached);
+      if (isListed()) {
+        EXPECT_EQ(connect().info(HANDLE).state(), "active");
+        EXPECT_EQ(connect().output(HANDLE, script), "alive\n");
+        connect().destroy(HANDLE);
+        ++whole;
+      } else {
+        EXPECT_FALSE(answered) << "its creation was acknowledged";
+      }
+      return reached;
+    });
+    EXPECT_GE(steps, LEAST_STEPS_OF_CREATE);
+  }
+
+  void destroyAndKill() {
+    unsigned steps = forEveryStep([&](unsigned step) {
+      furnish();
+      TestClient client = connect();
+      bool reached = sendAndKill(client, destroyRequest(HANDLE), step);
+      bool answered = isAnswered<DestroyResponse>(client);
+      EXPECT_TRUE(answered || reached);
+      if (isListed()) {
+        EXPECT_FALSE(answered) << "its destruction was acknowledged";
+        expectAsFurnished();
+        connect().destroy(HANDLE);
+        EXPECT_FALSE(isListed());
+        ++whole;
+      }
+      return reached;
+    });
+    EXPECT_GE(steps, LEAST_STEPS_OF_DESTROY);
+  }
+
+ private:
+  unsigned whole = 0;     // as often as that was found
+  uint64_t lastCall = 0;  // before which the frontend was killed
+  uint32_t job = 0;
+  std::vector<std::string> network;  // of the furnished container
+
+  // `killAt` returns whether there was such a step. Returns how many there were.
+  template <typename Function>
+  unsigned forEveryStep(Function&& killAt) {
+    for (unsigned step = 0;; ++step) {
+      SCOPED_TRACE("killed before call " + std::to_string(step));
+      bool reached = killAt(step);
+      takeOver(park());  // and nothing is left
+      if (!reached || HasFailure()) {
+        printf("%u steps; whole after %u of them; the last is system call %lu\n", step, whole,
+               lastCall);
+        EXPECT_GT(whole, 0u);
+        EXPECT_LT(whole, step);
+        return step;
+      }
+    }
+  }
+
+  // Kills the frontend before the call of this number, counted from where it hears of the request.
+  template <typename Request>
+  bool sendAndKill(TestClient& client, const Request& request, unsigned step) {
+    client.ping();
+    pid_t pid = server().frontendPid();
+    TracedProcess frontend(pid);
+    while (!waits(frontend.awaitCall()))
+      frontend.goOn();
+    client.send(request);
+    frontend.goOn();
+    unsigned passed = 0;
+    auto end = std::chrono::steady_clock::now() + patient(seconds(30));
+    while (std::chrono::steady_clock::now() < end) {
+      auto call = frontend.awaitCall(QUIET);
+      if (!call) {
+        if (client.hasInput(milliseconds(0))) return false;
+        continue;
+      }
+      if (call->entered && passed++ == step) {
+        lastCall = call->number;
+        frontend.kill();
+        awaitSuccessor(pid);
+        return true;
+      }
+      frontend.goOn();
+    }
+    ADD_FAILURE() << "no answer";
+    return false;
+  }
+
+  void awaitSuccessor(pid_t of) {
+    EXPECT_TRUE(waitUntil([&]() {
+      auto now = server().findFrontend();
+      return now.has_value() && *now != of;
+    }));
+    server().waitUntilServing();
+  }
+
+  // A frame that its death cut short is no answer.
+  template <typename Response>
+  bool isAnswered(TestClient& client) {
+    try {
+      client.receive<Response>();
+      return true;
+    } catch (const ConnectionClosed&) {
+      return false;
+    }
+  }
+
+  bool isListed() {
+    auto handles = connect().list();
+    return std::find(handles.begin(), handles.end(), HANDLE) != handles.end();
+  }
+
+  void furnish() {
+    TestClient client = connect();
+    client.create(HANDLE);
+    limitMemory(client, HANDLE, 64 * MIB);
+    NetInRequest port;
+    port.set_handle(HANDLE);
+    port.set_container_port(80);
+    client.call(port);
+    job = client.spawn(HANDLE, "exec sleep 100000");
+    network = networkObjects(server().network());
+  }
+
+  void expectAsFurnished() {
+    TestClient client = connect();
+    auto info = client.info(HANDLE);
+    EXPECT_EQ(info.state(), "active");
+    ASSERT_EQ(info.job_ids_size(), 1);
+    EXPECT_EQ(info.job_ids(0), job);
+    EXPECT_EQ(limitMemory(client, HANDLE), 64 * MIB);
+    EXPECT_EQ(memoryInKernel(server(), idOf(HANDLE)), 64 * MIB);
+    EXPECT_EQ(networkObjects(server().network()), network);
+    EXPECT_EQ(client.output(HANDLE, "ps | grep -c '[s]leep 100000'"), "1\n");
+  }
+};
+
+TEST_F(FrontendKilledTest, beforeEveryCallOfACreate) {
+  createAndKill(createRequest(HANDLE), "echo alive");
+}
+
+TEST_F(FrontendKilledTest, beforeEveryCallOfADestroy) {
+  destroyAndKill();
+}
+
+class FrontendKilledWithFilesTest : public FrontendKilledTest {
+ protected:
+  void SetUp() override {
+    host = testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-host";
+    std::filesystem::create_directories(host);
+    writeFile(host + "/file", "alive\n");
+    FrontendKilledTest::SetUp();
+  }
+
+  void TearDown() override {
+    FrontendKilledTest::TearDown();
+    std::filesystem::remove_all(host);
+  }
+
+  std::string host;
+};
+
+TEST_F(FrontendKilledWithFilesTest, beforeEveryCallOfACreateWithABindMount) {
+  createAndKill(bindRequest(HANDLE, host, "/data"), "cat /data/file");
+}
+
+}  // namespace
+}  // namespace warden::test
