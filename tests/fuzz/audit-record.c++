@@ -31,17 +31,20 @@ Fd unixSocket() {
   return Fd(raw);
 }
 
-Fd observerOfItsOwn() {
+// Answers as privhelper/observer.c++ does, without the filter, under which sanitizers do not work.
+Fd observerWithoutFilter() {
   SocketPair pair = makePacketPair();
   pid_t pid;
   KJ_SYSCALL(pid = fork());
   if (pid != 0) return kj::mv(pair.left);
   pair.left = nullptr;
-  try {
-    runObserver(kj::mv(pair.right));
-  } catch (...) {
-    _exit(1);
+  int32_t number;
+  while (read(pair.right, &number, sizeof(number)) == sizeof(number)) {
+    char answer[1024] = {'a'};
+    ssize_t n = readlink(kj::str("/proc/", number, "/exe").cStr(), answer + 1, sizeof(answer) - 1);
+    if (write(pair.right, answer, 1 + kj::max(n, ssize_t(0))) < 0) break;
   }
+  _exit(0);
 }
 
 struct Helper {
@@ -57,7 +60,7 @@ struct Helper {
   kj::Own<AuditLog> log;
 
   Helper() {
-    Fd observer = observerOfItsOwn();
+    Fd observer = observerWithoutFilter();
     char name[] = "/tmp/warden-fuzz-record-XXXXXX";
     KJ_REQUIRE(mkdtemp(name) != nullptr);
     std::string path = std::string(name) + "/socket";
