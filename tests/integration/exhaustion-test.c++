@@ -57,6 +57,14 @@ class DiskFullTest : public ExhaustionTest {
     depot.reset();
   }
 
+  size_t timesLogged(const std::string& text) {
+    std::string logs = server().logs();
+    size_t count = 0;
+    for (size_t at = 0; (at = logs.find(text, at)) != std::string::npos; at += text.size())
+      ++count;
+    return count;
+  }
+
   std::optional<SmallDepot> depot;
 };
 
@@ -104,8 +112,10 @@ TEST_F(DiskFullTest, whatHappenedMeanwhileIsKnownToALaterFrontend) {
   EXPECT_EQ(limitMemory(client, "limited", 64 << 20), uint64_t(64 << 20));
   depot->empty();
   // Written when there is room, although nothing else happens.
-  EXPECT_TRUE(waitUntil(
-      [&]() { return server().logs().find("its snapshot is written") != std::string::npos; }));
+  EXPECT_TRUE(waitUntil([&]() {
+    size_t failed = timesLogged("its snapshot could not be written");
+    return failed > 0 && timesLogged("its snapshot is written") == failed;
+  }));
   restartFrontend();
   TestClient later = connect();
   EXPECT_EQ(later.info("stopped").state(), "stopped");
