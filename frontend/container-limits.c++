@@ -11,7 +11,7 @@ namespace warden::frontend {
 template <typename T>
 void Container::remember(std::optional<T>& what, T value) {
   what = value;
-  saveNow();
+  saveSoon();
 }
 
 kj::Promise<uint64_t> Container::limitMemory(Fd client, kj::Maybe<uint64_t> bytes) {
