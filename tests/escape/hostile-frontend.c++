@@ -1,9 +1,12 @@
 // Stands in for warden-frontend in tests of the helper: whoever connects to the server's socket
 // gets the connection with the helper, the server's end of its own connection and the connection
 // for the audit trail (SCM_RIGHTS), and is then the frontend. The process itself only waits.
+// Its end would be the end of the connection with the helper, also for those who hold it already.
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,7 +39,11 @@ void handOver(int connection, int helper, int records) {
   c->cmsg_type = SCM_RIGHTS;
   c->cmsg_len = CMSG_LEN(sizeof(fds));
   memcpy(CMSG_DATA(c), fds, sizeof(fds));
-  if (sendmsg(connection, &header, MSG_NOSIGNAL) != 1) _exit(3);
+  if (sendmsg(connection, &header, MSG_NOSIGNAL) == 1) return;
+  // Who has connected may have left before it was accepted.
+  if (errno == EPIPE || errno == ECONNRESET) return;
+  dprintf(STDERR_FILENO, "warden-hostile-frontend: sendmsg: %s\n", strerror(errno));
+  _exit(3);
 }
 
 }  // namespace
