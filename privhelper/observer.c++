@@ -54,7 +54,7 @@ std::string Observer::executableOf(pid_t pid) {
   // An answer that comes late would be taken for the next one's.
   KJ_ON_SCOPE_FAILURE(connection = nullptr);
   int32_t number = pid;
-  KJ_REQUIRE(connection >= 0 && write(connection, &number, sizeof(number)) == sizeof(number),
+  KJ_REQUIRE(connection.get() >= 0 && write(connection, &number, sizeof(number)) == sizeof(number),
              "the observer has died");
   pollfd p{connection, POLLIN, 0};
   int n;

@@ -26,10 +26,11 @@ bool readable(int fd, milliseconds within) {
 struct Handed {
   Fd helper;
   Fd client;
+  Fd records;
 };
 
 std::optional<Handed> receiveDescriptors(int connection) {
-  int fds[2];
+  int fds[3];
   union {
     cmsghdr align;
     char bytes[CMSG_SPACE(sizeof(fds))];
@@ -47,7 +48,30 @@ std::optional<Handed> receiveDescriptors(int connection) {
   if (c == nullptr || c->cmsg_type != SCM_RIGHTS) return std::nullopt;
   if (c->cmsg_len != CMSG_LEN(sizeof(fds))) return std::nullopt;
   memcpy(fds, CMSG_DATA(c), sizeof(fds));
-  return Handed{Fd(fds[0]), Fd(fds[1])};
+  return Handed{Fd(fds[0]), Fd(fds[1]), Fd(fds[2])};
+}
+
+bool sendOne(int socket, kj::ArrayPtr<const kj::byte> bytes, kj::ArrayPtr<const int> fds,
+             int flags) {
+  iovec vector{const_cast<kj::byte*>(bytes.begin()), bytes.size()};
+  msghdr header{};
+  header.msg_iov = &vector;
+  header.msg_iovlen = 1;
+  std::vector<char> control(CMSG_SPACE(fds.size() * sizeof(int)));
+  if (fds.size() > 0) {
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    memcpy(CMSG_DATA(c), fds.begin(), fds.size() * sizeof(int));
+  }
+  ssize_t n;
+  do {
+    n = sendmsg(socket, &header, MSG_NOSIGNAL | flags);
+  } while (n < 0 && errno == EINTR);
+  return n == static_cast<ssize_t>(bytes.size());
 }
 
 std::vector<std::string> sortedTexts(capnp::List<capnp::Text>::Reader list) {
@@ -118,12 +142,19 @@ HelperConnection HelperConnection::take(const TestServer& server, uid_t user) {
     }
   });
   KJ_REQUIRE(taken, "the hostile frontend does not answer", server.logs().c_str());
-  return HelperConnection(kj::mv(handed->helper), kj::mv(handed->client), kj::mv(client));
+  return HelperConnection(kj::mv(handed->helper), kj::mv(handed->client), kj::mv(handed->records),
+                          kj::mv(client));
 }
 
 kj::Array<kj::byte> encode(const HelperConnection::Fill& fill) {
   capnp::MallocMessageBuilder message;
   fill(message.initRoot<schema::HelperRequest>());
+  return kj::heapArray(capnp::messageToFlatArray(message).asBytes());
+}
+
+kj::Array<kj::byte> encodeRecord(const std::function<void(schema::AuditMessage::Builder)>& fill) {
+  capnp::MallocMessageBuilder message;
+  fill(message.initRoot<schema::AuditMessage>());
   return kj::heapArray(capnp::messageToFlatArray(message).asBytes());
 }
 
@@ -189,25 +220,11 @@ std::optional<Reply> HelperConnection::adopt(const std::string& id) {
 
 bool HelperConnection::sendBytes(kj::ArrayPtr<const kj::byte> bytes, kj::ArrayPtr<const int> fds,
                                  int flags) {
-  iovec vector{const_cast<kj::byte*>(bytes.begin()), bytes.size()};
-  msghdr header{};
-  header.msg_iov = &vector;
-  header.msg_iovlen = 1;
-  std::vector<char> control(CMSG_SPACE(fds.size() * sizeof(int)));
-  if (fds.size() > 0) {
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
-    cmsghdr* c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
-    memcpy(CMSG_DATA(c), fds.begin(), fds.size() * sizeof(int));
-  }
-  ssize_t n;
-  do {
-    n = sendmsg(socket, &header, MSG_NOSIGNAL | flags);
-  } while (n < 0 && errno == EINTR);
-  return n == static_cast<ssize_t>(bytes.size());
+  return sendOne(socket, bytes, fds, flags);
+}
+
+bool HelperConnection::sendRecord(kj::ArrayPtr<const kj::byte> bytes, kj::ArrayPtr<const int> fds) {
+  return sendOne(records, bytes, fds, 0);
 }
 
 bool HelperConnection::sendBytes(const std::string& bytes) {

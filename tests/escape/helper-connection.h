@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/packet.h"
+#include "schema/audit.capnp.h"
 #include "schema/privhelper.capnp.h"
 #include "tests/support/test-server.h"
 
@@ -83,16 +84,24 @@ class HelperConnection {
   void drain();
   // Reads replies until none comes for 300 ms.
 
+  bool sendRecord(kj::ArrayPtr<const kj::byte> bytes, kj::ArrayPtr<const int> fds = nullptr);
+  // One packet of any content on the connection for the audit trail, which has no replies; waits
+  // where it is full. False: the helper has closed it.
+
   bool isClosed();
 
  private:
   Fd socket;
   Fd accepted;
+  Fd records;
   kj::Own<TestClient> ownEnd;
   uint64_t sequence = 0;
 
-  HelperConnection(Fd socket, Fd accepted, kj::Own<TestClient> ownEnd)
-      : socket(kj::mv(socket)), accepted(kj::mv(accepted)), ownEnd(kj::mv(ownEnd)) {}
+  HelperConnection(Fd socket, Fd accepted, Fd records, kj::Own<TestClient> ownEnd)
+      : socket(kj::mv(socket)),
+        accepted(kj::mv(accepted)),
+        records(kj::mv(records)),
+        ownEnd(kj::mv(ownEnd)) {}
 };
 
 void fillCreate(schema::CreateContainer::Builder create, const std::string& id, uint32_t slot);
@@ -100,5 +109,8 @@ void fillCreate(schema::CreateContainer::Builder create, const std::string& id, 
 
 kj::Array<kj::byte> encode(const HelperConnection::Fill& fill);
 // The bytes of a request's packet.
+
+kj::Array<kj::byte> encodeRecord(const std::function<void(schema::AuditMessage::Builder)>& fill);
+// Likewise of a message for the audit trail.
 
 }  // namespace warden::test

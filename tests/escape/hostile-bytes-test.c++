@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <random>
+#include <set>
 #include <thread>
 
 #include "tests/escape/hostile-test.h"
@@ -13,6 +14,10 @@ namespace {
 
 std::string toString(kj::ArrayPtr<const kj::byte> bytes) {
   return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+}
+
+capnp::Data::Reader bytesOf(const char* text) {
+  return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text), strlen(text));
 }
 
 class HostileBytesTest : public HostileFrontendTest {
@@ -68,15 +73,46 @@ TEST_F(HostileBytesTest, truncatedRequestsAreRefused) {
   EXPECT_GT(refusalsLogged(), before);
 }
 
+// One of each kind, as a good frontend would send it.
+std::vector<std::string> requestsOfAllKinds() {
+  static constexpr char ID[] = "0123456789b";
+  static constexpr char PATH[] = "/var/tmp/of-no-user";
+  std::vector<HelperConnection::Fill> fills = {
+      [](auto request) { request.initHello().setVersion(schema::PROTOCOL_VERSION); },
+      [](auto request) { fillCreate(request.initCreate(), ID, 1); },
+      [](auto request) { request.initDestroy().setId(ID); },
+      [](auto request) { request.setListContainers(); },
+      [](auto request) { request.initAdopt().setId(ID); },
+      [](auto request) { request.initOpenImage().setPath(bytesOf(PATH)); },
+      [](auto request) {
+        request.initCopyIn().setId(ID);
+        request.getCopyIn().setPath(bytesOf(PATH));
+      },
+      [](auto request) {
+        request.initCopyOut().setId(ID);
+        request.getCopyOut().setPath(bytesOf(PATH));
+      },
+  };
+  for (auto fill : CONTAINER_REQUESTS)
+    fills.push_back([fill](auto request) { fill(request, ID); });
+  std::vector<std::string> requests;
+  std::set<schema::HelperRequest::Which> kinds;
+  for (auto& fill : fills) {
+    requests.push_back(toString(encode([&](auto request) {
+      fill(request);
+      kinds.insert(request.which());
+    })));
+  }
+  // The last of the union.
+  EXPECT_EQ(kinds.size(), size_t(schema::HelperRequest::ADOPT) + 1);
+  return requests;
+}
+
 TEST_F(HostileBytesTest, requestsWithFlippedBitsAreRefusedOrHarmless) {
   std::mt19937 random(3);
-  std::string create =
-      toString(encode([](auto request) { fillCreate(request.initCreate(), "0123456789b", 1); }));
-  std::string destroy =
-      toString(encode([](auto request) { request.initDestroy().setId("0123456789b"); }));
-  std::string hello = toString(encode([](auto request) { request.initHello().setVersion(1); }));
-  for (int i = 0; i < 3000; ++i) {
-    std::string bytes = i % 3 == 0 ? create : i % 3 == 1 ? destroy : hello;
+  auto requests = requestsOfAllKinds();
+  for (size_t i = 0; i < 600 * requests.size(); ++i) {
+    std::string bytes = requests[i % requests.size()];
     for (int flips = 1 + random() % 4; flips > 0; --flips) {
       bytes[random() % bytes.size()] ^= static_cast<char>(1 << random() % 8);
     }

@@ -19,7 +19,7 @@ class HostileDiskTest : public HostileFrontendTest {
  protected:
   void create() {
     auto reply = helper->create(ID, 3);
-    ASSERT_TRUE(reply && reply->which == schema::HelperReply::CREATED) << server->logs();
+    ASSERT_TRUE(answered(reply, schema::HelperReply::CREATED));
   }
 
   static HelperConnection::Fill limits(uint64_t blocks, uint64_t inodes, const char* id = ID) {
@@ -137,7 +137,7 @@ TEST_F(HostileDiskTest, destroyDoesNotWaitForALimitThatIsUnderWay) {
     ASSERT_TRUE(helper->sendBytes(bytes));
   }
   auto gone = helper->destroy(ID);
-  ASSERT_TRUE(gone.has_value());
+  ASSERT_TRUE(answered(gone));
   EXPECT_EQ(gone->which, schema::HelperReply::DONE) << gone->text;
 }
 
@@ -145,7 +145,7 @@ TEST_F(HostileDiskTest, failsForWhatNoDiskCanHold) {
   create();
   for (uint64_t blocks : {UINT64_MAX, UINT64_MAX / 1024 + 2, uint64_t(1) << 54}) {
     auto reply = helper->call(limits(blocks, 0));
-    ASSERT_TRUE(reply.has_value());
+    ASSERT_TRUE(answered(reply));
     EXPECT_EQ(reply->which, schema::HelperReply::FAILED);
     EXPECT_NE(reply->text.find("limit disk"), std::string::npos) << reply->text;
   }

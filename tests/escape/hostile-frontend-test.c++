@@ -74,7 +74,7 @@ TEST_F(HostileFrontendTest, createIsNotDoneOverAForeignDirectory) {
   ASSERT_EQ(mkdir(planted.c_str(), 0755), 0);
   writeFile(planted + "/keep", "x");
   auto reply = helper->create("vvvvvvvvvvv", 0);
-  ASSERT_TRUE(reply.has_value());
+  ASSERT_TRUE(answered(reply));
   EXPECT_NE(reply->which, schema::HelperReply::CREATED);
   EXPECT_EQ(readFile(planted + "/keep"), "x");
   ASSERT_EQ(unlink((planted + "/keep").c_str()), 0);
@@ -87,7 +87,7 @@ TEST_F(HostileFrontendTest, createIsNotLedThroughASymbolicLink) {
   std::string link = server->depotPath() + "/vvvvvvvvvvv";
   ASSERT_EQ(symlink(target.c_str(), link.c_str()), 0);
   auto reply = helper->create("vvvvvvvvvvv", 0);
-  ASSERT_TRUE(reply.has_value());
+  ASSERT_TRUE(answered(reply));
   EXPECT_NE(reply->which, schema::HelperReply::CREATED);
   EXPECT_EQ(rmdir(target.c_str()), 0) << "something was made behind the link";
   EXPECT_EQ(unlink(link.c_str()), 0);
@@ -136,28 +136,28 @@ TEST_F(HostileFrontendTest, filesOfTheLargestSizeAndAnyBytesAreTaken) {
     create.getEtcFiles().setHosts(content);
     create.getEtcFiles().setResolvConf(content);
   });
-  ASSERT_TRUE(reply.has_value());
+  ASSERT_TRUE(answered(reply));
   EXPECT_EQ(reply->which, schema::HelperReply::CREATED) << reply->text;
 }
 
 TEST_F(HostileFrontendTest, createIsRefusedWhenItsIdOrSlotIsInUse) {
   auto first = helper->create("0123456789b", 3);
-  ASSERT_TRUE(first && first->which == schema::HelperReply::CREATED) << server->logs();
+  ASSERT_TRUE(answered(first, schema::HelperReply::CREATED));
   for (int i = 0; i < 3; ++i) {
     expectRefused([](auto request) { fillCreate(request.initCreate(), "0123456789b", 4); });
     expectRefused([](auto request) { fillCreate(request.initCreate(), "0123456789c", 3); });
     expectRefused([](auto request) { fillCreate(request.initCreate(), "0123456789b", 3); });
   }
   auto gone = helper->destroy("0123456789b");
-  ASSERT_TRUE(gone && gone->which == schema::HelperReply::DONE);
+  ASSERT_TRUE(answered(gone, schema::HelperReply::DONE));
   expectRefused([](auto request) { request.initDestroy().setId("0123456789b"); });
   auto again = helper->create("0123456789c", 3);
-  ASSERT_TRUE(again && again->which == schema::HelperReply::CREATED) << again->text;
+  ASSERT_TRUE(answered(again, schema::HelperReply::CREATED));
 }
 
 TEST_F(HostileFrontendTest, aSecondDestroyWhileOneIsUnderWayIsRefused) {
   auto first = helper->create("0123456789b", 3);
-  ASSERT_TRUE(first && first->which == schema::HelperReply::CREATED);
+  ASSERT_TRUE(answered(first, schema::HelperReply::CREATED));
   auto destroy = [](uint64_t sequence) {
     return encode([&](schema::HelperRequest::Builder request) {
       request.setSequence(sequence);
@@ -170,7 +170,7 @@ TEST_F(HostileFrontendTest, aSecondDestroyWhileOneIsUnderWayIsRefused) {
   int refused = 0;
   for (int i = 0; i < 2; ++i) {
     auto reply = helper->receive(std::chrono::seconds(10));
-    ASSERT_TRUE(reply.has_value());
+    ASSERT_TRUE(answered(reply));
     if (reply->which == schema::HelperReply::DONE) ++done;
     if (reply->which == schema::HelperReply::REFUSED) ++refused;
   }
@@ -182,10 +182,10 @@ TEST_F(HostileFrontendTest, anIdThatIsUsedAgainAndAgainDoesNotFailTheHelper) {
   // Faster than the sweeper removes the trees, which all had the same name.
   for (int i = 0; i < 50; ++i) {
     auto created = helper->create(GOOD_ID, 0);
-    ASSERT_TRUE(created.has_value()) << "round " << i << server->logs();
+    ASSERT_TRUE(answered(created)) << "round " << i;
     ASSERT_EQ(created->which, schema::HelperReply::CREATED) << created->text;
     auto destroyed = helper->destroy(GOOD_ID);
-    ASSERT_TRUE(destroyed.has_value()) << "round " << i << server->logs();
+    ASSERT_TRUE(answered(destroyed)) << "round " << i;
     ASSERT_EQ(destroyed->which, schema::HelperReply::DONE) << destroyed->text;
   }
 }
@@ -193,7 +193,7 @@ TEST_F(HostileFrontendTest, anIdThatIsUsedAgainAndAgainDoesNotFailTheHelper) {
 TEST_F(HostileFrontendTest, aSlotIsNotGivenAgainWhileItsContainerIsDying) {
   for (int i = 0; i < 20; ++i) {
     auto first = helper->create("0123456789b", 3);
-    ASSERT_TRUE(first && first->which == schema::HelperReply::CREATED) << first->text;
+    ASSERT_TRUE(answered(first, schema::HelperReply::CREATED));
     // Pipelined: the create arrives while the destroy may be under way; either order of ends is
     // sound.
     ASSERT_TRUE(helper->sendBytes(encode([](schema::HelperRequest::Builder request) {
@@ -201,10 +201,10 @@ TEST_F(HostileFrontendTest, aSlotIsNotGivenAgainWhileItsContainerIsDying) {
       request.initDestroy().setId("0123456789b");
     })));
     auto second = helper->create("0123456789c", 3);
-    ASSERT_TRUE(second.has_value());
+    ASSERT_TRUE(answered(second));
     if (second->which == schema::HelperReply::CREATED) {
       auto gone = helper->destroy("0123456789c");
-      ASSERT_TRUE(gone && gone->which == schema::HelperReply::DONE);
+      ASSERT_TRUE(answered(gone, schema::HelperReply::DONE));
     }
     ASSERT_TRUE(waitUntil([&]() { return server->depotEntries().empty(); }));
   }
@@ -297,7 +297,7 @@ TEST_F(HostileFrontendTest, containersOutliveTheFrontendThatMadeThem) {
   for (uint32_t slot = 0; slot < 5; ++slot) {
     ids.push_back("0123456789" + std::string(1, static_cast<char>('b' + slot)));
     auto reply = helper->create(ids.back(), slot);
-    ASSERT_TRUE(reply && reply->which == schema::HelperReply::CREATED) << reply->text;
+    ASSERT_TRUE(answered(reply, schema::HelperReply::CREATED));
   }
   replaceFrontend();
   EXPECT_EQ(helper->list()->whole, ids);
@@ -324,7 +324,7 @@ TEST_F(HostileFrontendTest, stateDirectoryIsNoWayOut) {
   }
   close(deep);
   auto gone = helper->destroy("0123456789b");
-  ASSERT_TRUE(gone && gone->which == schema::HelperReply::DONE);
+  ASSERT_TRUE(answered(gone, schema::HelperReply::DONE));
   reply.reset();
   EXPECT_TRUE(waitUntil([&]() { return server->depotEntries().empty(); }));
   EXPECT_EQ(readFile(outside + "/keep"), "x");

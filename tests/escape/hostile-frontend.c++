@@ -1,9 +1,12 @@
 // Stands in for warden-frontend in tests of the helper: whoever connects to the server's socket
-// gets the connection with the helper and the server's end of its own connection (SCM_RIGHTS), and
-// is then the frontend. The process itself only waits.
+// gets the connection with the helper, the server's end of its own connection and the connection
+// for the audit trail (SCM_RIGHTS), and is then the frontend. The process itself only waits.
+// Its end would be the end of the connection with the helper, also for those who hold it already.
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,8 +21,8 @@ int optionValue(int argc, char** argv, const char* name) {
   _exit(2);
 }
 
-void handOver(int connection, int helper) {
-  int fds[] = {helper, connection};
+void handOver(int connection, int helper, int records) {
+  int fds[] = {helper, connection, records};
   union {
     cmsghdr align;
     char bytes[CMSG_SPACE(sizeof(fds))];
@@ -36,7 +39,11 @@ void handOver(int connection, int helper) {
   c->cmsg_type = SCM_RIGHTS;
   c->cmsg_len = CMSG_LEN(sizeof(fds));
   memcpy(CMSG_DATA(c), fds, sizeof(fds));
-  if (sendmsg(connection, &header, MSG_NOSIGNAL) != 1) _exit(3);
+  if (sendmsg(connection, &header, MSG_NOSIGNAL) == 1) return;
+  // Who has connected may have left before it was accepted.
+  if (errno == EPIPE || errno == ECONNRESET) return;
+  dprintf(STDERR_FILENO, "warden-hostile-frontend: sendmsg: %s\n", strerror(errno));
+  _exit(3);
 }
 
 }  // namespace
@@ -45,6 +52,7 @@ int main(int argc, char** argv) {
   signal(SIGTERM, SIG_DFL);
   int helper = optionValue(argc, argv, "--helper-fd");
   int listener = optionValue(argc, argv, "--listen-fd");
+  int records = optionValue(argc, argv, "--audit-fd");
   for (;;) {
     pollfd polled[] = {{listener, POLLIN, 0}, {helper, 0, 0}};
     if (poll(polled, 2, -1) < 0) continue;
@@ -52,7 +60,7 @@ int main(int argc, char** argv) {
     if (polled[1].revents != 0) _exit(0);
     int connection = accept(listener, nullptr, nullptr);
     if (connection < 0) continue;
-    handOver(connection, helper);
+    handOver(connection, helper, records);
     close(connection);
   }
 }

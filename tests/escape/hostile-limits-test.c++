@@ -19,7 +19,7 @@ class HostileLimitsTest : public HostileFrontendTest {
   void SetUp() override {
     HostileFrontendTest::SetUp();
     auto created = helper->create(ID, 3);
-    ASSERT_TRUE(created && created->which == schema::HelperReply::CREATED) << server->logs();
+    ASSERT_TRUE(answered(created, schema::HelperReply::CREATED));
   }
 
   Reply call(const HelperConnection::Fill& fill) {
@@ -60,7 +60,7 @@ TEST_F(HostileLimitsTest, everyRequestIsRefusedWithDescriptors) {
 
 TEST_F(HostileLimitsTest, everyRequestIsRefusedOnceTheContainerIsDestroyed) {
   auto gone = helper->destroy(ID);
-  ASSERT_TRUE(gone && gone->which == schema::HelperReply::DONE);
+  ASSERT_TRUE(answered(gone, schema::HelperReply::DONE));
   for (auto fill : CONTAINER_REQUESTS)
     expectRefused([&](auto request) { fill(request, ID); });
 }

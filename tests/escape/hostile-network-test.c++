@@ -15,7 +15,7 @@ class HostileNetworkTest : public HostileFrontendTest {
   void SetUp() override {
     HostileFrontendTest::SetUp();
     auto created = helper->create(ID, 3);
-    ASSERT_TRUE(created && created->which == schema::HelperReply::CREATED) << server->logs();
+    ASSERT_TRUE(answered(created, schema::HelperReply::CREATED));
     before = networkObjects(server->network());
   }
 
@@ -70,7 +70,7 @@ TEST_F(HostileNetworkTest, createIsRefusedForANetworkInUse) {
   }
   expectNothingChanged();
   auto gone = helper->destroy(ID);
-  ASSERT_TRUE(gone && gone->which == schema::HelperReply::DONE);
+  ASSERT_TRUE(answered(gone, schema::HelperReply::DONE));
   EXPECT_EQ(answerTo([](auto request) {
               auto create = request.initCreate();
               fillCreate(create, "0123456789c", 4);
@@ -95,7 +95,7 @@ TEST_F(HostileNetworkTest, aPortIsMappedOnce) {
   EXPECT_EQ(answerTo(mapPort(5000, 80)), schema::HelperReply::FAILED);
   EXPECT_EQ(answerTo(mapPort(5000, 81)), schema::HelperReply::FAILED);
   auto other = helper->create("0123456789c", 4);
-  ASSERT_TRUE(other && other->which == schema::HelperReply::CREATED);
+  ASSERT_TRUE(answered(other, schema::HelperReply::CREATED));
   EXPECT_EQ(answerTo([](auto request) {
               auto map = request.initMapPort();
               map.setId("0123456789c");
@@ -104,7 +104,7 @@ TEST_F(HostileNetworkTest, aPortIsMappedOnce) {
             }),
             schema::HelperReply::FAILED);
   auto gone = helper->destroy("0123456789c");
-  ASSERT_TRUE(gone && gone->which == schema::HelperReply::DONE);
+  ASSERT_TRUE(answered(gone, schema::HelperReply::DONE));
   EXPECT_TRUE(waitUntil([&]() { return networkObjects(server->network()) == before; }));
 }
 

@@ -71,22 +71,20 @@ class HostileFrontendTest : public ::testing::Test {
       replaceFrontend();
       created = helper->create(GOOD_ID, 0);
     }
-    ASSERT_TRUE(created.has_value()) << server->logs();
-    ASSERT_EQ(created->which, schema::HelperReply::CREATED) << created->text << server->logs();
+    ASSERT_TRUE(answered(created, schema::HelperReply::CREATED));
     EXPECT_GE(created->fds.size(), 3u);
     auto destroyed = helper->destroy(GOOD_ID);
-    ASSERT_TRUE(destroyed.has_value());
-    EXPECT_EQ(destroyed->which, schema::HelperReply::DONE) << destroyed->text;
+    EXPECT_TRUE(answered(destroyed, schema::HelperReply::DONE));
   }
 
   // Containers outlive whoever made them.
   void destroyAllContainers() {
     auto list = helper->list();
-    ASSERT_TRUE(list.has_value());
+    ASSERT_TRUE(answered(list, schema::HelperReply::CONTAINERS));
     for (auto& id : list->whole) {
       auto reply =
           helper->callWith([&](auto request) { request.initDestroy().setId(id.c_str()); }, nullptr);
-      ASSERT_TRUE(reply.has_value());
+      ASSERT_TRUE(answered(reply));
       EXPECT_EQ(reply->which, schema::HelperReply::DONE) << reply->text;
     }
   }
@@ -97,8 +95,7 @@ class HostileFrontendTest : public ::testing::Test {
     endFrontend();
     helper.emplace(HelperConnection::take(*server));
     auto reply = helper->hello();
-    ASSERT_TRUE(reply.has_value());
-    ASSERT_EQ(reply->which, schema::HelperReply::DONE) << reply->text;
+    ASSERT_TRUE(answered(reply, schema::HelperReply::DONE));
   }
 
   void endFrontend() {
@@ -108,6 +105,19 @@ class HostileFrontendTest : public ::testing::Test {
       auto now = server->findFrontend();
       return now.has_value() && now != before;
     })) << server->logs();
+  }
+
+  // That a reply has come, and of this kind; else the failure tells why.
+  ::testing::AssertionResult answered(const std::optional<Reply>& reply) {
+    if (reply.has_value()) return ::testing::AssertionSuccess();
+    return ::testing::AssertionFailure() << "no reply\n" << server->logs();
+  }
+  ::testing::AssertionResult answered(const std::optional<Reply>& reply,
+                                      schema::HelperReply::Which which) {
+    if (!reply.has_value() || reply->which == which) return answered(reply);
+    return ::testing::AssertionFailure() << "a reply of kind " << int(reply->which) << ", not "
+                                         << int(which) << ": " << reply->text << "\n"
+                                         << server->logs();
   }
 
   size_t refusalsLogged() {
@@ -122,7 +132,7 @@ class HostileFrontendTest : public ::testing::Test {
   void expectRefused(const HelperConnection::Fill& fill, kj::ArrayPtr<const int> fds = nullptr) {
     size_t before = refusalsLogged();
     auto reply = fds.size() == 0 ? helper->call(fill) : helper->callWith(fill, fds);
-    ASSERT_TRUE(reply.has_value()) << "no reply";
+    ASSERT_TRUE(answered(reply));
     EXPECT_EQ(reply->which, schema::HelperReply::REFUSED) << reply->text;
     EXPECT_FALSE(reply->text.empty());
     EXPECT_TRUE(reply->fds.empty());

@@ -50,6 +50,16 @@ void eachRequest(const std::string& handle, uint32_t job, Expect&& expect) {
   netOut.set_handle(handle);
   netOut.set_port(80);
   expect(netOut);
+  CopyInRequest copyIn;
+  copyIn.set_handle(handle);
+  copyIn.set_src_path("/etc/hostname");
+  copyIn.set_dst_path("/tmp/copied");
+  expect(copyIn);
+  CopyOutRequest copyOut;
+  copyOut.set_handle(handle);
+  copyOut.set_src_path("/etc/hostname");
+  copyOut.set_dst_path("/var/tmp/warden-test-copied");
+  expect(copyOut);
   LimitMemoryRequest memory;
   memory.set_handle(handle);
   expect(memory);
