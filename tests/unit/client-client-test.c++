@@ -120,61 +120,6 @@ TEST(ClientTest, streamsInOrderAndReturnsTheLastResponse) {
   client.ping();
 }
 
-CopyInRequest copyOf(const std::string& path) {
-  CopyInRequest request;
-  request.set_handle("h");
-  request.set_src_path(path);
-  request.set_dst_path(path);
-  return request;
-}
-
-CopyInResponse copied(uint64_t bytes) {
-  CopyInResponse response;
-  response.mutable_progress()->set_bytes(bytes);
-  return response;
-}
-
-TEST(ClientTest, passesOnHowFarACopyIsWhereItIsAsked) {
-  TestServer server([](Peer& peer) {
-    EXPECT_TRUE(peer.take<CopyInRequest>(Message::CopyIn).progress());
-    for (uint64_t bytes : {5, 7, 3})
-      peer.answer(Message::CopyIn, copied(bytes));
-    peer.answer(Message::CopyIn, CopyInResponse());
-    // Of another kind of server: it does not know the field.
-    EXPECT_TRUE(peer.take<CopyInRequest>(Message::CopyIn).progress());
-    peer.answer(Message::CopyIn, CopyInResponse());
-    EXPECT_FALSE(peer.take<CopyInRequest>(Message::CopyIn).has_progress());
-    peer.answer(Message::CopyIn, CopyInResponse());
-    peer.take<CopyInRequest>(Message::CopyIn);
-    peer.answer(Message::CopyIn, copied(1));
-    peer.refuse("could not copy");
-    peer.take<PingRequest>(Message::Ping);
-    peer.answer(Message::Ping, PingResponse());
-  });
-  Client client = Client::connect(server.path());
-  std::vector<uint64_t> seen;
-  auto watch = [&](const CopyProgress& progress) { seen.push_back(progress.bytes()); };
-  client.copyIn(copyOf("/a"), watch);
-  EXPECT_EQ(seen, (std::vector<uint64_t>{5, 7, 3}));
-  client.copyIn(copyOf("/a"), watch);
-  client.copyIn(copyOf("/a"));
-  EXPECT_THROW(client.copyIn(copyOf("/a"), watch), ServerError);
-  EXPECT_EQ(seen.size(), 4u);
-  client.ping();
-}
-
-TEST(ClientTest, closesTheConnectionWhenTheWatcherOfACopyThrows) {
-  TestServer server([](Peer& peer) {
-    peer.take<CopyInRequest>(Message::CopyIn);
-    peer.answer(Message::CopyIn, copied(1));
-    peer.waitUntilClosed();
-  });
-  Client client = Client::connect(server.path());
-  struct Mine {};
-  EXPECT_THROW(client.copyIn(copyOf("/a"), [](const auto&) { throw Mine(); }), Mine);
-  EXPECT_THROW(client.ping(), ConnectionError);
-}
-
 TEST(ClientTest, canBeUsedAfterAnErrorInTheMiddleOfAStream) {
   TestServer server([](Peer& peer) {
     peer.take<StreamRequest>(Message::Stream);
