@@ -12,7 +12,17 @@
 
 namespace warden {
 
-kj::Maybe<TreeFailure> packTree(const CopyPlace& source, int stream);
+class TreeMeter {
+  // Told how far a tree is, by way of packTree() or unpackTree().
+
+ public:
+  virtual void moved(uint64_t bytes, uint64_t entries) = 0;
+  // That many more: bytes of files, without holes; files, directories and links. Called for each
+  // entry and each block of some hundred KiB at most.
+};
+
+kj::Maybe<TreeFailure> packTree(const CopyPlace& source, int stream,
+                                kj::Maybe<TreeMeter&> meter = nullptr);
 // Writes the tree to `stream`, a connected and blocking stream socket, and its end only where all
 // of it has been read. A file that shrinks meanwhile is filled up with zeros, one that grows is
 // cut. A device, fifo or socket is refused (EINVAL). EPIPE: whoever reads has ended. ETIMEDOUT: the
@@ -28,7 +38,8 @@ struct TreeOwner {
 
 kj::Maybe<TreeFailure> unpackTree(const CopyPlace& target, int stream,
                                   kj::Maybe<TreeOwner> owner = nullptr,
-                                  mode_t permissions = ALL_PERMISSIONS);
+                                  mode_t permissions = ALL_PERMISSIONS,
+                                  kj::Maybe<TreeMeter&> meter = nullptr);
 // Reads a tree from `stream` into the target: directories are merged, all else is replaced; a
 // directory that has something in it makes way for nothing (ENOTEMPTY). Permissions of directories
 // are set when they are full. `owner` gets what is made here, before its permissions are set; none:

@@ -40,7 +40,7 @@ struct FreeEntry {
 
 class TreePacker {
  public:
-  explicit TreePacker(int stream);
+  TreePacker(int stream, kj::Maybe<TreeMeter&> meter);
   ~TreePacker() noexcept {
     // Without an end, where it has not been written.
     if (archive != nullptr) archive_write_fail(archive.get());
@@ -51,6 +51,7 @@ class TreePacker {
 
  private:
   int stream;
+  kj::Maybe<TreeMeter&> meter;
   int streamError = 0;
   std::unique_ptr<struct archive, FreeWriter> archive;
   std::unique_ptr<struct archive_entry, FreeEntry> entry;
@@ -78,8 +79,8 @@ class TreePacker {
   [[noreturn]] void failWriting(std::string_view name);
 };
 
-TreePacker::TreePacker(int stream)
-    : stream(stream), archive(archive_write_new()), entry(archive_entry_new()) {
+TreePacker::TreePacker(int stream, kj::Maybe<TreeMeter&> meter)
+    : stream(stream), meter(meter), archive(archive_write_new()), entry(archive_entry_new()) {
   if (archive == nullptr || entry == nullptr) throw TreeFailure{kj::str("begin stream"), ENOMEM};
   auto* writer = archive.get();
   if (archive_write_set_format_pax_restricted(writer) != ARCHIVE_OK ||
@@ -253,6 +254,7 @@ void TreePacker::putData(int file, Region region, const char* name) {
     if (size == 0) return putZeros(region.end - region.begin, name);  // it has shrunk
     put(block.begin(), size, name);
     region.begin += size;
+    KJ_IF_MAYBE (m, meter) m->moved(size, 0);
   }
 }
 
@@ -276,6 +278,7 @@ void TreePacker::begin(std::string_view name, mode_t mode, off_t size) {
 
 void TreePacker::writeHeader(std::string_view name) {
   if (archive_write_header(archive.get(), entry.get()) != ARCHIVE_OK) failWriting(name);
+  KJ_IF_MAYBE (m, meter) m->moved(0, 1);
 }
 
 void TreePacker::failWriting(std::string_view name) {
@@ -286,9 +289,9 @@ void TreePacker::failWriting(std::string_view name) {
 
 }  // namespace
 
-kj::Maybe<TreeFailure> packTree(const CopyPlace& source, int stream) {
+kj::Maybe<TreeFailure> packTree(const CopyPlace& source, int stream, kj::Maybe<TreeMeter&> meter) {
   try {
-    TreePacker(stream).pack(source);
+    TreePacker(stream, meter).pack(source);
     return nullptr;
   } catch (TreeFailure& failure) {
     return kj::mv(failure);

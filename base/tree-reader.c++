@@ -18,9 +18,10 @@ constexpr size_t HEADER_BYTES = 2 * 1024 * 1024;
 
 }  // namespace
 
-TreeReader::TreeReader(int stream, mode_t permissions)
+TreeReader::TreeReader(int stream, mode_t permissions, kj::Maybe<TreeMeter&> meter)
     : stream(stream),
       permissions(permissions),
+      meter(meter),
       block(kj::heapArray<kj::byte>(BLOCK_BYTES)),
       archive(archive_read_new()) {
   headerBytes = size_t(0);
@@ -61,7 +62,10 @@ kj::Maybe<TreeEntry> TreeReader::next() {
   headerBytes = size_t(0);
   int result = archive_read_next_header(archive.get(), &entry);
   headerBytes = nullptr;
-  if (result == ARCHIVE_OK) return describe(entry);
+  if (result == ARCHIVE_OK) {
+    KJ_IF_MAYBE (m, meter) m->moved(0, 1);
+    return describe(entry);
+  }
   // libarchive takes the end of the stream for the end of the archive.
   archiveEnded = result == ARCHIVE_EOF && !streamEnded;
   if (archiveEnded) return nullptr;
@@ -119,6 +123,7 @@ kj::Maybe<TreeData> TreeReader::nextData(const TreeEntry& file) {
                 data.size <= static_cast<uint64_t>(file.size - offset);
     if (!fits) failTree("unpack", file.path, EBADMSG);
     data.offset = offset;
+    KJ_IF_MAYBE (m, meter) m->moved(data.size, 0);
     return data;
   }
 }

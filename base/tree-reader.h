@@ -10,6 +10,7 @@
 #include <memory>
 #include <string_view>
 
+#include "base/tree-archive.h"
 #include "base/tree-failure.h"
 
 namespace warden {
@@ -35,8 +36,9 @@ class TreeReader {
   // All of it throws TreeFailure.
 
  public:
-  TreeReader(int stream, mode_t permissions);
-  // No entry has others than these.
+  TreeReader(int stream, mode_t permissions, kj::Maybe<TreeMeter&> meter = nullptr);
+  // No entry has others than these. The meter is told of what is handed out, a block before it is
+  // written.
   KJ_DISALLOW_COPY(TreeReader);
 
   kj::Maybe<TreeEntry> next();
@@ -51,6 +53,7 @@ class TreeReader {
 
   int stream;
   mode_t permissions;
+  kj::Maybe<TreeMeter&> meter;
   int streamError = 0;
   bool streamEnded = false;
   bool archiveEnded = false;

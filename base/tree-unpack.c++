@@ -15,8 +15,8 @@ namespace {
 
 class TreeUnpacker {
  public:
-  TreeUnpacker(const CopyPlace& target, int stream, kj::Maybe<TreeOwner> owner, mode_t permissions)
-      : target(target), reader(stream, permissions), maker(owner) {}
+  TreeUnpacker(const CopyPlace& target, TreeReader& reader, kj::Maybe<TreeOwner> owner)
+      : target(target), reader(reader), maker(owner) {}
 
   void unpack();
 
@@ -27,7 +27,7 @@ class TreeUnpacker {
   };
 
   const CopyPlace& target;
-  TreeReader reader;
+  TreeReader& reader;
   TreeMaker maker;
   Fd made;  // around the root of the tree, where the target asks for it
   TreeDirectories directories;
@@ -162,9 +162,10 @@ void TreeUnpacker::leave() {
 }  // namespace
 
 kj::Maybe<TreeFailure> unpackTree(const CopyPlace& target, int stream, kj::Maybe<TreeOwner> owner,
-                                  mode_t permissions) {
+                                  mode_t permissions, kj::Maybe<TreeMeter&> meter) {
   try {
-    TreeUnpacker(target, stream, owner, permissions).unpack();
+    TreeReader reader(stream, permissions, meter);
+    TreeUnpacker(target, reader, owner).unpack();
     return nullptr;
   } catch (TreeFailure& failure) {
     return kj::mv(failure);

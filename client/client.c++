@@ -52,12 +52,20 @@ std::string Client::call(Message::Type type, const std::string& request) {
   return receive(type);
 }
 
+namespace {
+
+template <typename Request>
+void requireComplete(const Request& request) {
+  if (request.IsInitialized()) return;
+  throw std::invalid_argument("request lacks a required field: " +
+                              request.InitializationErrorString());
+}
+
+}  // namespace
+
 template <typename Response, typename Request>
 Response Client::request(Message::Type type, const Request& request) {
-  if (!request.IsInitialized()) {
-    throw std::invalid_argument("request lacks a required field: " +
-                                request.InitializationErrorString());
-  }
+  requireComplete(request);
   std::string payload = call(type, request.SerializeAsString());
   try {
     return decode<Response>(payload);
@@ -170,12 +178,30 @@ WhoamiResponse Client::whoami() {
   return request<WhoamiResponse>(Message::Whoami, WhoamiRequest());
 }
 
-void Client::copyIn(const CopyInRequest& request) {
-  this->request<CopyInResponse>(Message::CopyIn, request);
+template <typename Response, typename Request>
+void Client::copy(Message::Type type, Request request, const CopyWatcher& watcher) {
+  requireComplete(request);
+  if (watcher != nullptr) request.set_progress(true);
+  connection.send(type, request.SerializeAsString(), options.timeout);
+  for (;;) {
+    std::string payload = receive(type);
+    try {
+      auto response = decode<Response>(payload);
+      if (!response.has_progress()) return;
+      if (watcher != nullptr) watcher(response.progress());
+    } catch (...) {
+      connection.close();  // The responses that are to come would be taken for other answers.
+      throw;
+    }
+  }
 }
 
-void Client::copyOut(const CopyOutRequest& request) {
-  this->request<CopyOutResponse>(Message::CopyOut, request);
+void Client::copyIn(const CopyInRequest& request, const CopyWatcher& watcher) {
+  copy<CopyInResponse>(Message::CopyIn, request, watcher);
+}
+
+void Client::copyOut(const CopyOutRequest& request, const CopyWatcher& watcher) {
+  copy<CopyOutResponse>(Message::CopyOut, request, watcher);
 }
 
 }  // namespace warden::client

@@ -73,9 +73,12 @@ class Client {
   NetInResponse netIn(const NetInRequest& request);
   void netOut(const NetOutRequest& request);
   WhoamiResponse whoami();
-  void copyIn(const CopyInRequest& request);
-  void copyOut(const CopyOutRequest& request);
-  // Absolute paths on the host. Take as long as the copy does.
+  using CopyWatcher = std::function<void(const CopyProgress&)>;
+  void copyIn(const CopyInRequest& request, const CopyWatcher& watcher = nullptr);
+  void copyOut(const CopyOutRequest& request, const CopyWatcher& watcher = nullptr);
+  // Absolute paths on the host. Take as long as the copy does. `watcher` is called some times a
+  // second with what the container says; never by an older server. An exception that it throws
+  // closes the connection, which ends the copy, and is passed on.
 
   std::string call(Message::Type type, const std::string& request);
   // Any request that has one response, both in encoded form.
@@ -85,6 +88,9 @@ class Client {
   ClientOptions options;
 
   std::string receive(Message::Type type);
+
+  template <typename Response, typename Request>
+  void copy(Message::Type type, Request request, const CopyWatcher& watcher);
 
   template <typename Response, typename Request>
   Response request(Message::Type type, const Request& request);

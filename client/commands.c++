@@ -134,13 +134,22 @@ int Commands::destroy(const std::string& handle) {
   return done();
 }
 
-int Commands::copyIn(const CopyInRequest& request) {
-  connect().copyIn(request);
+Client::CopyWatcher Commands::watcherOf(ProgressLine& line, bool showProgress) const {
+  if (!showProgress && (settings.json || !line.isOnTerminal())) return nullptr;
+  return [&line](const CopyProgress& progress) { line.show(progress); };
+}
+
+int Commands::copyIn(const CopyInRequest& request, bool showProgress) {
+  ProgressLine line(STDERR_FILENO);
+  connect().copyIn(request, watcherOf(line, showProgress));
+  line.finish();
   return done();
 }
 
-int Commands::copyOut(const CopyOutRequest& request) {
-  connect().copyOut(request);
+int Commands::copyOut(const CopyOutRequest& request, bool showProgress) {
+  ProgressLine line(STDERR_FILENO);
+  connect().copyOut(request, watcherOf(line, showProgress));
+  line.finish();
   return done();
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "client/client.h"
+#include "client/progress-line.h"
 
 namespace warden::client {
 
@@ -41,14 +42,16 @@ class Commands {
   int limitBandwidth(const LimitBandwidthRequest& request);
   int netIn(const NetInRequest& request);
   int netOut(const NetOutRequest& request);
-  int copyIn(const CopyInRequest& request);
-  int copyOut(const CopyOutRequest& request);
+  int copyIn(const CopyInRequest& request, bool showProgress);
+  int copyOut(const CopyOutRequest& request, bool showProgress);
+  // On standard error; where that is a terminal, and without JSON, also unasked.
 
  private:
   const Settings& settings;
 
   Client connect() const;
   int done() const;
+  Client::CopyWatcher watcherOf(ProgressLine& line, bool showProgress) const;
   int streamTo(Client& client, const std::string& handle, uint32_t jobId);
   int finished(uint32_t jobId, const LinkResponse& result);
 };

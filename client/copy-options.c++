@@ -53,7 +53,8 @@ CopyOptions::CopyOptions(CLI::App& app, Commands& commands, std::function<int()>
   positional(copyIn, "SOURCE", "on the host",
              [this](Text value) { in.set_src_path(absolutePath(value)); });
   positional(copyIn, "TARGET", "in the container", [this](Text value) { in.set_dst_path(value); });
-  copyIn->callback([this, &commands, &action] { action = [&] { return commands.copyIn(in); }; });
+  copyIn->callback(
+      [this, &commands, &action] { action = [&] { return commands.copyIn(in, showProgress); }; });
 
   auto* copyOut = app.add_subcommand("copy-out", "copy files of a container to the host");
   positional(copyOut, "HANDLE", "of the container", [this](Text value) { out.set_handle(value); });
@@ -66,10 +67,15 @@ CopyOptions::CopyOptions(CLI::App& app, Commands& commands, std::function<int()>
           "--owner", [this](Text value) { out.set_owner(value); },
           "whose the files are to be on the host (default: yours)")
       ->type_name("USER:GROUP");
-  copyOut->callback([this, &commands, &action] { action = [&] { return commands.copyOut(out); }; });
+  copyOut->callback(
+      [this, &commands, &action] { action = [&] { return commands.copyOut(out, showProgress); }; });
 
-  for (auto* command : {copyIn, copyOut})
+  for (auto* command : {copyIn, copyOut}) {
+    command->add_flag("--progress", showProgress,
+                      "say on standard error how far the copy is, a line a second; on a terminal "
+                      "that is the default, in one line (not with --json)");
     command->footer(FOOTER);
+  }
 }
 
 }  // namespace warden::client

@@ -27,6 +27,7 @@ class CopyOptions {
  private:
   CopyInRequest in;
   CopyOutRequest out;
+  bool showProgress = false;
 };
 
 }  // namespace warden::client

@@ -5,6 +5,7 @@
 #include <kj/debug.h>
 #include <sys/socket.h>
 
+#include "base/progress-pipe.h"
 #include "frontend/client-error.h"
 #include "frontend/container.h"
 
@@ -13,6 +14,7 @@ namespace warden::frontend {
 namespace {
 
 constexpr uint64_t COPY_DESCRIPTORS = 3;  // both ends, until they are sent, and the client's socket
+constexpr uint64_t METER_DESCRIPTORS = 2;
 
 struct Stream {
   Fd host;
@@ -43,19 +45,27 @@ void throwCause(Outcome&& host, Outcome&& inside) {
 
 }  // namespace
 
-kj::Promise<void> Container::copy(Fd client, CopyRequest request) {
-  auto share = services.descriptors.take(COPY_DESCRIPTORS);
+kj::Promise<void> Container::copy(Fd client, CopyRequest request, kj::Maybe<Fd&> meter) {
+  auto share =
+      services.descriptors.take(COPY_DESCRIPTORS + (meter == nullptr ? 0 : METER_DESCRIPTORS));
   if (share == nullptr) {
     return clientErrorOf(
         "could not copy: the jobs and containers there are hold all descriptors that the server "
         "has for them; link jobs that have ended, or raise the server's limit on open files");
   }
   auto stream = makeStream();
+  Fd told;
+  KJ_IF_MAYBE (readEnd, meter) {
+    auto pipe = makeProgressPipe();
+    *readEnd = kj::mv(pipe.readEnd);
+    told = kj::mv(pipe.writeEnd);
+  }
   // The container unpacks what comes in, and packs what goes out.
   auto direction = request.direction == CopyRequest::IN ? CopyOrder::UNPACK : CopyOrder::PACK;
   auto host = services.helper.copy(client, containerId, request, kj::mv(stream.host));
-  auto inside = wshd->copy(CopyOrder{vcap.uid, vcap.gid, vcap.groups, vcap.home,
-                                     request.containerPath, direction, kj::mv(stream.inside)});
+  auto inside =
+      wshd->copy(CopyOrder{vcap.uid, vcap.gid, vcap.groups, vcap.home, request.containerPath,
+                           direction, kj::mv(stream.inside), kj::mv(told)});
   uint64_t number = inside.number;
   // A side that fails closes its end of the stream, which ends the other. But a process in the
   // container can be kept from noticing (stopped), so it is killed.

@@ -128,8 +128,9 @@ class Container final : public kj::Refcounted,
   kj::Promise<PortMapping> mapPort(Fd client, PortRequest request, UserShare share);
   kj::Promise<void> allowOut(Fd client, const OutRule& rule);
 
-  kj::Promise<void> copy(Fd client, CopyRequest request);
+  kj::Promise<void> copy(Fd client, CopyRequest request, kj::Maybe<Fd&> meter = nullptr);
   // Active, and out of it stopped too. Dropping the promise ends the copy; what was copied stays.
+  // `meter` becomes a pipe in which the container says how far it is (base/progress-pipe.h).
 
   static constexpr kj::StringPtr SILENT = "the container's first process does not answer"_kj;
   // An event.

@@ -1,5 +1,6 @@
 // The requests that move files.
 
+#include "frontend/copy-answer.h"
 #include "frontend/copy-request.h"
 #include "frontend/core-session.h"
 
@@ -8,19 +9,15 @@ namespace warden::frontend {
 kj::Promise<void> CoreSession::copyIn(const CopyInRequest& request, ResponseWriter& out) {
   auto container = find(request.handle());
   container->requireActive();
-  auto copied = container->copy(requester.forHelper(), readCopyIn(request, requester));
-  return copied.attach(kj::mv(container)).then([&out]() {
-    return out.send(Message::CopyIn, CopyInResponse());
-  });
+  return answerCopy(services.timer, kj::mv(container), requester.forHelper(),
+                    readCopyIn(request, requester), request.progress(), out);
 }
 
 kj::Promise<void> CoreSession::copyOut(const CopyOutRequest& request, ResponseWriter& out) {
   auto container = find(request.handle());
   container->requireActiveOrStopped();
-  auto copied = container->copy(requester.forHelper(), readCopyOut(request, requester));
-  return copied.attach(kj::mv(container)).then([&out]() {
-    return out.send(Message::CopyOut, CopyOutResponse());
-  });
+  return answerCopy(services.timer, kj::mv(container), requester.forHelper(),
+                    readCopyOut(request, requester), request.progress(), out);
 }
 
 }  // namespace warden::frontend

@@ -143,10 +143,11 @@ void WshdClient::post(kj::Own<capnp::MallocMessageBuilder> message) {
   kj::runCatchingExceptions([&]() { link.send(kj::mv(message)); });
 }
 
-void WshdClient::postAnswered(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence) {
+void WshdClient::postAnswered(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
+                              kj::ArrayPtr<const int> fds) {
   if (lost != nullptr) return;
   kj::runCatchingExceptions([&]() {
-    link.send(kj::mv(message));
+    link.send(kj::mv(message), fds);
     auto answer = replies.await(sequence);
     watch.asked();
   });
@@ -168,7 +169,18 @@ kj::Promise<StartedJob> WshdClient::spawn(JobStart&& start) {
       .then([jobId = start.jobId](Packet packet) { return readStarted(kj::mv(packet), jobId); });
 }
 
+void WshdClient::meterCopy(int pipe) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
+  auto root = message->initRoot<schema::WshdRequest>();
+  auto sequence = replies.nextSequence();
+  root.setSequence(sequence);
+  root.setMeterCopy();
+  // Where it is not known (a container of an earlier release), the copy tells nothing.
+  postAnswered(kj::mv(message), sequence, kj::arrayPtr(&pipe, 1));
+}
+
 StartedCopy WshdClient::copy(CopyOrder&& order) {
+  if (order.meter != nullptr) meterCopy(order.meter);
   auto message = kj::heap<capnp::MallocMessageBuilder>();
   auto root = message->initRoot<schema::WshdRequest>();
   auto sequence = replies.nextSequence();

@@ -43,6 +43,7 @@ struct CopyOrder {
   kj::ArrayPtr<const kj::byte> path;
   enum { PACK, UNPACK } direction;
   Fd stream;
+  Fd meter;  // write end of a progress pipe (base/progress-pipe.h); null: none
 };
 
 struct StartedCopy {
@@ -120,7 +121,9 @@ class WshdClient : private WshdWatch::Subject {
 
   kj::Promise<Packet> request(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
                               kj::ArrayPtr<const int> fds = nullptr);
-  void postAnswered(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence);
+  void postAnswered(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
+                    kj::ArrayPtr<const int> fds = nullptr);
+  void meterCopy(int pipe);
   void sendForget(uint32_t jobId);
   void post(kj::Own<capnp::MallocMessageBuilder> message);
   void dispatch(Packet packet);

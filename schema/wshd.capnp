@@ -37,6 +37,11 @@ struct WshdRequest {
     cancelCopy @9 :UInt64;
     # The sequence number of a copy. Kills its process, so that the copy is answered with `failed`; does
     # nothing when it has ended. Answered with `done`.
+    meterCopy @10 :Void;
+    # The next copy of this connection tells how far it is, if it is not refused. Descriptor 0: the write end of a non-blocking pipe,
+    # for records of base/progress-pipe.h: bytes of files and entries that it has read or written, about ten
+    # times a second and at its end. What finds the pipe full is lost. Answered with `done`. A request of its own, so
+    # that a wshd that does not know it still copies.
   }
 }
 

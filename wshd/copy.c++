@@ -7,10 +7,12 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <string>
 
+#include "base/progress-pipe.h"
 #include "base/tree-archive.h"
 #include "wshd/identity.h"
 
@@ -20,6 +22,10 @@ namespace {
 
 constexpr int STREAM_FD = 3;
 constexpr int REPORT_FD = 4;
+constexpr int METER_FD = 5;
+constexpr int FIRST_OTHER_FD = METER_FD + 1;
+
+constexpr int64_t TELL_INTERVAL_NS = 100'000'000;
 // Fits into a pipe at once, so that nobody waits for the reader.
 constexpr size_t MAX_REPORT_BYTES = 2048;
 
@@ -37,15 +43,40 @@ void check(IdentityFailure failure) {
   if (failure) fail(IDENTITY_STEP_NAMES[failure.step], failure.error);
 }
 
-void placeDescriptors(int stream, int report) {
-  // Both above what they become, so that neither overwrites the other.
-  int high = fcntl(stream, F_DUPFD, REPORT_FD + 1);
-  int higher = fcntl(report, F_DUPFD, REPORT_FD + 1);
-  bool placed = high >= 0 && higher >= 0 && dup2(high, STREAM_FD) >= 0 &&
-                dup2(higher, REPORT_FD) >= 0 &&
-                syscall(SYS_close_range, REPORT_FD + 1, ~0u, 0) == 0;
+void placeDescriptors(int stream, int report, int meter) {
+  // All above what they become, so that none overwrites another. Without a meter, a second report
+  // stands in its place.
+  int high = fcntl(stream, F_DUPFD, FIRST_OTHER_FD);
+  int higher = fcntl(report, F_DUPFD, FIRST_OTHER_FD);
+  int highest = fcntl(meter < 0 ? report : meter, F_DUPFD, FIRST_OTHER_FD);
+  bool placed = high >= 0 && higher >= 0 && highest >= 0 && dup2(high, STREAM_FD) >= 0 &&
+                dup2(higher, REPORT_FD) >= 0 && dup2(highest, METER_FD) >= 0 &&
+                syscall(SYS_close_range, FIRST_OTHER_FD, ~0u, 0) == 0;
   if (!placed) _exit(2);
 }
+
+class Meter final : public TreeMeter {
+  // Writes to METER_FD, which never waits.
+
+ public:
+  void moved(uint64_t bytes, uint64_t entries) override {
+    total.bytes += bytes;
+    total.entries += entries;
+    // Of the kernel's ticks: it costs no more than reading memory, and is asked for each file.
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    int64_t time = now.tv_sec * 1'000'000'000 + now.tv_nsec;
+    if (time < nextTime) return;
+    nextTime = time + TELL_INTERVAL_NS;
+    tell();
+  }
+
+  void tell() const { tellProgress(METER_FD, total); }
+
+ private:
+  Progress total;
+  int64_t nextTime = 0;
+};
 
 void resetProcess(const InitState& init) {
   sigset_t none;
@@ -57,7 +88,7 @@ void resetProcess(const InitState& init) {
   if (setsid() < 0) fail("setsid", errno);
 }
 
-kj::Maybe<TreeFailure> copyTree(const CopyPlan& plan) {
+kj::Maybe<TreeFailure> copyTree(const CopyPlan& plan, kj::Maybe<TreeMeter&> meter) {
   Fd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (root == nullptr) return TreeFailure{kj::str("open /"), errno};
   std::string path(plan.path.begin(), plan.path.size());
@@ -66,17 +97,27 @@ kj::Maybe<TreeFailure> copyTree(const CopyPlan& plan) {
   auto found = plan.pack ? findCopySource(granted, path) : findCopyTarget(granted, path);
   if (found.is<TreeFailure>()) return kj::mv(found.get<TreeFailure>());
   auto& place = found.get<CopyPlace>();
-  return plan.pack ? packTree(place, STREAM_FD) : unpackTree(place, STREAM_FD);
+  return plan.pack ? packTree(place, STREAM_FD, meter)
+                   : unpackTree(place, STREAM_FD, nullptr, ALL_PERMISSIONS, meter);
 }
 
-[[noreturn]] void runCopy(const CopyPlan& plan, int stream, int report, const InitState& init) {
-  placeDescriptors(stream, report);
+void copyMetered(const CopyPlan& plan, bool isMetered) {
+  Meter meter;
+  kj::Maybe<TreeMeter&> told;
+  if (isMetered) told = meter;
+  KJ_IF_MAYBE (failure, copyTree(plan, told)) fail(failure->step, failure->error);
+  if (isMetered) meter.tell();
+}
+
+[[noreturn]] void runCopy(const CopyPlan& plan, int stream, int report, int meter,
+                          const InitState& init) {
+  placeDescriptors(stream, report, meter);
   try {
     resetProcess(init);
     check(dropBoundingSet(init.boundingSet));
     check(takeIds(plan.uid, plan.gid, plan.groups));
     check(keepCapabilities(0));
-    KJ_IF_MAYBE (failure, copyTree(plan)) fail(failure->step, failure->error);
+    copyMetered(plan, meter >= 0);
     _exit(0);
   } catch (...) {
     fail("copy: there is no memory", ENOMEM);
@@ -103,7 +144,7 @@ TreeFailure readFailure(int report) {
 
 }  // namespace
 
-kj::Maybe<Failure> CopyTable::start(uint64_t sequence, const CopyPlan& plan, Fd stream,
+kj::Maybe<Failure> CopyTable::start(uint64_t sequence, const CopyPlan& plan, Fd stream, Fd meter,
                                     const InitState& init) {
   if (!isStream(stream)) return Failure{"check the stream's descriptor", EINVAL};
   if (copies.size() >= MAX_COPIES) return Failure{"start the copy: there are too many", EAGAIN};
@@ -114,7 +155,7 @@ kj::Maybe<Failure> CopyTable::start(uint64_t sequence, const CopyPlan& plan, Fd 
   copies.reserve(copies.size() + 1);
   pid_t pid = fork();
   if (pid < 0) return Failure{"fork", errno};
-  if (pid == 0) runCopy(plan, stream, reportEnd, init);
+  if (pid == 0) runCopy(plan, stream, reportEnd, meter, init);
   copies.add(CopyRecord{sequence, pid, kj::mv(report), true, nullptr});
   return nullptr;
 }

@@ -22,8 +22,9 @@ class CopyTable {
  public:
   static constexpr size_t MAX_COPIES = 8;
 
-  kj::Maybe<Failure> start(uint64_t sequence, const CopyPlan& plan, Fd stream,
+  kj::Maybe<Failure> start(uint64_t sequence, const CopyPlan& plan, Fd stream, Fd meter,
                            const InitState& init);
+  // `meter`: where it says how far it is (base/progress-pipe.h); null: nowhere.
   // Fails with EAGAIN when there are too many, EINVAL when the stream is not a stream socket, or
   // with fork(2)'s error.
 

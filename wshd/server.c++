@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/progress-pipe.h"
+
 namespace warden {
 
 namespace {
@@ -120,6 +122,7 @@ void Server::dropConnection() {
   unsent = nullptr;
   held = false;
   copies.abandon();
+  meter = nullptr;
 }
 
 void Server::serveConnection(short events) {
@@ -229,13 +232,20 @@ void Server::handle(Packet packet) {
       copies.cancel(request.getCancelCopy());
       reply.setDone();
       break;
+    case schema::WshdRequest::METER_COPY:
+      meterCopy(packet, reply);
+      break;
     case schema::WshdRequest::PING:
       reply.setDone();
       break;
     default:
       fill(reply, Failure{"read the request: it is unknown to this wshd", ENOSYS});
   }
-  unsent = kj::mv(out);
+  answer(kj::mv(out));
+}
+
+void Server::answer(kj::Own<Reply> reply) {
+  unsent = kj::mv(reply);
   KJ_IF_MAYBE (job, KJ_ASSERT_NONNULL(unsent)->mayWaitFor) {
     held = KJ_ASSERT_NONNULL(jobs.find(*job)).running;
     if (!held) release();
@@ -283,6 +293,7 @@ void Server::handleAttach(uint32_t jobId, schema::WshdMessage::Builder reply, Re
 
 bool Server::handleCopy(Packet& packet, schema::WshdRequest::Reader request,
                         schema::WshdMessage::Builder reply) {
+  Fd itsMeter = kj::mv(meter);
   auto planned = planCopy(request.getCopy());
   if (planned.is<Failure>()) {
     fill(reply, planned.get<Failure>());
@@ -293,11 +304,19 @@ bool Server::handleCopy(Packet& packet, schema::WshdRequest::Reader request,
     return false;
   }
   KJ_IF_MAYBE (failure, copies.start(request.getSequence(), planned.get<CopyPlan>(),
-                                     packet.takeFd(0), init)) {
+                                     packet.takeFd(0), kj::mv(itsMeter), init)) {
     fill(reply, *failure);
     return false;
   }
   return true;
+}
+
+void Server::meterCopy(Packet& packet, schema::WshdMessage::Builder reply) {
+  if (packet.fdCount() != 1) return fill(reply, Failure{"take the pipe's descriptor", EBADF});
+  Fd pipe = packet.takeFd(0);
+  if (!isProgressPipe(pipe)) return fill(reply, Failure{"check the pipe's descriptor", EINVAL});
+  meter = kj::mv(pipe);
+  reply.setDone();
 }
 
 void Server::signalAll(int signal, schema::WshdMessage::Builder reply) {

@@ -35,6 +35,7 @@ class Server {
   const InitState& init;
   JobTable jobs;
   CopyTable copies;
+  Fd meter;  // of the next copy, also of one that is refused
   ChildStack stack;
   JobPipes pipes;  // of the next job
   kj::Maybe<kj::Own<Reply>> unsent;
@@ -56,12 +57,14 @@ class Server {
   bool sendEndedCopies();
 
   void handle(Packet packet);
+  void answer(kj::Own<Reply> reply);
   void handleSpawn(Packet& packet, schema::SpawnJob::Reader job, schema::WshdMessage::Builder reply,
                    Reply& out);
   void handleAttach(uint32_t jobId, schema::WshdMessage::Builder reply, Reply& out);
   bool handleCopy(Packet& packet, schema::WshdRequest::Reader request,
                   schema::WshdMessage::Builder reply);
   // True: it runs, and is answered when it has ended.
+  void meterCopy(Packet& packet, schema::WshdMessage::Builder reply);
   void signalAll(int signal, schema::WshdMessage::Builder reply);
   void signalJob(uint32_t jobId, int signal, schema::WshdMessage::Builder reply);
   void listJobs(schema::WshdMessage::Builder reply);

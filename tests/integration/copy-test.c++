@@ -179,6 +179,69 @@ TEST_F(CopyTest, aCopyIsEndedByItsClientAndByTheContainersEnd) {
   EXPECT_TRUE(waitUntil([&] { return countWorkers(server()) == 0; }));
 }
 
+// Of whatever is left until the response without progress.
+template <typename Response>
+std::vector<CopyProgress> progressOf(TestClient& client) {
+  std::vector<CopyProgress> all;
+  for (;;) {
+    auto response = client.receive<Response>();
+    if (!response.has_progress()) return all;
+    all.push_back(response.progress());
+  }
+}
+
+TEST_F(CopyTest, whoAsksHearsHowFarItIs) {
+  constexpr uint64_t FILES = 20000;
+  auto client = startWithContainer();
+  auto other = connect();
+  fs::create_directories(host + "/tree");
+  for (uint64_t i = 0; i < FILES; ++i)
+    writeFile(host + "/tree/" + std::to_string(i), "12345");
+  auto in = into(host + "/tree", "/tmp/in");
+  in.set_progress(true);
+  client.send(in);
+  auto seen = client.receive<CopyInResponse>();
+  // One that is held up says no more than it has done.
+  auto signal = [&](const std::string& name) {
+    return other.output("a",
+                        "for p in $(ps | grep '[w]shd' | awk '{ print $1 }'); do "
+                        "if [ $p != 1 ]; then kill -" +
+                            name + " $p && echo done; fi; done");
+  };
+  EXPECT_EQ(signal("STOP"), "done\n");
+  while (client.hasInput(std::chrono::milliseconds(1500)))
+    seen = client.receive<CopyInResponse>();
+  ASSERT_TRUE(seen.has_progress());
+  EXPECT_LT(seen.progress().entries(), FILES);
+  EXPECT_EQ(signal("CONT"), "done\n");
+  auto rest = progressOf<CopyInResponse>(client);
+  ASSERT_FALSE(rest.empty());
+  EXPECT_LT(seen.progress().bytes(), rest.back().bytes());
+  EXPECT_EQ(rest.back().bytes(), FILES * 5);
+  EXPECT_EQ(rest.back().entries(), FILES + 1);
+
+  auto out = outOf("/tmp/in", host + "/out");
+  out.set_progress(true);
+  client.send(out);
+  rest = progressOf<CopyOutResponse>(client);
+  ASSERT_FALSE(rest.empty());
+  for (size_t i = 1; i < rest.size(); ++i)
+    EXPECT_LT(rest[i - 1].entries(), rest[i].entries());
+  // With /tmp/in itself.
+  EXPECT_EQ(rest.back().entries(), FILES + 2);
+  client.ping();
+}
+
+TEST_F(CopyTest, whoDoesNotAskGetsOneResponse) {
+  auto client = startWithContainer();
+  writeFile(host + "/large", std::string(256 << 20, 'x'));
+  client.send(into(host + "/large", "/tmp/large"));
+  auto frame = client.receiveFrame();
+  EXPECT_EQ(frame.type, Message::CopyIn);
+  EXPECT_EQ(frame.payload, "");
+  client.ping();
+}
+
 TEST_F(CopyTest, aFullContainerSaysSoAndGoesOn) {
   start();
   auto client = connect();

@@ -147,6 +147,35 @@ TEST_F(TreeTest, aFileThatShrinksIsFilledUpWithZeros) {
   EXPECT_EQ(content.back(), '\0');
 }
 
+TEST_F(TreeTest, bothEndsCountTheSameBytesAndEntries) {
+  struct Meter : TreeMeter {
+    uint64_t bytes = 0, entries = 0, calls = 0;
+    void moved(uint64_t moreBytes, uint64_t moreEntries) override {
+      bytes += moreBytes;
+      entries += moreEntries;
+      ++calls;
+    }
+  };
+  makeDirectory("src");
+  makeDirectory("src/deep");
+  write("src/deep/small", "12345");
+  write("src/large", std::string(3 << 20, 'x'));
+  write("src/sparse", std::string(8192, 'x'));
+  KJ_SYSCALL(truncate((base + "/src/sparse").c_str(), 1 << 30));
+  fs::create_symlink("x", base + "/src/link");
+  CopyPlace from = source("src/"), to = target("dst");
+  StreamPair stream;
+  Meter packed, unpacked;
+  std::thread packer([&] { EXPECT_EQ(wordsOf(packTree(from, stream.left, packed)), ""); });
+  EXPECT_EQ(wordsOf(unpackTree(to, stream.right, nullptr, ALL_PERMISSIONS, unpacked)), "");
+  packer.join();
+  EXPECT_EQ(packed.entries, 6u);
+  EXPECT_EQ(packed.bytes, 5u + (3 << 20) + 8192);
+  EXPECT_EQ(unpacked.entries, packed.entries);
+  EXPECT_EQ(unpacked.bytes, packed.bytes);
+  EXPECT_LT(packed.calls, 40u);
+}
+
 TEST_F(TreeTest, theOwnerGetsWhatIsMadeAndNotWhatWasThere) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";
   makeDirectory("src");

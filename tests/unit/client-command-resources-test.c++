@@ -215,6 +215,25 @@ TEST(WardenCommandTest, copiesWithAbsolutePathsOfTheHost) {
   EXPECT_EQ(out.out, "{\"ok\":true}\n");
 }
 
+TEST(WardenCommandTest, saysHowFarACopyIsOnStandardErrorWhereItIsAsked) {
+  auto script = [](bool asked) {
+    return [asked](Peer& peer) {
+      EXPECT_EQ(peer.take<CopyOutRequest>(Message::CopyOut).has_progress(), asked);
+      CopyOutResponse response;
+      for (uint64_t entries : {1, 2, 3}) {
+        response.mutable_progress()->set_entries(entries);
+        if (asked) peer.answer(Message::CopyOut, response);
+      }
+      peer.answer(Message::CopyOut, CopyOutResponse());
+    };
+  };
+  EXPECT_EQ(runWith(script(false), {"copy-out", "h", "a", "b"}).err, "");
+  auto shown = runWith(script(true), {"--json", "copy-out", "--progress", "h", "a", "b"});
+  EXPECT_EQ(shown.status, 0);
+  EXPECT_EQ(shown.out, "{\"ok\":true}\n");
+  EXPECT_EQ(shown.err, "0 bytes, 1 entry, 0 bytes/s\n0 bytes, 3 entries, 0 bytes/s\n");
+}
+
 TEST(WardenCommandTest, createPassesPathsOfTheHostOn) {
   auto here = std::filesystem::current_path().string();
   CreateResponse response;

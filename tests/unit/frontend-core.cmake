@@ -1,6 +1,7 @@
 warden_unit_test(frontend-core-test
   frontend-admission-test.c++
   frontend-clients-test.c++
+  frontend-copy-test.c++
   frontend-disk-limits-test.c++
   frontend-end-test.c++
   frontend-etc-files-test.c++

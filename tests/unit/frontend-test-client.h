@@ -20,9 +20,13 @@ class RecordingWriter final : public ResponseWriter {
   };
   std::vector<Sent> sent;
   bool blocked = false;  // takes nothing, as a client that does not read
+  int refused = 0;       // responses, because of that
 
   kj::Promise<void> send(Message::Type type, kj::Array<PayloadPart> payload) override {
-    if (blocked) return kj::NEVER_DONE;
+    if (blocked) {
+      ++refused;
+      return kj::NEVER_DONE;
+    }
     std::string bytes;
     for (auto& part : payload) {
       if (part.is<FileRange>()) {

@@ -69,6 +69,15 @@ int HelperPeer::forgotten() {
   return count;
 }
 
+int HelperPeer::meters() {
+  std::lock_guard lock(mutex);
+  int count = 0;
+  for (auto& [id, container] : created) {
+    if (container.wshd) count += container.wshd->meters();
+  }
+  return count;
+}
+
 void HelperPeer::serve() {
   kj::runCatchingExceptions([&]() {
     for (;;) {
@@ -257,6 +266,10 @@ kj::StringPtr idOf(schema::HelperRequest::Reader request) {
       return request.getMapPort().getId();
     case schema::HelperRequest::ALLOW_OUT:
       return request.getAllowOut().getId();
+    case schema::HelperRequest::COPY_IN:
+      return request.getCopyIn().getId();
+    case schema::HelperRequest::COPY_OUT:
+      return request.getCopyOut().getId();
     default:
       KJ_FAIL_REQUIRE("unexpected request");
   }
@@ -280,6 +293,7 @@ void fail(schema::HelperReply::Builder reply, int error) {
 void HelperPeer::limit(Packet& packet) {
   auto request = packet.getRoot<schema::HelperRequest>();
   if (!onlyReads(request)) usleep(limitDelayMs * 1000);
+  if (request.isCopyIn() || request.isCopyOut()) usleep(copyDelayMs * 1000);
   capnp::MallocMessageBuilder message;
   auto reply = message.initRoot<schema::HelperReply>();
   reply.setSequence(request.getSequence());
@@ -330,6 +344,8 @@ void HelperPeer::carryOut(schema::HelperRequest::Reader request, schema::HelperR
     auto map = request.getMapPort();
     if (!occupied.insert(map.getHostPort()).second) return fail(reply, EADDRINUSE);
     container.ports[map.getHostPort()] = map.getContainerPort();
+    reply.setDone();
+  } else if (request.isCopyIn() || request.isCopyOut()) {
     reply.setDone();
   } else {
     auto allow = request.getAllowOut();

@@ -44,6 +44,7 @@ class WshdPeer {
   void killJobs();
   void send(const std::string& bytes);
   int forgotten() const { return forgetCount; }
+  int meters() const { return meterCount; }
 
  private:
   Fd socket;
@@ -52,6 +53,8 @@ class WshdPeer {
   std::map<uint32_t, int> running;  // job -> pid of its session's leader
   std::vector<std::thread> reapers;
   std::atomic<int> forgetCount = 0;
+  std::atomic<int> meterCount = 0;
+  Fd meter;  // of the last copy; flooded
   std::thread thread;
 
   void serve();
@@ -83,6 +86,7 @@ class HelperPeer {
   std::atomic<bool> failCreate = false;
   std::atomic<int> failLimits = 0;  // the errno with which limits and rules fail
   std::atomic<int> limitDelayMs = 0;
+  std::atomic<int> copyDelayMs = 0;
   std::atomic<bool> failDestroy = false;
   std::atomic<uint32_t> lostSlots = 0;  // 0 .. lostSlots-1 belong to containers that do not end
   std::atomic<bool> holdSpawns = false;
@@ -95,7 +99,8 @@ class HelperPeer {
   void killFirstProcesses();                            // as if every wshd had crashed
   void sendAsFirstProcesses(const std::string& bytes);  // to the frontend, as a packet
   int forgotten();
-  std::vector<uint32_t> networks();                                     // in the order of creation
+  int meters();                      // of copies, that were given to first processes
+  std::vector<uint32_t> networks();  // in the order of creation
   std::string etcFile(const std::string& id, const std::string& name);  // as create carried it
 
   // The files that `created` carries: their text, and the eventfd of v1.

@@ -67,6 +67,14 @@ void signalGroup(int leader, int signal) {
   if (kill(-leader, signal) != 0) kill(leader, signal);
 }
 
+// With all that a taken over container can: more than was meant to fit, and half records.
+void flood(int pipe) {
+  fcntl(pipe, F_SETPIPE_SZ, 1 << 20);
+  std::string odd(4099, '\xff');
+  while (write(pipe, odd.data(), odd.size()) > 0) {
+  }
+}
+
 }  // namespace
 
 WshdPeer::WshdPeer(Fd socketParam, const std::atomic<bool>& holdSpawns)
@@ -129,6 +137,11 @@ void WshdPeer::handle(Packet packet) {
     case schema::WshdRequest::FORGET:
       ++forgetCount;
       if (request.getSequence() == 0) return;
+      break;
+    case schema::WshdRequest::METER_COPY:
+      ++meterCount;
+      meter = packet.takeFd(0);
+      flood(meter);
       break;
     default:
       break;

@@ -231,6 +231,27 @@ Message Frontend::ping() {
   return request([&](auto r) { r.setPing(); });
 }
 
+Message Frontend::meterCopy(kj::ArrayPtr<const int> fds) {
+  return request([&](auto r) { r.setMeterCopy(); }, fds);
+}
+
+Message Frontend::copy(const CopySpec& spec, kj::ArrayPtr<const int> fds) {
+  return request(
+      [&](schema::WshdRequest::Builder r) {
+        auto copy = r.initCopy();
+        copy.setUid(spec.uid);
+        copy.setGid(spec.uid);
+        copy.setHome(kj::StringPtr("/").asBytes());
+        copy.setPath(kj::StringPtr(spec.path.c_str()).asBytes());
+        if (spec.pack) {
+          copy.setPack();
+        } else {
+          copy.setUnpack();
+        }
+      },
+      fds);
+}
+
 void Frontend::sendPing(uint64_t number) {
   capnp::MallocMessageBuilder builder;
   auto request = builder.initRoot<schema::WshdRequest>();

@@ -56,6 +56,12 @@ struct JobSpec {
 
 JobSpec asRoot(JobSpec spec);
 
+struct CopySpec {
+  std::string path;
+  bool pack = true;
+  uint32_t uid = TEST_USER;
+};
+
 class Frontend {
   // A connection to wshd.
 
@@ -70,6 +76,10 @@ class Frontend {
   Message attach(uint32_t jobId);
   Message ping();
   JobEnd awaitEnd(uint32_t jobId);
+
+  Message meterCopy(kj::ArrayPtr<const int> fds);
+  Message copy(const CopySpec& spec, kj::ArrayPtr<const int> fds);
+  // Returns when the copy has ended.
 
   void sendPing(uint64_t sequence);
   void sendForget(uint64_t sequence, uint32_t jobId);
