@@ -103,7 +103,9 @@ ContainerResources Registry::takeResources(const Requester& requester,
 }
 
 void Registry::requireRoom() const {
-  if (shuttingDown) kj::throwFatalException(clientErrorOf("the server is shutting down"));
+  if (shuttingDown)
+    kj::throwFatalException(
+        clientErrorOf("the server is shutting down; try again when it serves again"));
   auto most = services.config.frontend.maxContainers;
   if (entries.size() < most) return;
   kj::throwFatalException(clientErrorOf("all ", most,
