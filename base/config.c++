@@ -274,6 +274,19 @@ Config readParts(const std::string& text, const std::string& fileName, Attempt&&
   }
 }
 
+// Where the value of "a.b" stands, from 1; 0: it is not there.
+int lineOf(const YAML::Node& node, std::string_view key) {
+  if (!node.IsMap()) return 0;
+  for (const auto& entry : node) {
+    const std::string& name = entry.first.Scalar();
+    if (key == name) return entry.second.Mark().line + 1;
+    // A key may have dots of its own.
+    if (!key.starts_with(name + ".")) continue;
+    if (int line = lineOf(entry.second, key.substr(name.size() + 1))) return line;
+  }
+  return 0;
+}
+
 }  // namespace
 
 Config parseConfig(const std::string& text, const std::string& fileName) {
@@ -291,6 +304,13 @@ std::vector<std::string> findConfigMistakes(const std::string& text, const std::
   };
   note([&]() { readParts(text, fileName, note); });
   return mistakes;
+}
+
+std::string placeMistake(const std::string& mistake, const std::string& text,
+                         const std::string& fileName) {
+  if (mistake.starts_with(fileName + ":")) return mistake;
+  int line = lineOf(loadDocument(text, fileName), mistake.substr(0, mistake.find(": ")));
+  return fileName + ":" + (line == 0 ? "" : std::to_string(line) + ":") + " " + mistake;
 }
 
 std::string readConfigFile(int fd, const std::string& fileName) {

@@ -172,6 +172,11 @@ std::vector<std::string> findConfigMistakes(const std::string& text, const std::
 // What is wrong with a file, as ConfigError says it: the first mistake of each section. Empty:
 // nothing, and parseConfig accepts it.
 
+std::string placeMistake(const std::string& mistake, const std::string& text,
+                         const std::string& fileName);
+// A mistake that begins with a key ("server.pidfile: ..."), with the file in front, and the line
+// where the key is in `text`. One that begins with the file stays as it is.
+
 std::string readConfigFile(int fd, const std::string& fileName);
 // The text of an open configuration file, from its start. Throws ConfigError unless it is a regular
 // file that belongs to root, that nobody else may write, of at most 1 MiB.

@@ -74,6 +74,13 @@ kj::Array<kj::byte> readAll(int fd, size_t limit) {
   }
 }
 
+void discardInput(int socket) {
+  kj::byte discarded[16 * 1024];
+  for (int i = 0; i < 16; ++i) {
+    if (recv(socket, discarded, sizeof(discarded), MSG_DONTWAIT) <= 0) break;
+  }
+}
+
 void writeAll(int fd, kj::ArrayPtr<const kj::byte> data) {
   while (data.size() > 0) {
     ssize_t n;

@@ -38,6 +38,11 @@ kj::Array<kj::byte> readAll(int fd, size_t limit);
 // Reads from the current position to the end. Fails when there are more than `limit` bytes, so that
 // a file that grows without end cannot exhaust memory.
 
+void discardInput(int socket);
+// Throws away what has arrived at a socket, up to 256 KiB, without waiting. Closed with unread
+// input, it would make the peer lose the answer before it (unix(7), ECONNRESET; RFC 9293, section
+// 3.10.4).
+
 void writeAll(int fd, kj::ArrayPtr<const kj::byte> data);
 
 enum class MemfdUse { DATA, EXECUTABLE };

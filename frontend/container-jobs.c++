@@ -35,8 +35,9 @@ kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
   KJ_IF_MAYBE (reason, kj::runCatchingExceptions([&]() { saveOptions(job->options()); })) {
     jobs.erase(jobId);
     job->doneWith();
-    return clientErrorOf("could not start the job: write the container's snapshot: ",
-                         reason->getDescription());
+    return clientErrorOf(
+        "could not start the job: write the container's snapshot: ", reason->getDescription(),
+        "; free space or inodes where the server's depot is, and try again");
   }
 
   auto running =

@@ -43,7 +43,7 @@ void requireWithin(const DiskLimits& wanted, const Grant& grant) {
   kj::throwFatalException(clientErrorOf(
       PERMISSION_DENIED, "the limit is ", wanted.blocksHard, " blocks (0: none), but ",
       grant.source, ".quotas.disk of the server's configuration grants each container ", blocks,
-      " blocks of ", DISK_BLOCK_BYTES, " bytes"));
+      " blocks of ", DISK_BLOCK_BYTES, " bytes; ask for a limit of at most that"));
 }
 
 }  // namespace

@@ -33,8 +33,10 @@ kj::StringPtr copyAdvice(int error) {
       return "; wait until another copy has ended";
     case ECANCELED:
       return "; something in the container ended it: try again";
+    case EPIPE:
+      return "; its other end ended it: try again";
     default:
-      return "";
+      return "; try again, and look at the file system that it is on";
   }
 }
 

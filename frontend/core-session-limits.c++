@@ -38,7 +38,8 @@ kj::Promise<void> CoreSession::limitMemory(const LimitMemoryRequest& request, Re
     if (grant.memory && request.limit_in_bytes() > *grant.memory) {
       kj::throwFatalException(clientErrorOf(
           PERMISSION_DENIED, "limit_in_bytes is ", request.limit_in_bytes(), ", but ", grant.source,
-          ".quotas.memory of the server's configuration grants each container ", *grant.memory));
+          ".quotas.memory of the server's configuration grants each container ", *grant.memory,
+          "; ask for at most that"));
     }
     bytes = request.limit_in_bytes();
   }

@@ -8,9 +8,6 @@ namespace warden::frontend {
 
 namespace {
 
-// How much of a hostile client's input is thrown away before its connection is closed.
-constexpr int DISCARDED_READS = 16;
-
 // A client that never stops pipelining gets this many answers before others have their turn.
 constexpr uint REQUESTS_PER_TURN = 16;
 
@@ -30,15 +27,10 @@ EdgeConnection::EdgeConnection(EdgeContext& context, Fd socketParam, size_t maxR
       // POLLHUP (unix(7) sockets), and still gets its answers.
       hangup(observer.whenWriteDisconnected().then([this]() { hungUp = true; }).fork()) {}
 
-// Closing a unix socket with unread input makes the peer's next read fail with ECONNRESET
-// (unix(7)); without, the peer reads its answers and then the end.
 EdgeConnection::~EdgeConnection() noexcept(false) {
   finished(RequestOutcome::GONE);
   context.holdInput(heldInput, 0);
-  auto buffer = context.readBuffer();
-  for (int i = 0; i < DISCARDED_READS; ++i) {
-    if (recv(socket, buffer.begin(), buffer.size(), 0) <= 0) break;
-  }
+  discardInput(socket);
 }
 
 kj::Promise<void> EdgeConnection::run(SessionFactory& sessions) {

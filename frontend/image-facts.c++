@@ -26,13 +26,18 @@ kj::Maybe<ImageOwner> findVcap(const kj::Vector<PasswdEntry>& passwd) {
   return nullptr;
 }
 
+[[noreturn]] void fail(kj::StringPtr path, const kj::Exception& problem) {
+  kj::throwFatalException(
+      clientErrorOf("could not read the root file system's ", path, ": ", problem.getDescription(),
+                    "; make it a regular file of at most 1 MiB that can be read"));
+}
+
 kj::Array<char> readOpened(kj::StringPtr path, int file) {
   if (file < 0) return nullptr;
   kj::Array<kj::byte> content;
   KJ_IF_MAYBE (problem,
                kj::runCatchingExceptions([&]() { content = readAll(file, MAX_FILE_BYTES); })) {
-    kj::throwFatalException(clientErrorOf("could not read the root file system's ", path, ": ",
-                                          problem->getDescription()));
+    fail(path, *problem);
   }
   return kj::heapArray(content.asChars());
 }
@@ -83,8 +88,7 @@ kj::Array<char> ImageFacts::read(kj::StringPtr path, const File& file) const {
                  KJ_SYSCALL(fstat(fd, &status));
                  KJ_REQUIRE(S_ISREG(status.st_mode), "no longer a regular file");
                })) {
-    kj::throwFatalException(clientErrorOf("could not read the root file system's ", path, ": ",
-                                          problem->getDescription()));
+    fail(path, *problem);
   }
   return readOpened(path, fd);
 }

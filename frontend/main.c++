@@ -170,7 +170,16 @@ kj::Promise<void> answerHealthChecks(kj::Maybe<HealthServer>& server) {
   return kj::NEVER_DONE;
 }
 
+void warnOfKeysWithoutEffect(const Config& config, spdlog::logger& log) {
+  if (!config.server.allowNestedWarden) return;
+  log.warn(
+      "server.allow_nested_warden has no effect: no container can make namespaces or mounts, so "
+      "that "
+      "no server runs in one; take the key out");
+}
+
 void serve(const HandedOver& options, const Config& config, spdlog::logger& log) {
+  warnOfKeysWithoutEffect(config, log);
   rlim_t descriptors = raiseDescriptorLimit();
   KJ_REQUIRE(descriptors >= LEAST_DESCRIPTORS, "the limit on open files is too low; raise it",
              descriptors);

@@ -8,10 +8,6 @@ namespace warden::frontend {
 
 namespace {
 
-// How much of what was not read is thrown away before a connection is closed: closed with unread
-// input, the peer may lose its answer (RFC 9293, section 3.10.4: a reset).
-constexpr int DISCARDED_READS = 8;
-
 [[noreturn]] void disconnected() {
   kj::throwFatalException(KJ_EXCEPTION(DISCONNECTED, "the client has gone"));
 }
@@ -24,10 +20,7 @@ PacedStream::PacedStream(kj::UnixEventPort& port, Fd socketParam, Pace& pace)
       pace(pace) {}
 
 PacedStream::~PacedStream() noexcept(false) {
-  kj::byte discarded[16 * 1024];
-  for (int i = 0; i < DISCARDED_READS; ++i) {
-    if (recv(socket, discarded, sizeof(discarded), 0) <= 0) break;
-  }
+  discardInput(socket);
 }
 
 kj::Promise<size_t> PacedStream::tryRead(void* buffer, size_t minBytes, size_t maxBytes) {

@@ -103,7 +103,9 @@ ContainerResources Registry::takeResources(const Requester& requester,
 }
 
 void Registry::requireRoom() const {
-  if (shuttingDown) kj::throwFatalException(clientErrorOf("the server is shutting down"));
+  if (shuttingDown)
+    kj::throwFatalException(
+        clientErrorOf("the server is shutting down; try again when it serves again"));
   auto most = services.config.frontend.maxContainers;
   if (entries.size() < most) return;
   kj::throwFatalException(clientErrorOf("all ", most,
@@ -145,7 +147,7 @@ kj::Promise<kj::Own<Container>> Registry::create(ConnectionNumber by, const Requ
   KJ_IF_MAYBE (turn, turns.takeAtOnce(requester.peer().uid)) {
     return createNow(by, requester, request, kj::mv(files), kj::mv(*turn));
   }
-  return turns.take(requester.peer().uid)
+  return turns.wait(requester.peer().uid)
       .then([this, by, &requester, &request, files = kj::mv(files)](Turn turn) mutable {
         return createNow(by, requester, request, kj::mv(files), kj::mv(turn));
       });
@@ -228,7 +230,7 @@ kj::Promise<void> Registry::destroy(kj::Own<Container> container) {
     destroyNow(*container, kj::mv(*turn));
     return whenDestroyed(*entry);
   }
-  return turns.take(container->owner())
+  return turns.wait(container->owner())
       .then([this, container = kj::mv(container)](Turn turn) mutable -> kj::Promise<void> {
         // Another may have had its turn before.
         auto* entry = findEntry(*container);

@@ -120,19 +120,6 @@ Json ruleToJson(const OutRule& rule) {
           {"log", rule.log}};
 }
 
-OutRule ruleFrom(const Json& json) {
-  OutRule rule;
-  rule.addresses = {json.at("first_address").get<uint32_t>(),
-                    json.at("last_address").get<uint32_t>()};
-  rule.protocol = static_cast<schema::Protocol>(json.at("protocol").get<uint16_t>());
-  rule.firstPort = json.at("first_port").get<uint16_t>();
-  rule.lastPort = json.at("last_port").get<uint16_t>();
-  rule.icmpType = json.at("icmp_type").get<int16_t>();
-  rule.icmpCode = json.at("icmp_code").get<int16_t>();
-  rule.log = json.at("log").get<bool>();
-  return rule;
-}
-
 Json resourcesToJson(const ContainerSnapshot& snapshot) {
   Json ports = Json::array();
   Json netIn = Json::array();
@@ -155,13 +142,6 @@ Json resourcesToJson(const ContainerSnapshot& snapshot) {
 void resourcesFrom(const Json& json, ContainerSnapshot& snapshot) {
   snapshot.handle = bytesFrom(json.at("handle"));
   snapshot.id = json.at("container_id").get<std::string>();
-  snapshot.network = json.at("network").get<std::string>();
-  snapshot.uid = json.at("uid").get<uint32_t>();
-  for (auto& mapping : json.at("net_in")) {
-    snapshot.netIn.push_back({mapping.at(0).get<uint16_t>(), mapping.at(1).get<uint16_t>()});
-  }
-  for (auto& rule : json.at("net_out"))
-    snapshot.netOut.push_back(ruleFrom(rule));
 }
 
 ContainerSnapshot snapshotFrom(const Json& json) {

@@ -36,7 +36,8 @@ struct ContainerSnapshot {
     std::optional<Bandwidth> bandwidth;
   } limits;
 
-  // Of the helper's record, which a later frontend asks, for whoever reads the file.
+  // For others who read the file. A later frontend asks the helper, which has them on record, and
+  // decodeSnapshot() leaves them out.
   std::string network;  // the container's address
   uint32_t uid = 0;     // vcap's
   std::vector<PortMapping> netIn;

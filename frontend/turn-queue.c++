@@ -56,12 +56,9 @@ kj::Maybe<Turn> TurnQueue::takeAtOnce(uid_t user) {
   return nullptr;
 }
 
-kj::Promise<Turn> TurnQueue::take(uid_t user) {
-  KJ_IF_MAYBE (turn, takeAtOnce(user)) {
-    return kj::mv(*turn);
-  }
+kj::Promise<Turn> TurnQueue::wait(uid_t user) {
   KJ_IF_MAYBE (place, places.take(user)) {
-    return wait(user, kj::mv(*place));
+    return enqueue(user, kj::mv(*place));
   }
   return clientErrorOf(
       "the server is busy: as many of your creates and destroys wait for their turn as "
@@ -73,10 +70,10 @@ kj::Promise<Turn> TurnQueue::takeAlways(uid_t user) {
   KJ_IF_MAYBE (turn, takeAtOnce(user)) {
     return kj::mv(*turn);
   }
-  return wait(user, std::nullopt);
+  return enqueue(user, std::nullopt);
 }
 
-kj::Promise<Turn> TurnQueue::wait(uid_t user, std::optional<Place> place) {
+kj::Promise<Turn> TurnQueue::enqueue(uid_t user, std::optional<Place> place) {
   return kj::newAdaptedPromise<Turn, Waiter>(*this, user, kj::mv(place));
 }
 

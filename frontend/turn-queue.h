@@ -47,14 +47,16 @@ class TurnQueue {
   kj::Maybe<Turn> takeAtOnce(uid_t user);
   // None: it has to wait.
 
-  kj::Promise<Turn> take(uid_t user);
-  // Resolves when it is the request's turn. Rejects at once with an error for the client where
-  // there is no room to wait. Dropping the promise leaves the queue.
+  kj::Promise<Turn> wait(uid_t user);
+  // For whom takeAtOnce() has had none. Resolves when it is the request's turn. Rejects at once
+  // with an error for the client where there is no room to wait. Dropping the promise leaves the
+  // queue.
 
   size_t waitingCount() const;
 
   kj::Promise<Turn> takeAlways(uid_t user);
-  // The same, of what the server does by itself, where there is nobody to be told.
+  // At once or later; of what the server does by itself, where there is nobody to be told that
+  // there is no room.
 
  private:
   friend class Turn;
@@ -66,7 +68,7 @@ class TurnQueue {
   std::map<uid_t, Waiters> waiting;  // none of them is empty
   uid_t lastServed = 0;
 
-  kj::Promise<Turn> wait(uid_t user, std::optional<Place> place);
+  kj::Promise<Turn> enqueue(uid_t user, std::optional<Place> place);
   void serve();
   bool serveNext();
 };

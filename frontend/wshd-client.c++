@@ -29,13 +29,8 @@ Fd takePipe(Packet& packet, size_t index) {
   return fd;
 }
 
-// What a client or the operator can do about it; may be empty.
-kj::String remedy(schema::JobFailure::Reader failure) {
-  static constexpr kj::StringPtr SET_LIMIT = "setrlimit "_kj;
-  auto step = failure.getStep();
-  if (failure.getErrno() != EPERM || !step.startsWith(SET_LIMIT)) return nullptr;
-  // systemd.exec(5) has one setting for each limit, named like it.
-  auto limit = kj::str(step.slice(SET_LIMIT.size()));
+// systemd.exec(5) has one setting for each limit, named like it.
+kj::String limitRemedy(kj::StringPtr limit) {
   auto setting = kj::str(limit);
   for (char& c : setting)
     if ('a' <= c && c <= 'z') c += 'A' - 'a';
@@ -43,6 +38,28 @@ kj::String remedy(schema::JobFailure::Reader failure) {
                  " than the hard limit that the server was started with; ask for less, or raise "
                  "the server's limit (Limit",
                  setting, "= of its systemd unit) and restart it");
+}
+
+// What a client or the operator can do about it; may be empty.
+kj::String remedy(schema::JobFailure::Reader failure) {
+  static constexpr kj::StringPtr SET_LIMIT = "setrlimit "_kj;
+  auto step = failure.getStep();
+  switch (failure.getErrno()) {
+    case EPERM:
+      if (!step.startsWith(SET_LIMIT)) return nullptr;
+      return limitRemedy(kj::heapString(step.slice(SET_LIMIT.size())));
+    case EAGAIN:
+      return kj::str(
+          ": there are as many processes as the container, or the job's user in it, may have; end "
+          "some, ask for more nproc, or raise privhelper.pids_limit of the server's configuration");
+    case ENOENT:
+      if (!step.startsWith("execve ")) return nullptr;
+      return kj::str(
+          ": the root file system has no shell, or not the loader that it names; complete it "
+          "(warden-rootfs check says what is missing)");
+    default:
+      return nullptr;
+  }
 }
 
 StartedJob readStarted(Packet&& packet, uint32_t jobId) {

@@ -37,17 +37,28 @@ void refuseToConnect(int socket) {
   KJ_SYSCALL(setsockopt(socket, SOL_SOCKET, SO_LOCK_FILTER, &locked, sizeof(locked)));
 }
 
-int bindTo(int socket, uint16_t port) {
-  // errno, or 0.
+Fd makeSocket() {
+  int raw;
+  KJ_SYSCALL(raw = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  Fd made(raw);
+  // Connections of the server before this one may still be winding up.
+  int reuse = 1;
+  KJ_SYSCALL(setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)));
+  return made;
+}
+
+bool bindTo(int socket, uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+}
+
+int listenOn(int socket, uint16_t port) {
+  // errno, or 0.
   for (int attempt = 1;; ++attempt) {
-    if (bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
-        listen(socket, BACKLOG) == 0) {
-      return 0;
-    }
+    if (bindTo(socket, port) && listen(socket, BACKLOG) == 0) return 0;
     if (errno != EADDRINUSE || attempt == ATTEMPTS) return errno;
     nanosleep(&PAUSE, nullptr);
   }
@@ -67,19 +78,22 @@ const char* whatToDo(int error) {
 
 }  // namespace
 
+int tryHealthPort(uint16_t port) {
+  return bindTo(makeSocket(), port) ? 0 : errno;
+}
+
+ConfigError healthPortError(uint16_t port, int error) {
+  return ConfigError("health_check_server.port: cannot listen on 127.0.0.1:" +
+                     std::to_string(port) + ": " + strerror(error) + whatToDo(error));
+}
+
 kj::Maybe<Fd> openHealthListener(const Config& config, const std::string& configName) {
   if (!config.healthCheckPort.has_value()) return nullptr;
   uint16_t port = *config.healthCheckPort;
-  int raw;
-  KJ_SYSCALL(raw = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  Fd listener(raw);
-  // Connections of the server before this one may still be winding up.
-  int reuse = 1;
-  KJ_SYSCALL(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)));
+  Fd listener = makeSocket();
   refuseToConnect(listener);
-  if (int error = bindTo(listener, port)) {
-    throw ConfigError(configName + ": health_check_server.port: cannot listen on 127.0.0.1:" +
-                      std::to_string(port) + ": " + strerror(error) + whatToDo(error));
+  if (int error = listenOn(listener, port)) {
+    throw ConfigError(configName + ": " + healthPortError(port, error).what());
   }
   return kj::mv(listener);
 }

@@ -17,4 +17,10 @@ kj::Maybe<Fd> openHealthListener(const Config& config, const std::string& config
 // accepted ones inherit and nobody can remove (socket(7), SO_LOCK_FILTER): it drops the answer to a
 // connection that the socket itself begins.
 
+int tryHealthPort(uint16_t port);
+// Whether the port can be had now: 0, or errno. It is bound for a moment, and nobody can connect.
+
+ConfigError healthPortError(uint16_t port, int error);
+// What it says to the operator.
+
 }  // namespace warden::privhelper

@@ -16,6 +16,7 @@
 #include "privhelper/apparmor.h"
 #include "privhelper/broker.h"
 #include "privhelper/cgroup-keeper.h"
+#include "privhelper/config-check.h"
 #include "privhelper/disk.h"
 #include "privhelper/fault-point.h"
 #include "privhelper/filters.h"
@@ -155,9 +156,9 @@ void enterBrokerSandbox(const Config& config, const DiskBackend& disk) {
   filter.install();
 }
 
-bool checkConfig(const std::string& path) {
+bool checkConfig(const std::string& path, bool passedSockets) {
   // True: a server would accept it. Mistakes are told one a line.
-  auto mistakes = findMistakes(path);
+  auto mistakes = findMistakes(path, passedSockets);
   for (auto& mistake : mistakes)
     fprintf(stderr, "%s\n", mistake.c_str());
   if (mistakes.empty()) printf("%s: no mistakes\n", path.c_str());
@@ -267,7 +268,7 @@ bool serve(const Options& options, kj::Vector<PassedDescriptor> passed) {
 
 int start(const Options& options) {
   kj::Vector<PassedDescriptor> passed;
-  if (options.systemd) passed = takePassedDescriptors();
+  if (options.systemd && !options.checkOnly) passed = takePassedDescriptors();
   auto kept = KJ_MAP(entry, passed) {
     return entry.fd.get();
   };
@@ -275,7 +276,8 @@ int start(const Options& options) {
   closeAllExcept(kept);
   if (options.keepCgroup) keepCgroup();
   KJ_REQUIRE(!options.config.empty(), "--config is required");
-  bool well = options.checkOnly ? checkConfig(options.config) : serve(options, kj::mv(passed));
+  bool well = options.checkOnly ? checkConfig(options.config, options.systemd)
+                                : serve(options, kj::mv(passed));
   return well ? 0 : 1;
 }
 

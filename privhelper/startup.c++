@@ -45,20 +45,9 @@ Fd openDirectory(const std::string& path, const char* key, const char* advice = 
   return Fd(fd);
 }
 
-Fd openParent(const std::string& path, const char* key) {
-  return openDirectory(parentOf(path), key, "; make it first");
-}
-
-Fd openRootOwnedDirectory(const std::string& path, const char* key) {
-  Fd fd = openDirectory(path, key);
-  struct stat status;
-  KJ_SYSCALL(fstat(fd, &status));
-  if (status.st_uid != 0 || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    throw ConfigError(std::string(key) + ": " + path +
-                      " must belong to root and be writable by nobody else: chown root and chmod "
-                      "go-w it");
-  }
-  return fd;
+// "warden-wshd" has the key privhelper.wshd_path.
+std::string keyOfProgram(const std::string& name) {
+  return "privhelper." + name.substr(name.find('-') + 1) + "_path";
 }
 
 Fd openForAppending(const std::string& path, mode_t mode) {
@@ -88,15 +77,6 @@ AuditTrail openTrail(const std::optional<std::string>& path, const char* key,
   }
 }
 
-void copyToJournal(AuditTrail& trail) {
-  try {
-    trail.copyTo(AuditJournal());
-  } catch (const kj::Exception& e) {
-    throw ConfigError(std::string("audit.journald: the journal cannot be reached: ") +
-                      e.getDescription().cStr());
-  }
-}
-
 // Of a file in a directory that is open, however long the directory's own name is.
 std::string shortPath(int directory, const std::string& name) {
   return "/proc/self/fd/" + std::to_string(directory) + "/" + name;
@@ -107,9 +87,7 @@ bool isServed(int directory, const std::string& name) {
   int raw;
   KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   Fd probe(raw);
-  std::string path = shortPath(directory, name);
-  if (!UnixAddress::isPath(path)) return false;
-  UnixAddress address(path);
+  UnixAddress address(shortPath(directory, name));
   return connect(probe, address.get(), address.size()) == 0;
 }
 
@@ -141,6 +119,22 @@ Fd takeListener(kj::Vector<PassedDescriptor>& passed, const char* name, int type
 
 }  // namespace
 
+Fd openParent(const std::string& path, const char* key) {
+  return openDirectory(parentOf(path), key, "; make it first");
+}
+
+Fd openRootOwnedDirectory(const std::string& path, const char* key) {
+  Fd fd = openDirectory(path, key);
+  struct stat status;
+  KJ_SYSCALL(fstat(fd, &status));
+  if (status.st_uid != 0 || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw ConfigError(std::string(key) + ": " + path +
+                      " must belong to root and be writable by nobody else: chown root and chmod "
+                      "go-w it");
+  }
+  return fd;
+}
+
 ServiceSockets takeSockets(kj::Vector<PassedDescriptor>& passed, const Config& config) {
   ServiceSockets sockets{takeListener(passed, "clients", SOCK_STREAM),
                          takeListener(passed, "frontend", SOCK_SEQPACKET)};
@@ -168,23 +162,6 @@ LoadedConfig loadConfig(const std::string& path) {
   return {std::move(config), kj::mv(sealed)};
 }
 
-std::vector<std::string> findMistakes(const std::string& path) {
-  try {
-    int raw = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (raw < 0) throw ConfigError(path + ": cannot open: " + describe(errno));
-    Fd file(raw);
-    std::string text = readConfigFile(file, path);
-    auto mistakes = findConfigMistakes(text, path);
-    if (!mistakes.empty()) return mistakes;
-    Config config = parseConfig(text, path);
-    policyFrom(config, path);
-    openImage(config);
-    return {};
-  } catch (const ConfigError& e) {
-    return {e.what()};
-  }
-}
-
 Fd openImage(const Config& config) {
   return openRootOwnedDirectory(config.server.containerRootfsPath, "server.container_rootfs_path");
 }
@@ -208,13 +185,15 @@ Fd openProgram(const std::optional<std::string>& configured, const char* name) {
     path = parentOf(std::string(self, n)) + "/" + name;
   }
   int raw = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (raw < 0) throw ConfigError(path + ": cannot open this program: " + describe(errno));
+  std::string key = keyOfProgram(name);
+  if (raw < 0)
+    throw ConfigError(key + ": cannot open the program " + path + ": " + describe(errno));
   Fd fd(raw);
   struct stat status;
   KJ_SYSCALL(fstat(fd, &status));
   if (!S_ISREG(status.st_mode) || status.st_uid != 0 ||
       (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    throw ConfigError(path +
+    throw ConfigError(key + ": " + path +
                       ": a program that runs with privilege must be a file that belongs to "
                       "root and is writable by nobody else");
   }
@@ -264,12 +243,21 @@ AuditOptions auditOptions(const Config& config) {
   return options;
 }
 
+AuditJournal openJournal() {
+  try {
+    return AuditJournal();
+  } catch (const kj::Exception& e) {
+    throw ConfigError(std::string("audit.journald: the journal cannot be reached: ") +
+                      e.getDescription().cStr());
+  }
+}
+
 AuditLog openAuditLog(const AuditOptions& options) {
   AuditTrail operations = openTrail(options.helper, "audit.helper", options);
   AuditTrail requests = openTrail(options.frontend, "audit.frontend", options);
   if (options.journald) {
-    copyToJournal(operations);
-    copyToJournal(requests);
+    operations.copyTo(openJournal());
+    requests.copyTo(openJournal());
   }
   return AuditLog(kj::mv(operations), kj::mv(requests), options.whenUnwritable);
 }
@@ -290,15 +278,24 @@ void raiseDescriptorLimit(const Policy& policy) {
   KJ_SYSCALL(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+bool hasSocket(int directory, const Config& config) {
+  const std::string& path = config.server.unixDomainPath;
+  if (!UnixAddress::isPath(shortPath(directory, baseOf(path)))) {
+    throw ConfigError("server.unix_domain_path: the file name of " + path + " is too long");
+  }
+  struct stat status;
+  if (fstatat(directory, baseOf(path).c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) return false;
+  if (!S_ISSOCK(status.st_mode)) {
+    throw ConfigError("server.unix_domain_path: " + path + " exists and is not a socket");
+  }
+  return true;
+}
+
 ListeningSocket::ListeningSocket(const Config& config)
     : directory(openParent(config.server.unixDomainPath, "server.unix_domain_path")),
       name(baseOf(config.server.unixDomainPath)) {
   const std::string& path = config.server.unixDomainPath;
-  struct stat status;
-  if (fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
-    if (!S_ISSOCK(status.st_mode)) {
-      throw ConfigError("server.unix_domain_path: " + path + " exists and is not a socket");
-    }
+  if (hasSocket(directory, config)) {
     if (!awaitEndOfService(directory, name)) {
       throw ConfigError("server.unix_domain_path: a server is already running on " + path);
     }
@@ -307,11 +304,7 @@ ListeningSocket::ListeningSocket(const Config& config)
   int raw;
   KJ_SYSCALL(raw = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   listener = Fd(raw);
-  std::string place = shortPath(directory, name);
-  if (!UnixAddress::isPath(place)) {
-    throw ConfigError("server.unix_domain_path: the file name of " + path + " is too long");
-  }
-  UnixAddress address(place);
+  UnixAddress address(shortPath(directory, name));
   // The file gets the mode of the socket (unix(7)): there is no moment of wider access.
   mode_t mask = umask(0);
   KJ_SYSCALL(fchmod(listener, config.server.unixDomainPermissions));

@@ -3,7 +3,6 @@
 // opening everything that it, or the frontend, will ever need from the host's file system.
 
 #include <string>
-#include <vector>
 
 #include "base/config.h"
 #include "base/fd.h"
@@ -20,9 +19,10 @@ struct LoadedConfig {
 LoadedConfig loadConfig(const std::string& path);
 // Throws ConfigError.
 
-std::vector<std::string> findMistakes(const std::string& path);
-// Of a configuration file: what is wrong in it, users and groups that there are not, and an image
-// that is not there. Starts and makes nothing.
+Fd openParent(const std::string& path, const char* key);
+Fd openRootOwnedDirectory(const std::string& path, const char* key);
+// O_PATH directories: of the file `path`; `path` itself, which must belong to root and be writable
+// by nobody else. `key` is the configuration's. Throw ConfigError.
 
 Fd openImage(const Config& config);
 Fd openDepot(const Config& config);
@@ -44,12 +44,19 @@ Fd openLog(const Config& config);
 AuditOptions auditOptions(const Config& config);
 // With the defaults that follow from other keys: <logging.file>.audit and <logging.file>.requests.
 
+AuditJournal openJournal();
+// Throws ConfigError.
+
 AuditLog openAuditLog(const AuditOptions& options);
 // Each file's directory is held as a mount of its own that leads nowhere else, and the journal's
 // socket as a connection: nothing of it takes a path later. Throws ConfigError.
 
 void raiseDescriptorLimit(const Policy& policy);
 // To the hard limit. Throws ConfigError when that is too low for all containers of the pool.
+
+bool hasSocket(int directory, const Config& config);
+// Whether there is one at server.unix_domain_path, in this directory. Throws ConfigError where
+// there can be none.
 
 class ListeningSocket {
   // warden.sock: bound with its configured mode, and removed at the end.

@@ -312,31 +312,5 @@ TEST_F(AccessTest, aContainerBeginsWithItsUsersDiskQuotaWhichMayBeLowered) {
   alice.destroy("hers");
 }
 
-TEST(CheckConfigTest, tellsAllMistakesWithTheirLines) {
-  std::string path =
-      testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-check.yml";
-  auto check = [&](const std::string& text) {
-    writeFile(path, text);
-    auto result =
-        runProgram({WARDEN_BIN_DIR "/warden-privhelper", "--check-config", "--config", path});
-    unlink(path.c_str());
-    return result;
-  };
-  std::string minimal = "server: {container_rootfs_path: /, container_depot_path: /var/tmp}\n";
-  auto good = check(minimal + "privhelper: {user: nobody}\n");
-  EXPECT_EQ(good.exitStatus, 0) << good.err;
-  EXPECT_EQ(good.out, path + ": no mistakes\n");
-  auto bad = check(minimal + "network: {mtu: 1}\naccess: {rules: [{user: 1, quota: {}}]}\n");
-  EXPECT_EQ(bad.exitStatus, 1);
-  EXPECT_NE(bad.err.find(path + ":2: network.mtu: "), std::string::npos) << bad.err;
-  EXPECT_NE(bad.err.find(path + ":3: access.rules[0].quota: "), std::string::npos) << bad.err;
-  auto unknown =
-      check(minimal + "privhelper: {user: nobody}\naccess: {rules: [{user: nobody-there}]}\n");
-  EXPECT_EQ(unknown.exitStatus, 1);
-  EXPECT_NE(unknown.err.find(path + ":3: access.rules[0].user: there is no user 'nobody-there'"),
-            std::string::npos)
-      << unknown.err;
-}
-
 }  // namespace
 }  // namespace warden::test

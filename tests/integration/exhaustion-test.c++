@@ -23,16 +23,6 @@ using std::chrono::seconds;
 
 class ExhaustionTest : public ServerTest {
  protected:
-  void restartFrontend() {
-    pid_t before = server().frontendPid();
-    kill(before, SIGKILL);
-    ASSERT_TRUE(waitUntil([&]() {
-      auto now = server().findFrontend();
-      return now.has_value() && *now != before;
-    }));
-    server().waitUntilServing();
-  }
-
   void expectGoodService() {
     TestClient client = connect();
     std::string handle = client.create();
@@ -116,7 +106,7 @@ TEST_F(DiskFullTest, whatHappenedMeanwhileIsKnownToALaterFrontend) {
     size_t failed = timesLogged("its snapshot could not be written");
     return failed > 0 && timesLogged("its snapshot is written") == failed;
   }));
-  restartFrontend();
+  server().replaceFrontend();
   TestClient later = connect();
   EXPECT_EQ(later.info("stopped").state(), "stopped");
   EXPECT_EQ(limitMemory(later, "limited"), uint64_t(64 << 20));
@@ -131,7 +121,7 @@ TEST_F(DiskFullTest, aFrontendStartsAndContainersAreDestroyed) {
   client.create("d");
   uint32_t job = client.spawn("c", "sleep 4; exit 5");
   depot->fill();
-  restartFrontend();
+  server().replaceFrontend();
   TestClient later = connect();
   EXPECT_EQ(later.list(), (std::vector<std::string>{"c", "d"}));
   EXPECT_EQ(later.link("c", job).exit_status(), 5u);
@@ -157,7 +147,7 @@ TEST_F(DiskFullTest, readOnlyDepotIsSaidAndServedAgain) {
   EXPECT_TRUE(depot->setReadOnly(false));
   EXPECT_TRUE(waitUntil(
       [&]() { return server().logs().find("its snapshot is written") != std::string::npos; }));
-  restartFrontend();
+  server().replaceFrontend();
   EXPECT_EQ(connect().info("c").state(), "stopped");
   expectGoodService();
 }
@@ -202,7 +192,7 @@ TEST_F(DescriptorsTest, aCreateThatHasNoneSaysSoAndAllElseGoesOn) {
   client.destroy(handles.front());
   EXPECT_EQ(client.output(client.create(), "echo fine"), "fine\n");
   pid_t broker = server().brokerPid();
-  restartFrontend();
+  server().replaceFrontend();
   EXPECT_EQ(connect().list().size(), handles.size() - 1);
   EXPECT_TRUE(isAlive(broker));
 }
@@ -228,7 +218,7 @@ TEST_F(DescriptorsTest, aFrontendThatStartsWhenAllAreTakenKeepsContainersAndJobs
     }
   }
   EXPECT_GT(jobs.size(), 5u);
-  restartFrontend();
+  server().replaceFrontend();
   TestClient client = connect();
   for (auto& handle : handles)
     EXPECT_EQ(client.info(handle).state(), "active");

@@ -122,6 +122,16 @@ TEST_F(FrontendStartTest, endsWhileNoFrontendCanBeStarted) {
   takeNewBaseline();
 }
 
+TEST_F(FrontendStartTest, warnsOfAKeyWithoutEffect) {
+  constexpr char WARNING[] = "warning: server.allow_nested_warden has no effect";
+  options.config["server.allow_nested_warden"] = "true";
+  start(options);
+  EXPECT_EQ(countInLogs(server(), WARNING), 1u);
+  EXPECT_EQ(server().stop(), 0);
+  startWith({{"server.allow_nested_warden", "false"}});
+  EXPECT_EQ(countInLogs(server(), WARNING), 0u);
+}
+
 TEST_F(FrontendStartTest, needsNoNameOfItsProgramOnceItRuns) {
   std::string program = copyFrontend();
   start(options);

@@ -29,16 +29,14 @@ class RecoveryTest : public ServerTest {
   void restart(End how) {
     switch (how) {
       case End::KILL_FRONTEND:
-        return awaitNewFrontend(SIGKILL);
+        return server().replaceFrontend(SIGKILL);
       case End::DRAIN_FRONTEND:
-        return awaitNewFrontend(SIGUSR2);
+        return server().replaceFrontend(SIGUSR2);
       case End::KILL_ALL:
         server().kill9();
         break;
       case End::KILL_HELPER:
-        kill(server().brokerPid(), SIGKILL);
-        server().waitForExit();
-        EXPECT_TRUE(waitUntil([&]() { return !server().findFrontend().has_value(); }));
+        server().killHelper();
         break;
       case End::TERM:
         EXPECT_EQ(server().stop(SIGTERM), 0);
@@ -52,19 +50,6 @@ class RecoveryTest : public ServerTest {
 
   Json snapshotOf(const std::string& id) {
     return Json::parse(readFile(server().depotPath() + "/" + id + "/state/snapshot.json"));
-  }
-
- private:
-  void awaitNewFrontend(int signal) {
-    pid_t before = server().frontendPid();
-    kill(before, signal);
-    ASSERT_TRUE(waitUntil(
-        [&]() {
-          auto now = server().findFrontend();
-          return now.has_value() && *now != before;
-        },
-        seconds(20)));
-    server().waitUntilServing();
   }
 };
 

@@ -65,23 +65,11 @@ class RestartTest : public ServerTest {
     EXPECT_TRUE(waitUntil([&]() { return server().depotEntries().empty(); }));
     takeNewBaseline();
   }
-
-  void expectNewFrontend(pid_t before) {
-    ASSERT_TRUE(waitUntil(
-        [&]() {
-          auto now = server().findFrontend();
-          return now.has_value() && *now != before;
-        },
-        seconds(20)));
-    server().waitUntilServing();
-  }
 };
 
 TEST_F(RestartTest, frontendIsStartedAgainAndItsContainersLiveOn) {
   auto containers = makeBusyContainers(3);
-  pid_t before = server().frontendPid();
-  kill(before, SIGKILL);
-  expectNewFrontend(before);
+  server().replaceFrontend();
   expectAlive(containers);
   EXPECT_TRUE(server().brokerPid() > 0 && isAlive(server().brokerPid()));
   // TearDown destroys them, and compares with the state before.
@@ -90,18 +78,15 @@ TEST_F(RestartTest, frontendIsStartedAgainAndItsContainersLiveOn) {
 TEST_F(RestartTest, frontendIsStartedAgainEachTime) {
   std::vector<Busy> containers;
   for (int i = 0; i < 4; ++i) {
-    pid_t before = server().frontendPid();
     for (auto& container : makeBusyContainers(1))
       containers.push_back(container);
-    kill(before, SIGKILL);
-    expectNewFrontend(before);
+    server().replaceFrontend();
     expectAlive(containers);
   }
 }
 
 TEST_F(RestartTest, frontendKilledWhileItCreatesLeavesNothingHalfMade) {
   for (int i = 0; i < 5; ++i) {
-    pid_t before = server().frontendPid();
     {
       TestClient client = connect();
       std::vector<TestClient> clients;
@@ -110,9 +95,8 @@ TEST_F(RestartTest, frontendKilledWhileItCreatesLeavesNothingHalfMade) {
         clients.back().send(CreateRequest());
       }
       std::this_thread::sleep_for(milliseconds(i * 3));
-      kill(before, SIGKILL);
+      server().replaceFrontend();
     }
-    expectNewFrontend(before);
     // The new frontend may have served connections that the old one had not accepted: what is there
     // is known, whole, and can be destroyed.
     EXPECT_TRUE(waitUntil([&]() {

@@ -111,13 +111,7 @@ TEST_F(UndyingTest, newFrontendStartsWithoutItAndPassesOverItsSlot) {
   TestClient destroyer = connect();
   destroyer.send(destroyRequest(id));
   EXPECT_FALSE(destroyer.hasInput(std::chrono::milliseconds(200)));
-  pid_t before = server().frontendPid();
-  kill(before, SIGKILL);
-  ASSERT_TRUE(waitUntil([&]() {
-    auto now = server().findFrontend();
-    return now.has_value() && *now != before;
-  }));
-  server().waitUntilServing();
+  server().replaceFrontend();
   TestClient client = connect();
   EXPECT_TRUE(client.list().empty());
   EXPECT_EQ(server().depotEntries(), std::vector<std::string>{id});
@@ -159,13 +153,7 @@ TEST_F(UndyingTest, oneThatDoesNotEndIsListedAlsoByANewFrontend) {
     EXPECT_EQ(client.call(ListRequest()).containers_size(), 0);
   };
   expectListed(true);
-  pid_t before = server().frontendPid();
-  kill(before, SIGKILL);
-  ASSERT_TRUE(waitUntil([&]() {
-    auto now = server().findFrontend();
-    return now.has_value() && *now != before;
-  }));
-  server().waitUntilServing();
+  server().replaceFrontend();
   expectListed(false);
   auto shown =
       runProgram({WARDEN_BIN_DIR "/warden", "--socket", server().socketPath(), "list", "--all"});

@@ -148,13 +148,7 @@ TEST_F(WatchdogTest, aFrontendThatStartsMeanwhileServesTheOthersAndItsJobsLater)
   uint32_t job = client.spawn(handle, "echo early; sleep 1; echo late; exit 7");
   uint32_t another = client.spawn(other, "sleep 1; exit 8");
   stopFirstProcess(handle);
-  pid_t before = server().frontendPid();
-  kill(before, SIGKILL);
-  ASSERT_TRUE(waitUntil([&]() {
-    auto now = server().findFrontend();
-    return now.has_value() && *now != before;
-  }));
-  server().waitUntilServing();
+  server().replaceFrontend();
   TestClient later = connect();
   EXPECT_EQ(later.link(other, another).exit_status(), 8u);
   expectSilence(later.expectError(linkRequest(handle, job)));

@@ -6,6 +6,7 @@ add_library(warden_test_support STATIC
   ${CMAKE_CURRENT_LIST_DIR}/host-files.c++
   ${CMAKE_CURRENT_LIST_DIR}/leak-check.c++
   ${CMAKE_CURRENT_LIST_DIR}/limits.c++
+  ${CMAKE_CURRENT_LIST_DIR}/mount-namespace.c++
   ${CMAKE_CURRENT_LIST_DIR}/network-host.c++
   ${CMAKE_CURRENT_LIST_DIR}/network-namespace.c++
   ${CMAKE_CURRENT_LIST_DIR}/network-socket.c++

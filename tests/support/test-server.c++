@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -22,6 +21,7 @@
 #include <thread>
 
 #include "base/unix-address.h"
+#include "tests/support/mount-namespace.h"
 #include "tests/support/process.h"
 #include "tests/support/test-image.h"
 
@@ -104,27 +104,6 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-// A mount namespace in which `file` is /etc/resolv.conf. Made by a thread of its own, which alone
-// is in it; it lives as long as its descriptor.
-Fd makeMountNamespace(const std::string& file) {
-  Fd space;
-  kj::Maybe<kj::Exception> failure;
-  std::thread([&]() {
-    failure = kj::runCatchingExceptions([&]() {
-      KJ_SYSCALL(unshare(CLONE_FS | CLONE_NEWNS));
-      KJ_SYSCALL(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr));
-      KJ_SYSCALL(mount(file.c_str(), "/etc/resolv.conf", nullptr, MS_BIND, nullptr));
-      int raw;
-      KJ_SYSCALL(raw = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC));
-      space = Fd(raw);
-    });
-  }).join();
-  KJ_IF_MAYBE (exception, failure) {
-    kj::throwFatalException(kj::mv(*exception));
-  }
-  return space;
-}
-
 int exitStatusOf(int status) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
@@ -201,6 +180,16 @@ void TestServer::writeConfig() {
   writeFile(configPath(), text);
 }
 
+void TestServer::makeMounts() {
+  std::map<std::string, std::string> files;
+  if (!options.resolvConf.empty()) {
+    files["/etc/resolv.conf"] = path + "/resolv.conf";
+    writeFile(path + "/resolv.conf", options.resolvConf);
+  }
+  if (!options.systemLog.empty()) files["/dev/log"] = options.systemLog;
+  if (!files.empty()) mountNamespace = makeMountNamespace(files, path);
+}
+
 pid_t TestServer::launch() {
   KJ_REQUIRE(broker < 0, "the server runs");
   KJ_REQUIRE(access(options.helper.c_str(), X_OK) == 0, "no such program", options.helper.c_str());
@@ -220,10 +209,7 @@ pid_t TestServer::launch() {
 
   pid_t test = getpid();
   int space = options.network->fd();
-  if (!options.resolvConf.empty()) {
-    writeFile(path + "/resolv.conf", options.resolvConf);
-    mountNamespace = makeMountNamespace(path + "/resolv.conf");
-  }
+  if (mountNamespace == nullptr) makeMounts();
   int mounts = mountNamespace.get();  // -1: none
   rlimit files{options.descriptors, options.descriptors};
   KJ_SYSCALL(broker = fork());
@@ -314,6 +300,22 @@ void TestServer::setEnvironment(const std::string& name, const std::string& valu
   } else {
     options.environment[name] = value;
   }
+}
+
+void TestServer::replaceFrontend(int signal) {
+  pid_t before = frontendPid();
+  KJ_SYSCALL(kill(before, signal));
+  bool replaced = waitUntil([&]() { return findFrontend().value_or(before) != before; },
+                            std::chrono::seconds(20));
+  KJ_REQUIRE(replaced, "no other frontend was started", logs().c_str());
+  waitUntilServing();
+}
+
+void TestServer::killHelper() {
+  KJ_SYSCALL(kill(broker, SIGKILL));
+  waitForExit();
+  KJ_REQUIRE(waitUntil([&]() { return !findFrontend().has_value(); }),
+             "the frontend outlives the helper");
 }
 
 void TestServer::kill9() {

@@ -41,6 +41,8 @@ struct ServerOptions {
   std::string resolvConf;
   // What the server finds in /etc/resolv.conf, by a mount in a namespace of its own; empty: the
   // machine's.
+  std::string systemLog;
+  // A socket file that the server finds as /dev/log, likewise; empty: the machine's.
 };
 
 class TestServer {
@@ -69,6 +71,12 @@ class TestServer {
   void setEnvironment(const std::string& name, const std::string& value);
   // Of the helpers that are started from here on; an empty value leaves the variable out.
 
+  void replaceFrontend(int signal = SIGKILL);
+  // Sends the signal to the frontend, and waits until another one serves.
+
+  void killHelper();
+  // SIGKILL to the started process, and waits until the frontend has ended as well.
+
   void kill9();
   // SIGKILL to helper and frontend, all processes at once; wshd and jobs are not signalled.
 
@@ -77,10 +85,11 @@ class TestServer {
   // Of another user, as the kernel attests; the socket must let it.
 
   // --- processes
-  pid_t brokerPid() const { return broker; }       // the started one
-  std::vector<pid_t> helperPids() const;           // broker, launcher, porter, sweeper, observer; workers
-  pid_t helperPid(const std::string& role) const;  // "porter", "sweeper", "observer"; -1: there is none
-  pid_t frontendPid() const;                       // throws when there is none
+  pid_t brokerPid() const { return broker; }  // the started one
+  std::vector<pid_t> helperPids() const;  // broker, launcher, porter, sweeper, observer; workers
+  pid_t helperPid(
+      const std::string& role) const;  // "porter", "sweeper", "observer"; -1: there is none
+  pid_t frontendPid() const;           // throws when there is none
   std::optional<pid_t> findFrontend() const;
   pid_t launcherPid() const;  // the frontend's parent
   pid_t wshdPid(const std::string& id) const;
@@ -134,6 +143,7 @@ class TestServer {
   Fd mountNamespace;  // that the server starts in; none: the test's own
 
   void writeConfig();
+  void makeMounts();
   bool belongsToUs(pid_t pid) const;
   void spareFirstProcesses(std::vector<pid_t>& stopped) const;
   uint32_t heldSlots() const;

@@ -71,7 +71,7 @@ class TurnQueueTest : public ::testing::Test {
   }
 
   void wait(uid_t user) {
-    waiting.push_back(queue.take(user)
+    waiting.push_back(queue.wait(user)
                           .then([this, user](Turn turn) {
                             served.push_back(user);
                             held.push_back(kj::mv(turn));
@@ -110,7 +110,7 @@ TEST_F(TurnQueueTest, refusesWhereThereIsNoRoomToWaitAndSaysWhatToDo) {
   for (int i = 0; i < 4; ++i)
     wait(7);
   try {
-    queue.take(7).wait(scope);
+    queue.wait(7).wait(scope);
     FAIL() << "it waits";
   } catch (const kj::Exception& e) {
     EXPECT_TRUE(isClientError(e));
@@ -139,7 +139,7 @@ TEST_F(TurnQueueTest, forgetsThoseWhoLeave) {
 
 TEST_F(TurnQueueTest, givesBackATurnThatNobodyTookInTime) {
   occupy({1, 2, 3, 4, 5, 6});
-  auto leaver = queue.take(7);
+  auto leaver = queue.wait(7);
   wait(8);
   held.pop_front();
   // It has been given the turn, and goes before it looks.

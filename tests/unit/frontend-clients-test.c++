@@ -271,6 +271,25 @@ TEST_F(FullLinkTest, readsWhatAPeerSaidBeforeItWentAlthoughPacketsWaited) {
   EXPECT_EQ(received, 3u);
 }
 
+TEST_F(ClientsTest, wshdClientSaysWhatToDoAboutAJobThatCannotStart) {
+  WshdClient client(port, port.getTimer(), kj::mv(sockets.left), *this);
+  auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});
+  auto errorAt = [&](const char* step, int error) {
+    auto spawning = client.spawn(start(5));
+    auto packet = receive();
+    wshdSays(packet.getRoot<schema::WshdRequest>().getSequence(), nullptr, [&](auto root) {
+      auto failed = root.initFailed();
+      failed.setStep(step);
+      failed.setErrno(error);
+    });
+    return errorOf(kj::mv(spawning));
+  };
+  EXPECT_NE(errorAt("execve /bin/bash and /bin/sh", ENOENT).find("warden-rootfs check"),
+            std::string::npos);
+  EXPECT_NE(errorAt("fork", EAGAIN).find("privhelper.pids_limit"), std::string::npos);
+  EXPECT_NE(errorAt("setrlimit nofile", EPERM).find("LimitNOFILE="), std::string::npos);
+}
+
 TEST_F(ClientsTest, wshdClientReportsExitsAndFailures) {
   WshdClient client(port, port.getTimer(), kj::mv(sockets.left), *this);
   auto running = client.run().eagerlyEvaluate([](kj::Exception&&) {});

@@ -173,7 +173,8 @@ TEST_F(CoreTest, leavesJobsAtShutdownAndCompletesCreates) {
   EXPECT_EQ(helper->containers(), 2u);
   EXPECT_FALSE(link.poll(scope));
   EXPECT_EQ(client->info("h").state(), "active");
-  EXPECT_EQ(client->error(Message::Create, CreateRequest()), "the server is shutting down");
+  EXPECT_EQ(client->error(Message::Create, CreateRequest()),
+            "the server is shutting down; try again when it serves again");
 }
 
 TEST_F(CoreTest, reportsALostHelper) {
