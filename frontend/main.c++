@@ -174,8 +174,7 @@ void warnOfKeysWithoutEffect(const Config& config, spdlog::logger& log) {
   if (!config.server.allowNestedWarden) return;
   log.warn(
       "server.allow_nested_warden has no effect: no container can make namespaces or mounts, so "
-      "that "
-      "no server runs in one; take the key out");
+      "that no server runs in one; take the key out");
 }
 
 void serve(const HandedOver& options, const Config& config, spdlog::logger& log) {
