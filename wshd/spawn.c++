@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "wshd/identity.h"
@@ -25,6 +26,10 @@ constexpr int FIRST_FD_TO_CLOSE = 3;
 // Of jobs, by how much of the container's memory they look larger than they are, in thousandths,
 // when the kernel looks for what to kill (proc(5), oom_score_adj).
 constexpr kj::StringPtr JOB_OOM_SCORE = "500"_kj;
+
+// For what is left of an exec; a job that keeps its files shut gains no more time than this.
+constexpr int OPEN_ATTEMPTS = 30;
+constexpr timespec OPEN_PAUSE{.tv_sec = 0, .tv_nsec = 50'000};
 
 #ifdef __SANITIZE_ADDRESS__
 // AddressSanitizer's notes on a stack would outlive the child that it was for. Of memory that is
@@ -214,17 +219,31 @@ kj::Maybe<Failure> awaitExecution(pid_t pid, ChildStack& stack) {
   return Failure{"start the shell in time", ETIMEDOUT};
 }
 
+// -1 and errno where it cannot be opened.
+int openAs(uid_t uid, const char* path) {
+  setfsuid(uid);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  int error = errno;
+  setfsuid(0);
+  hideFromContainer();  // as in takeIds()
+  errno = error;
+  return fd;
+}
+
 void preferAsVictim(pid_t pid, uid_t uid) {
   // A container that is out of memory loses a job, not wshd. To lower wshd's own score instead
   // would take CAP_SYS_RESOURCE, and jobs would inherit the right to go as low. The child cannot do
   // this for itself: while it shares wshd's memory, the kernel raises wshd with it, and what is not
   // dumpable may not open the file. So it follows right after the exec, before the shell has
   // started anything; the file belongs to the job's user, as whom wshd, which may not override
-  // modes, opens it. When it fails, the job has ended.
-  setfsuid(uid);
-  int fd = open(kj::str("/proc/", pid, "/oom_score_adj").cStr(), O_WRONLY | O_CLOEXEC);
-  setfsuid(0);
-  hideFromContainer();  // as in takeIds()
+  // modes, opens it. It is the user's a moment after the child has left wshd's memory, which is
+  // what wshd was told (EACCES until then). When all fails, the job has ended.
+  auto path = kj::str("/proc/", pid, "/oom_score_adj");
+  int fd = openAs(uid, path.cStr());
+  for (int i = 1; fd < 0 && errno == EACCES && i < OPEN_ATTEMPTS; ++i) {
+    nanosleep(&OPEN_PAUSE, nullptr);
+    fd = openAs(uid, path.cStr());
+  }
   if (fd < 0) return;
   // Not to be checked: the process may have ended meanwhile.
   [[maybe_unused]] ssize_t n = write(fd, JOB_OOM_SCORE.begin(), JOB_OOM_SCORE.size());
