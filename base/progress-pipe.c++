@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <kj/debug.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

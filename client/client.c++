@@ -75,6 +75,22 @@ Response Client::request(Message::Type type, const Request& request) {
   }
 }
 
+template <typename Response, typename Request, typename Take>
+Response Client::requestSeries(Message::Type type, const Request& request, Take&& take) {
+  requireComplete(request);
+  connection.send(type, request.SerializeAsString(), options.timeout);
+  for (;;) {
+    std::string payload = receive(type);
+    try {
+      auto response = decode<Response>(payload);
+      if (take(response)) return response;
+    } catch (...) {
+      connection.close();  // The responses that are to come would be taken for other answers.
+      throw;
+    }
+  }
+}
+
 void Client::ping() {
   request<PingResponse>(Message::Ping, PingRequest());
 }
@@ -103,18 +119,11 @@ StreamResponse Client::stream(const std::string& handle, uint32_t jobId,
   StreamRequest stream;
   stream.set_handle(handle);
   stream.set_job_id(jobId);
-  connection.send(Message::Stream, stream.SerializeAsString(), options.timeout);
-  for (;;) {
-    std::string payload = receive(Message::Stream);
-    try {
-      auto response = decode<StreamResponse>(payload);
-      if (response.has_exit_status()) return response;
-      output(response);
-    } catch (...) {
-      connection.close();  // The rest of the stream would be taken for other answers.
-      throw;
-    }
-  }
+  return requestSeries<StreamResponse>(Message::Stream, stream,
+                                       [&output](const StreamResponse& response) {
+                                         if (!response.has_exit_status()) output(response);
+                                         return response.has_exit_status();
+                                       });
 }
 
 void Client::stop(const StopRequest& stop) {
@@ -180,20 +189,11 @@ WhoamiResponse Client::whoami() {
 
 template <typename Response, typename Request>
 void Client::copy(Message::Type type, Request request, const CopyWatcher& watcher) {
-  requireComplete(request);
   if (watcher != nullptr) request.set_progress(true);
-  connection.send(type, request.SerializeAsString(), options.timeout);
-  for (;;) {
-    std::string payload = receive(type);
-    try {
-      auto response = decode<Response>(payload);
-      if (!response.has_progress()) return;
-      if (watcher != nullptr) watcher(response.progress());
-    } catch (...) {
-      connection.close();  // The responses that are to come would be taken for other answers.
-      throw;
-    }
-  }
+  requestSeries<Response>(type, request, [&watcher](const Response& response) {
+    if (response.has_progress() && watcher != nullptr) watcher(response.progress());
+    return !response.has_progress();
+  });
 }
 
 void Client::copyIn(const CopyInRequest& request, const CopyWatcher& watcher) {

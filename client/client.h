@@ -94,6 +94,10 @@ class Client {
 
   template <typename Response, typename Request>
   Response request(Message::Type type, const Request& request);
+
+  template <typename Response, typename Request, typename Take>
+  Response requestSeries(Message::Type type, const Request& request, Take&& take);
+  // Of a request with several responses: hands each to take(), until that says that it is the last.
 };
 
 }  // namespace warden::client
