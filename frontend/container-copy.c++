@@ -43,6 +43,16 @@ void throwCause(Outcome&& host, Outcome&& inside) {
   }
 }
 
+// Rejects where the host's side has failed with the whole helper. Then there is no time to wait for
+// the other side: this process ends.
+kj::Promise<void> whenLost(kj::ForkedPromise<void>& host, HelperClient& helper) {
+  return host.addBranch().then([]() -> kj::Promise<void> { return kj::NEVER_DONE; },
+                               [&helper](kj::Exception&& reason) -> kj::Promise<void> {
+                                 if (helper.isLost()) return kj::mv(reason);
+                                 return kj::NEVER_DONE;
+                               });
+}
+
 }  // namespace
 
 kj::Promise<void> Container::copy(Fd client, CopyRequest request, kj::Maybe<Fd&> meter) {
@@ -62,7 +72,7 @@ kj::Promise<void> Container::copy(Fd client, CopyRequest request, kj::Maybe<Fd&>
   }
   // The container unpacks what comes in, and packs what goes out.
   auto direction = request.direction == CopyRequest::IN ? CopyOrder::UNPACK : CopyOrder::PACK;
-  auto host = services.helper.copy(client, containerId, request, kj::mv(stream.host));
+  auto host = services.helper.copy(client, containerId, request, kj::mv(stream.host)).fork();
   auto inside =
       wshd->copy(CopyOrder{vcap.uid, vcap.gid, vcap.groups, vcap.home, request.containerPath,
                            direction, kj::mv(stream.inside), kj::mv(told)});
@@ -71,11 +81,11 @@ kj::Promise<void> Container::copy(Fd client, CopyRequest request, kj::Maybe<Fd&>
   // container can be kept from noticing (stopped), so it is killed.
   auto cancel = [this, number]() { wshd->cancelCopy(number); };
   auto both = kj::heapArrayBuilder<kj::Promise<Outcome>>(2);
-  both.add(host.then([]() { return Outcome(); },
-                     [cancel](kj::Exception&& reason) {
-                       cancel();
-                       return Outcome(kj::mv(reason));
-                     }));
+  both.add(host.addBranch().then([]() { return Outcome(); },
+                                 [cancel](kj::Exception&& reason) {
+                                   cancel();
+                                   return Outcome(kj::mv(reason));
+                                 }));
   both.add(inside.ended.then([]() { return Outcome(); },
                              [](kj::Exception&& reason) { return Outcome(kj::mv(reason)); }));
   return kj::joinPromises(both.finish())
@@ -83,6 +93,7 @@ kj::Promise<void> Container::copy(Fd client, CopyRequest request, kj::Maybe<Fd&>
           [](kj::Array<Outcome> outcomes) { throwCause(kj::mv(outcomes[0]), kj::mv(outcomes[1])); })
       // The order waits for a first process that does not answer, and with it the side of the host.
       .exclusiveJoin(whenSilent())
+      .exclusiveJoin(whenLost(host, services.helper))
       // Dropped when the client goes away, which ends the side inside, and that the host's.
       .attach(kj::defer([cancel]() { cancel(); }), kj::mv(share), kj::mv(client))
       .attach(kj::addRef(*this));

@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -230,6 +231,29 @@ TEST_F(CopyTest, whoAsksHearsHowFarItIs) {
   // With /tmp/in itself.
   EXPECT_EQ(rest.back().entries(), FILES + 2);
   client.ping();
+}
+
+TEST_F(CopyTest, theHelpersEndIsToldAlsoWhereTheContainerDoesNotAnswer) {
+  auto client = startWithContainer();
+  // More than the stream holds.
+  writeFile(host + "/file", std::string(4 << 20, 'x'));
+  pid_t wshd = server().wshdPid(idOf("a"));
+  ASSERT_GT(wshd, 0);
+  kill(wshd, SIGSTOP);
+  client.send(into(host + "/file", "/tmp/copied"));
+  EXPECT_TRUE(waitUntil([&] { return countWorkers(server()) > 0; }));
+  auto helpers = server().helperPids();
+  kill(server().brokerPid(), SIGKILL);
+  EXPECT_EQ(client.receiveError().find("the privileged helper has gone"), 0u);
+  server().waitForExit();
+  EXPECT_TRUE(waitUntil([&] { return std::none_of(helpers.begin(), helpers.end(), isAlive); }))
+      << "one of the helper's processes outlives the broker";
+  kill(wshd, SIGCONT);
+  server().start();
+  EXPECT_EQ(connect().output("a", "echo on"), "on\n");
+  warmUp(server());
+  destroyAll(server());
+  takeNewBaseline();
 }
 
 TEST_F(CopyTest, whoDoesNotAskGetsOneResponse) {
