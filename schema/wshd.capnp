@@ -98,7 +98,7 @@ struct SpawnJob {
   limits @7 :List(ResourceLimit);
 
   replyMayWait @8 :Bool;
-  # True: nobody waits for the job's start, so wshd may hold the reply back for a millisecond, or
+  # True: nobody waits for the job's start, so wshd may hold the reply back for some milliseconds, or
   # until the shell has ended or another request comes. The end is then in the reply
   # (WshdMessage.ended), and the frontend is woken once.
 }

@@ -29,6 +29,7 @@ constexpr kj::StringPtr JOB_OOM_SCORE = "500"_kj;
 
 // For what is left of an exec; a job that keeps its files shut gains no more time than this.
 constexpr int OPEN_ATTEMPTS = 30;
+constexpr int OPEN_YIELDS = 3;  // after the first of them, instead of a pause
 constexpr timespec OPEN_PAUSE{.tv_sec = 0, .tv_nsec = 50'000};
 
 #ifdef __SANITIZE_ADDRESS__
@@ -230,24 +231,33 @@ int openAs(uid_t uid, const char* path) {
   return fd;
 }
 
-void preferAsVictim(pid_t pid, uid_t uid) {
+// The status of a job that has ended meanwhile.
+kj::Maybe<int> preferAsVictim(pid_t pid, uid_t uid) {
   // A container that is out of memory loses a job, not wshd. To lower wshd's own score instead
   // would take CAP_SYS_RESOURCE, and jobs would inherit the right to go as low. The child cannot do
   // this for itself: while it shares wshd's memory, the kernel raises wshd with it, and what is not
   // dumpable may not open the file. So it follows right after the exec, before the shell has
   // started anything; the file belongs to the job's user, as whom wshd, which may not override
-  // modes, opens it. It is the user's a moment after the child has left wshd's memory, which is
-  // what wshd was told (EACCES until then). When all fails, the job has ended.
+  // modes, opens it. It is the user's from a moment after the child has left wshd's memory, which
+  // is what wshd was told, to the job's end; before and after, the error is EACCES.
   auto path = kj::str("/proc/", pid, "/oom_score_adj");
-  int fd = openAs(uid, path.cStr());
-  for (int i = 1; fd < 0 && errno == EACCES && i < OPEN_ATTEMPTS; ++i) {
-    nanosleep(&OPEN_PAUSE, nullptr);
-    fd = openAs(uid, path.cStr());
+  for (int i = 0; i < OPEN_ATTEMPTS; ++i) {
+    Fd file(openAs(uid, path.cStr()));
+    if (file != nullptr) {
+      // Not to be checked: the process may have ended meanwhile.
+      [[maybe_unused]] ssize_t n = write(file, JOB_OOM_SCORE.begin(), JOB_OOM_SCORE.size());
+      return nullptr;
+    }
+    bool mayCome = errno == EACCES;
+    KJ_IF_MAYBE (status, endOf(pid)) return *status;
+    if (!mayCome) break;
+    if (i < OPEN_YIELDS) {
+      sched_yield();  // to the child, where it shares the processor
+    } else {
+      nanosleep(&OPEN_PAUSE, nullptr);
+    }
   }
-  if (fd < 0) return;
-  // Not to be checked: the process may have ended meanwhile.
-  [[maybe_unused]] ssize_t n = write(fd, JOB_OOM_SCORE.begin(), JOB_OOM_SCORE.size());
-  close(fd);
+  return nullptr;
 }
 
 }  // namespace
@@ -308,7 +318,7 @@ kj::OneOf<Shell, Failure> startShell(const SpawnPlan& plan, int script, const In
   // A short job has, where it shared a processor with wshd. Its file can no longer be opened, and
   // to try takes longer than to ask.
   auto status = endOf(pid);
-  if (status == nullptr) preferAsVictim(pid, plan.uid);
+  if (status == nullptr) status = preferAsVictim(pid, plan.uid);
   return Shell{pid, kj::mv(pipes.output), kj::mv(pipes.errors), status};
 }
 
