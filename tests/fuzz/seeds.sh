@@ -53,3 +53,4 @@ wshd copy-absolute "(sequence=16,copy=(uid=1000,gid=1001,home=\"/home/vcap\",pat
 wshd copy-root "(sequence=17,copy=(uid=0,gid=0,home=\"/root\",path=\"x\",unpack=void))"
 wshd copy-bad-path "(sequence=18,copy=(uid=1000,gid=1001,home=\"/home/vcap\",path=0x\"612f00 62\",pack=void))"
 wshd cancel-copy "(sequence=19,cancelCopy=15)"
+wshd meter-copy "(sequence=20,meterCopy=void)"
