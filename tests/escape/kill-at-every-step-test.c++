@@ -19,6 +19,7 @@ constexpr char FAULTY_HELPER[] = WARDEN_BIN_DIR "/warden-privhelper-faults";
 constexpr char ID[] = "00000000001";
 constexpr uint32_t FIRST_CHILD_STEP = 1001;
 constexpr uint16_t PORT = 5000;
+constexpr kj::StringPtr HOST_DIRECTORY = "/usr/share"_kj;
 
 struct Operation {
   const char* name;  // as in fault-point.h
@@ -26,7 +27,17 @@ struct Operation {
   bool needsContainer;
 };
 
-const Operation CREATE{"create", [](auto request) { fillCreate(request.initCreate(), ID, 0); },
+const Operation CREATE{"create",
+                       [](auto request) {
+                         auto create = request.initCreate();
+                         fillCreate(create, ID, 0);
+                         auto mounts = create.initBindMounts(2);
+                         for (auto mount : mounts)
+                           mount.setSource(HOST_DIRECTORY.asBytes());
+                         mounts[0].setTarget("/data"_kj.asBytes());
+                         mounts[1].setTarget("/home/data"_kj.asBytes());
+                         mounts[1].setWritable(true);
+                       },
                        false};
 const Operation DESTROY{"destroy", [](auto request) { request.initDestroy().setId(ID); }, true};
 const Operation MAP_PORT{"map port",
@@ -223,8 +234,8 @@ class StepLister : public RecoveryHelperTest {
     options.environment["WARDEN_FAULT_KIND"] = "none";
     server = std::make_unique<TestServer>(options);
     start();
-    helper->create(ID, 0);
-    if (operation.needsContainer) helper->call(operation.fill);
+    if (operation.needsContainer) helper->create(ID, 0);
+    EXPECT_NE(helper->call(operation.fill)->which, schema::HelperReply::FAILED);
     helper->destroy(ID);
     end(End::TERM);
     std::vector<Step> found;
