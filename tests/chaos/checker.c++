@@ -80,7 +80,7 @@ std::set<std::string> Checker::list() {
 void Checker::check(Random& random) {
   connection.close();
   auto listed = list();
-  std::set<std::string> expected, ids, dead;
+  std::set<std::string> expected, ids, harmed;
   auto network = test::networkObjects(server.network());
   for (auto& client : model.clients) {
     for (auto& container : client.containers)
@@ -92,12 +92,12 @@ void Checker::check(Random& random) {
       checkContainer(container, random, network);
       expected.insert(container.handle);
       ids.insert(container.id);
-      if (container.harmed && container.mayBeStopped) dead.insert(container.id);
+      if (container.harmed) harmed.insert(container.id);
     }
   }
   listed = list();
   if (listed != expected) violation("listed:" + joined(listed) + "; expected:" + joined(expected));
-  checkHost(ids, dead);
+  checkHost(ids, harmed);
 }
 
 void Checker::resolve(ContainerModel& container, bool listed) {
@@ -266,7 +266,7 @@ void Checker::checkUse(ContainerModel& container) {
   }
 }
 
-void Checker::checkHost(const std::set<std::string>& ids, const std::set<std::string>& dead) {
+void Checker::checkHost(const std::set<std::string>& ids, const std::set<std::string>& harmed) {
   std::string wrong;
   auto compare = [&](const char* what, const std::set<std::string>& found) {
     if (found != ids) wrong += std::string(what) + " of:" + joined(found) + "; ";
@@ -279,7 +279,9 @@ void Checker::checkHost(const std::set<std::string>& ids, const std::set<std::st
         for (auto& [hierarchy, groups] : cgroupIds(server))
           compare(("cgroups in " + hierarchy).c_str(), groups);
         auto interfaces = interfaceIds(server, "0");
-        interfaces.insert(dead.begin(), dead.end());
+        for (const auto& id : harmed) {
+          if (!test::isAlive(server.wshdPid(id))) interfaces.insert(id);
+        }
         compare("interfaces", interfaces);
         // Those for shaping.
         auto all = interfaceIds(server, "b");

@@ -44,8 +44,9 @@ class Checker {
   void checkJob(ContainerModel& container, uint32_t id, JobModel& job);
   void checkCopies(ContainerModel& container);
   void checkUse(ContainerModel& container);
-  void checkHost(const std::set<std::string>& ids, const std::set<std::string>& dead);
-  // `dead`: those without a first process; they have lost their interface, and may be removed.
+  void checkHost(const std::set<std::string>& ids, const std::set<std::string>& harmed);
+  // `harmed`: those whose first process may have been killed, also a moment before; without it they
+  // have lost their interface.
 };
 
 }  // namespace warden::chaos
