@@ -132,7 +132,9 @@ void Checker::checkContainer(ContainerModel& container, Random& random,
   if (!wrong.empty()) violation(container.handle + ": " + wrong);
   container.mayBeActive = info.state() == "active";
   container.mayBeStopped = info.state() == "stopped";
-  if (container.harmed && container.mayBeStopped) return;
+  // The server says so a moment after the end of the first process.
+  bool ended = container.mayBeStopped || !hasFirstProcess(container.id);
+  if (container.harmed && ended) return;
   checkLimits(container);
   checkNetwork(container, info, network);
   checkJobs(container, random);
@@ -266,6 +268,10 @@ void Checker::checkUse(ContainerModel& container) {
   }
 }
 
+bool Checker::hasFirstProcess(const std::string& id) {
+  return test::isAlive(server.findWshd(id).value_or(-1));
+}
+
 void Checker::checkHost(const std::set<std::string>& ids, const std::set<std::string>& harmed) {
   std::string wrong;
   auto compare = [&](const char* what, const std::set<std::string>& found) {
@@ -280,7 +286,7 @@ void Checker::checkHost(const std::set<std::string>& ids, const std::set<std::st
           compare(("cgroups in " + hierarchy).c_str(), groups);
         auto interfaces = interfaceIds(server, "0");
         for (const auto& id : harmed) {
-          if (!test::isAlive(server.wshdPid(id))) interfaces.insert(id);
+          if (!hasFirstProcess(id)) interfaces.insert(id);
         }
         compare("interfaces", interfaces);
         // Those for shaping.

@@ -44,6 +44,7 @@ class Checker {
   void checkJob(ContainerModel& container, uint32_t id, JobModel& job);
   void checkCopies(ContainerModel& container);
   void checkUse(ContainerModel& container);
+  bool hasFirstProcess(const std::string& id);
   void checkHost(const std::set<std::string>& ids, const std::set<std::string>& harmed);
   // `harmed`: those whose first process may have been killed, also a moment before; without it they
   // have lost their interface.

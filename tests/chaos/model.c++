@@ -34,6 +34,13 @@ void ContainerModel::disturbJobs() {
     job.disturbed = true;
 }
 
+void ContainerModel::mayLoseFirstProcess() {
+  harmed = true;
+  exists = Existence::MAYBE;
+  mayBeStopped = true;
+  disturbJobs();
+}
+
 std::vector<ContainerModel*> Model::existing() {
   std::vector<ContainerModel*> found;
   for (auto& client : clients) {

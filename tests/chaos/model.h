@@ -57,6 +57,7 @@ struct ContainerModel {
   uint32_t maybeJobs = 0;         // started, perhaps, with ids that nobody was told
 
   void disturbJobs();
+  void mayLoseFirstProcess();
 };
 
 struct ClientModel {

@@ -87,6 +87,12 @@ void killWshd(const Victim& victim) {
   KJ_SYSCALL(kill(victim.server.wshdPid(victim.container.id), SIGKILL));
 }
 
+// As trouble does it; nothing is wrong, also where the server has not said that it is stopped yet.
+void killWshdAsKnown(const Victim& victim) {
+  victim.container.mayLoseFirstProcess();
+  killWshd(victim);
+}
+
 void loseOutput(const Victim& victim) {
   size_t lost = 0;
   for (auto& file : fs::directory_iterator(victim.directory() + "/state")) {
@@ -164,6 +170,7 @@ constexpr Fault FAULTS[] = {
     {"bandwidth", loseBandwidth},
     {"job", killJob},
     {"wshd", killWshd},
+    {"wshd-as-known", killWshdAsKnown},
     {"output", loseOutput},
     {"copy", changeCopy},
     {"directory", loseDirectory},

@@ -8,7 +8,7 @@
 namespace warden::chaos {
 
 std::vector<std::string> plantNames();
-// One of them is "nothing", which nobody must find.
+// "nothing" and "wshd-as-known" among them, which nobody must find.
 
 RoundPlan makePlantPlan();
 // A round of one client, without trouble, after which there is something to break of each kind.

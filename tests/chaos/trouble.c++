@@ -116,14 +116,8 @@ pid_t TroubleMaker::wshdOf(uint32_t pick, bool harms) {
   if (there.empty()) return -1;
   auto& victim = *there[pick % there.size()];
   journal.say("trouble", "its victim is " + victim.handle);
-  if (harms) {
-    victim.harmed = true;
-    victim.exists = Existence::MAYBE;
-    victim.mayBeStopped = true;
-    victim.disturbJobs();
-  }
-  auto pid = test::tryReadFile(server.depotPath() + "/" + victim.id + "/run/wshd.pid");
-  return pid ? std::stoi(*pid) : -1;
+  if (harms) victim.mayLoseFirstProcess();
+  return server.findWshd(victim.id).value_or(-1);
 }
 
 void TroubleMaker::killWshd(uint32_t pick) {

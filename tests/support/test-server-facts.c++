@@ -29,6 +29,10 @@ std::vector<std::string> cgroupHierarchies() {
   return result;
 }
 
+std::string pidfileOfWshd(const TestServer& server, const std::string& id) {
+  return server.depotPath() + "/" + id + "/run/wshd.pid";
+}
+
 }  // namespace
 
 std::vector<pid_t> TestServer::helperPids() const {
@@ -69,7 +73,13 @@ pid_t TestServer::launcherPid() const {
 }
 
 pid_t TestServer::wshdPid(const std::string& id) const {
-  return std::stoi(readFile(depotPath() + "/" + id + "/run/wshd.pid"));
+  return std::stoi(readFile(pidfileOfWshd(*this, id)));
+}
+
+std::optional<pid_t> TestServer::findWshd(const std::string& id) const {
+  auto text = tryReadFile(pidfileOfWshd(*this, id));
+  if (!text) return std::nullopt;
+  return std::stoi(*text);
 }
 
 std::vector<pid_t> TestServer::ourProcesses() const {

@@ -93,7 +93,8 @@ class TestServer {
   std::optional<pid_t> findFrontend() const;
   pid_t launcherPid() const;  // the frontend's parent
   pid_t wshdPid(const std::string& id) const;
-  // As <depot>/<id>/run/wshd.pid says.
+  // As <depot>/<id>/run/wshd.pid says; throws where that is not there.
+  std::optional<pid_t> findWshd(const std::string& id) const;
   std::vector<pid_t> ourProcesses() const;
   // Everything that was started by this server and lives: told by descent, by the host ids of its
   // containers, by its cgroups and by its environment.
