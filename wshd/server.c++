@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
@@ -159,6 +160,9 @@ bool Server::sendUnsent() {
     if (!sendPacket(connection, reply.message, kj::arrayPtr(reply.fds, reply.fdCount))) {
       return false;
     }
+    // The kernel wakes the frontend where this process runs, in the belief that a sender goes to
+    // sleep. What is left to be done here can wait for it.
+    if (reply.mayWaitFor != nullptr) sched_yield();
     unsent = nullptr;
   }
   return true;
