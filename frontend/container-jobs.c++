@@ -108,7 +108,12 @@ void Container::release(Job& job) {
   if (jobs.erase(job.id()) == 0) return;
   job.doneWith();
   if (current == State::DESTROYED) return;
-  wshd->forget(job.id());
+  // Output goes after that: what a successor finds of a job is all of it, or nothing.
+  if (job.output().fileCount() > 0) {
+    wshd->forgetNow(job.id());
+  } else {
+    wshd->forget(job.id());
+  }
   saveSoon();
 }
 

@@ -295,6 +295,14 @@ void WshdClient::signalJob(uint32_t jobId, int signal) {
   post(kj::mv(message));
 }
 
+void WshdClient::forgetNow(uint32_t jobId) {
+  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
+  auto root = message->initRoot<schema::WshdRequest>();
+  // Without a sequence number, and so without an answer that would wake this process for nothing.
+  root.setForget(jobId);
+  post(kj::mv(message));
+}
+
 void WshdClient::forget(uint32_t jobId) {
   toForget.add(jobId);
   if (toForget.size() >= MAX_TO_FORGET) return sendForgets();
@@ -305,16 +313,8 @@ void WshdClient::forget(uint32_t jobId) {
 
 void WshdClient::sendForgets() {
   for (uint32_t jobId : toForget)
-    sendForget(jobId);
+    forgetNow(jobId);
   toForget.resize(0);
-}
-
-void WshdClient::sendForget(uint32_t jobId) {
-  auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
-  auto root = message->initRoot<schema::WshdRequest>();
-  // Without a sequence number, and so without an answer that would wake this process for nothing.
-  root.setForget(jobId);
-  post(kj::mv(message));
 }
 
 }  // namespace warden::frontend

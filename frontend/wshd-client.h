@@ -101,6 +101,7 @@ class WshdClient : private WshdWatch::Subject {
 
   void signalAll(int signal);
   void signalJob(uint32_t jobId, int signal);
+  void forgetNow(uint32_t jobId);
   // Sent in order with all else, and not waited for; without effect when wshd is gone.
   void forget(uint32_t jobId);
   // Likewise, but some milliseconds later with others, so that it does not hold up the next
@@ -124,7 +125,6 @@ class WshdClient : private WshdWatch::Subject {
   void postAnswered(kj::Own<capnp::MallocMessageBuilder> message, uint64_t sequence,
                     kj::ArrayPtr<const int> fds = nullptr);
   void meterCopy(int pipe);
-  void sendForget(uint32_t jobId);
   void post(kj::Own<capnp::MallocMessageBuilder> message);
   void dispatch(Packet packet);
   void jobEnded(schema::Job::Reader job);
