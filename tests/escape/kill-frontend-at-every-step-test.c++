@@ -1,6 +1,7 @@
 // The frontend is killed before every single system call that it makes for a create and for a
-// destroy: what its successor finds is the container, whole, or nothing of it. An answer that the
-// client has got holds.
+// destroy: what its successor finds is the container, whole, or nothing of it. And for a job: its
+// output is with the client, or the successor has it; and for changes. An answer that the client
+// has got holds.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -30,6 +31,16 @@ constexpr auto QUIET = milliseconds(100);
 // It reads the request, records it, asks the helper, hears from it and answers; create takes more.
 constexpr unsigned LEAST_STEPS_OF_CREATE = 20;
 constexpr unsigned LEAST_STEPS_OF_DESTROY = 10;
+constexpr unsigned LEAST_STEPS_OF_OTHERS = 5;
+
+constexpr char SCRIPT[] = "echo run >> runs; echo out; echo err >&2; exit 3";
+
+template <typename Response>
+void expectWhole(const Response& response) {
+  EXPECT_EQ(response.exit_status(), 3u);
+  EXPECT_EQ(response.stdout(), "out\n");
+  EXPECT_EQ(response.stderr(), "err\n");
+}
 
 bool waits(const TracedProcess::Call& call) {
   return call.entered && (call.number == SYS_epoll_wait || call.number == SYS_epoll_pwait ||
@@ -56,7 +67,7 @@ class FrontendKilledTest : public ServerTest {
     unsigned steps = forEveryStep([&](unsigned step) {
       TestClient client = connect();
       bool reached = sendAndKill(client, request, step);
-      bool answered = isAnswered<CreateResponse>(client);
+      bool answered = answerOf<CreateResponse>(client).has_value();
       EXPECT_TRUE(answered || reached);
       if (isListed()) {
         EXPECT_EQ(connect().info(HANDLE).state(), "active");
@@ -76,7 +87,7 @@ class FrontendKilledTest : public ServerTest {
       furnish();
       TestClient client = connect();
       bool reached = sendAndKill(client, destroyRequest(HANDLE), step);
-      bool answered = isAnswered<DestroyResponse>(client);
+      bool answered = answerOf<DestroyResponse>(client).has_value();
       EXPECT_TRUE(answered || reached);
       if (isListed()) {
         EXPECT_FALSE(answered) << "its destruction was acknowledged";
@@ -88,6 +99,48 @@ class FrontendKilledTest : public ServerTest {
       return reached;
     });
     EXPECT_GE(steps, LEAST_STEPS_OF_DESTROY);
+  }
+
+  // `check` is given what the client was answered, and what the successor answers a link of the
+  // job.
+  template <typename Request, typename Check>
+  void startAndKill(const Request& request, Check&& check) {
+    using Response = typename RequestTraits<Request>::Response;
+    unsigned steps = forEveryStep([&](unsigned step) {
+      TestClient client = connect();
+      client.create(HANDLE);
+      uint32_t job = client.spawn(HANDLE, "exit") + 1;
+      bool reached = sendAndKill(client, request, step);
+      std::optional<Response> answer = answerOf<Response>(client);
+      EXPECT_TRUE(answer || reached);
+      std::optional<LinkResponse> found = tryLink(job);
+      if (answer) check(*answer, found, job);
+      if (found) {
+        expectWhole(*found);
+        ++whole;
+      }
+      bool started = answer || found;
+      EXPECT_EQ(connect().output(HANDLE, "touch runs; cat runs"), started ? "run\n" : "");
+      return reached;
+    });
+    EXPECT_GE(steps, LEAST_STEPS_OF_OTHERS);
+  }
+
+  // `isMade` looks whether the successor has the change.
+  template <typename Request, typename Look>
+  void changeAndKill(const Request& request, Look&& isMade) {
+    unsigned steps = forEveryStep([&](unsigned step) {
+      TestClient client = connect();
+      client.create(HANDLE);
+      bool reached = sendAndKill(client, request, step);
+      auto answer = answerOf<typename RequestTraits<Request>::Response>(client);
+      EXPECT_TRUE(answer || reached);
+      bool made = isMade(answer);
+      EXPECT_TRUE(made || !answer) << "it was acknowledged";
+      whole += made;
+      return reached;
+    });
+    EXPECT_GE(steps, LEAST_STEPS_OF_OTHERS);
   }
 
  private:
@@ -153,12 +206,20 @@ class FrontendKilledTest : public ServerTest {
 
   // A frame that its death cut short is no answer.
   template <typename Response>
-  bool isAnswered(TestClient& client) {
+  std::optional<Response> answerOf(TestClient& client) {
     try {
-      client.receive<Response>();
-      return true;
+      return client.receive<Response>();
     } catch (const ConnectionClosed&) {
-      return false;
+      return std::nullopt;
+    }
+  }
+
+  std::optional<LinkResponse> tryLink(uint32_t job) {
+    try {
+      return connect().link(HANDLE, job);
+    } catch (const ServerError& error) {
+      EXPECT_STREQ(error.what(), "no such job");
+      return std::nullopt;
     }
   }
 
@@ -198,6 +259,48 @@ TEST_F(FrontendKilledTest, beforeEveryCallOfACreate) {
 
 TEST_F(FrontendKilledTest, beforeEveryCallOfADestroy) {
   destroyAndKill();
+}
+
+TEST_F(FrontendKilledTest, beforeEveryCallOfARun) {
+  // The successor has the job for a while longer than the client has its end.
+  startAndKill(runRequest(HANDLE, SCRIPT),
+               [](const RunResponse& answer, const auto&, uint32_t) { expectWhole(answer); });
+}
+
+TEST_F(FrontendKilledTest, beforeEveryCallOfASpawn) {
+  startAndKill(spawnRequest(HANDLE, SCRIPT),
+               [](const SpawnResponse& answer, const auto& found, uint32_t job) {
+                 EXPECT_EQ(answer.job_id(), job);
+                 EXPECT_TRUE(found) << "its start was acknowledged";
+               });
+}
+
+TEST_F(FrontendKilledTest, beforeEveryCallOfALimit) {
+  changeAndKill(memoryRequest(HANDLE, 64 * MIB), [this](const auto&) {
+    TestClient client = connect();
+    uint64_t limit = limitMemory(client, HANDLE);
+    EXPECT_EQ(memoryInKernel(server(), idOf(HANDLE)), limit);
+    return limit == 64 * MIB;
+  });
+}
+
+TEST_F(FrontendKilledTest, beforeEveryCallOfAMappedPort) {
+  connect().create(HANDLE);
+  size_t without = networkObjects(server().network()).size();
+  connect().destroy(HANDLE);
+  NetInRequest request;
+  request.set_handle(HANDLE);
+  request.set_container_port(80);
+  changeAndKill(request, [&](const std::optional<NetInResponse>& answer) {
+    size_t before = networkObjects(server().network()).size();
+    NetInResponse another = connect().call(request);
+    size_t after = networkObjects(server().network()).size();
+    if (answer) {
+      EXPECT_NE(another.host_port(), answer->host_port());
+    }
+    EXPECT_GT(after, before);
+    return before > without;
+  });
 }
 
 class FrontendKilledWithFilesTest : public FrontendKilledTest {
