@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/bench/bench-parts.h"
+#include "tests/bench/process-memory.h"
 
 namespace warden::bench {
 
@@ -53,12 +54,8 @@ std::set<int> processesOf(const std::vector<int>& roots) {
 
 double anonymousKib(const std::vector<int>& roots) {
   double sum = 0;
-  for (int pid : processesOf(roots)) {
-    // proc(5), smaps_rollup: what is shared counts in part. A process may have ended.
-    std::ifstream file("/proc/" + std::to_string(pid) + "/smaps_rollup");
-    for (std::string line; std::getline(file, line);)
-      if (line.rfind("Pss_Anon:", 0) == 0) sum += std::stod(line.substr(9));
-  }
+  for (int pid : processesOf(roots))
+    sum += memoryKib(pid, "Pss_Anon").value_or(0);
   return sum;
 }
 

@@ -13,6 +13,7 @@
 #include "tests/bench/bench-client.h"
 #include "tests/bench/bench-parts.h"
 #include "tests/bench/host-command.h"
+#include "tests/bench/process-memory.h"
 #include "tests/bench/statistics.h"
 
 namespace {
@@ -27,13 +28,9 @@ constexpr int STREAM_RUNS = 7;
 constexpr int IDLE_CONTAINERS = 50;
 
 double pssKib(int pid) {
-  // proc(5), smaps_rollup.
-  std::ifstream file("/proc/" + std::to_string(pid) + "/smaps_rollup");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.rfind("Pss:", 0) == 0) return std::stod(line.substr(4));
-  }
-  throw std::runtime_error("cannot read the memory of process " + std::to_string(pid));
+  auto kib = memoryKib(pid, "Pss");
+  expect(kib.has_value(), "cannot read the memory of process " + std::to_string(pid));
+  return *kib;
 }
 
 int readPid(const std::string& path) {

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <thread>
 
+#include "tests/bench/process-memory.h"
 #include "tests/bench/statistics.h"
 #include "tests/support/process.h"
 #include "tests/support/server-test.h"
@@ -49,15 +50,6 @@ test::ServerOptions serverOptions(uint32_t slots) {
   return options;
 }
 
-// proc(5), smaps_rollup. What is mapped of files is left out: it counts in part only while another
-// server of the machine maps it, too, so that it grows when that one ends.
-uint64_t anonymousKib(pid_t pid) {
-  auto text = test::tryReadFile("/proc/" + std::to_string(pid) + "/smaps_rollup").value_or("");
-  constexpr std::string_view FIELD = "\nPss_Anon:";
-  size_t at = text.find(FIELD);
-  return at == std::string::npos ? 0 : std::stoull(text.substr(at + FIELD.size()));
-}
-
 Facts look(const TestServer& server) {
   Facts facts;
   auto pids = server.helperPids();
@@ -66,7 +58,9 @@ Facts look(const TestServer& server) {
     std::string name = test::statusField(pid, "Name");
     // The broker's name is the program's, and the launcher's is its own.
     if (pid == server.brokerPid()) name = "broker";
-    facts["anonymous_kib " + name] += anonymousKib(pid);
+    // What is mapped of files is left out: it counts in part only while another server of the
+    // machine maps it, too, so that it grows when that one ends.
+    facts["anonymous_kib " + name] += memoryKib(pid, "Pss_Anon").value_or(0);
     facts["descriptors " + name] += test::openDescriptors(pid).size();
     auto mounts = test::tryReadFile("/proc/" + std::to_string(pid) + "/mountinfo").value_or("");
     facts["mounts " + name] += test::splitLines(mounts).size();
