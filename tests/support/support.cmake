@@ -35,7 +35,7 @@ endforeach()
 set(WARDEN_SERVER_PROGRAMS ${WARDEN_SERVER_PROGRAMS} CACHE INTERNAL "")
 
 # warden_server_test(NAME LABEL TIMEOUT sources... LIBS libraries...): an executable that starts
-# servers. One runs at a time, and beside it one of those that warden_second_lane names.
+# servers. One runs at a time, and beside it one of each lane that warden_test_lane names.
 function(warden_server_test name label timeout)
   cmake_parse_arguments(PARSE_ARGV 3 ARG "" "" "LIBS")
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
@@ -48,12 +48,12 @@ function(warden_server_test name label timeout)
     LABELS ${label} TIMEOUT ${timeout} RESOURCE_LOCK warden-server FIXTURES_REQUIRED warden-servers)
 endfunction()
 
-# warden_second_lane(NAME COST...): these run one at a time, beside those of the other lane. What
-# measures something is not among them. The highest COST is first, so that the lanes end together.
-function(warden_second_lane)
+# warden_test_lane(LANE NAME COST...): of these one runs at a time, beside those of the other lanes. What
+# measures something is in none. The highest COST is first, so that the lanes end together.
+function(warden_test_lane lane)
   while(ARGN)
     list(POP_FRONT ARGN name cost)
-    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK warden-server-beside COST ${cost})
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK warden-server-${lane} COST ${cost})
   endwhile()
 endfunction()
 
