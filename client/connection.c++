@@ -26,6 +26,16 @@ std::string errorText(const std::string& what, int error) {
   return what + ": " + strerror(error);
 }
 
+Fd makeSocket() {
+  int raw = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (raw < 0) throw ConnectionError(errorText("cannot make a socket", errno));
+  Fd socket(raw);
+  // In a program that was started without standard output this would be it, and what a job writes
+  // would be requests.
+  if (raw <= STDERR_FILENO) socket = duplicate(raw);
+  return socket;
+}
+
 UnixAddress addressOf(const std::string& path) {
   if (!UnixAddress::isPath(path)) {
     throw ConnectionError("cannot connect to '" + path + "': a socket's path has 1 to " +
@@ -38,9 +48,7 @@ UnixAddress addressOf(const std::string& path) {
 
 Connection Connection::open(const std::string& path, Timeout timeout, size_t maxResponseBytes) {
   UnixAddress address = addressOf(path);
-  int raw = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (raw < 0) throw ConnectionError(errorText("cannot make a socket", errno));
-  Fd socket(raw);
+  Fd socket = makeSocket();
 
   Deadline deadline = after(timeout);
   while (::connect(socket, address.get(), address.size()) < 0) {
@@ -113,7 +121,9 @@ void Connection::sendAll(std::string_view bytes, Deadline deadline) {
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       await(POLLOUT, deadline);
     } else if (errno == EPIPE || errno == ECONNRESET) {
-      throw ConnectionError("the server closed the connection before it had the whole request");
+      throw ConnectionError(
+          "the server closed the connection before it had the whole request; is it larger than "
+          "frontend.max_request_bytes of the server's configuration?");
     } else if (errno != EINTR) {
       throw ConnectionError(errorText("cannot send to the server", errno));
     }

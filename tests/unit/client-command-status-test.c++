@@ -129,6 +129,40 @@ TEST(WardenCommandTest, endsWithAnErrorWhenItsReaderHasGoneAndSigpipeIsIgnored) 
   EXPECT_EQ(statusWithClosedOutput(true), 3);
 }
 
+// What a job writes must never be what the server takes for a request.
+void expectNothingSentWithout(int descriptor) {
+  size_t sent = 1;
+  Pipe errors = makePipe();
+  {
+    TestServer server([&](Peer& peer) {
+      peer.take<SpawnRequest>(Message::Spawn);
+      SpawnResponse spawned;
+      spawned.set_job_id(1);
+      peer.answer(Message::Spawn, spawned);
+      peer.take<StreamRequest>(Message::Stream);
+      StreamResponse piece;
+      piece.set_name(descriptor == STDOUT_FILENO ? "stdout" : "stderr");
+      piece.set_data("a request");
+      peer.answer(Message::Stream, piece);
+      sent = peer.waitUntilClosed();
+    });
+    Fd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+    int out = null, err = errors.writeEnd;
+    (descriptor == STDOUT_FILENO ? out : err) = -1;
+    EXPECT_EQ(waitFor(start({"--socket", server.path(), "run", "h", "x"}, null, out, err)), 3);
+  }
+  errors.writeEnd = nullptr;
+  EXPECT_EQ(sent, 0u);
+  if (descriptor != STDOUT_FILENO) return;
+  EXPECT_EQ(drain(errors.readEnd),
+            "warden: run: cannot write to standard output: Bad file descriptor\n");
+}
+
+TEST(WardenCommandTest, sendsNoOutputToTheServerWhenItsOwnIsClosed) {
+  expectNothingSentWithout(STDOUT_FILENO);
+  expectNothingSentWithout(STDERR_FILENO);
+}
+
 TEST(WardenCommandTest, saysWhenTheDiskIsFull) {
   TestServer server([](Peer& peer) {
     peer.takeMessage();

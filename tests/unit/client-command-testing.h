@@ -25,6 +25,7 @@ inline std::string drain(int fd) {
   return std::string(bytes.asChars().begin(), bytes.size());
 }
 
+// A descriptor that is negative is closed.
 inline pid_t start(std::vector<std::string> arguments, int in, int out, int err) {
   arguments.insert(arguments.begin(), WARDEN_COMMAND);
   std::vector<char*> argv;
@@ -33,9 +34,15 @@ inline pid_t start(std::vector<std::string> arguments, int in, int out, int err)
   argv.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, in, 0);
-  posix_spawn_file_actions_adddup2(&actions, out, 1);
-  posix_spawn_file_actions_adddup2(&actions, err, 2);
+  int number = 0;
+  for (int fd : {in, out, err}) {
+    if (fd >= 0) {
+      posix_spawn_file_actions_adddup2(&actions, fd, number);
+    } else {
+      posix_spawn_file_actions_addclose(&actions, number);
+    }
+    ++number;
+  }
   pid_t pid = -1;
   EXPECT_EQ(posix_spawn(&pid, WARDEN_COMMAND, &actions, nullptr, argv.data(), environ), 0);
   posix_spawn_file_actions_destroy(&actions);

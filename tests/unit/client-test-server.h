@@ -67,10 +67,13 @@ class Peer {
     }
   }
 
-  void waitUntilClosed() {
+  size_t waitUntilClosed() {
+    // Returns how many bytes came until then.
     char buffer[4096];
-    while (read(socket, buffer, sizeof(buffer)) > 0) {
-    }
+    size_t received = 0;
+    for (ssize_t n; (n = read(socket, buffer, sizeof(buffer))) > 0;)
+      received += n;
+    return received;
   }
 
   void waitUntilClosedUnread() {
