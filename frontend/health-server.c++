@@ -33,6 +33,8 @@ kj::HttpServerSettings settingsWith(kj::HttpServerErrorHandler& handler) {
 }
 
 kj::StringPtr METHOD_NOT_ALLOWED = "Method Not Allowed"_kj;
+kj::StringPtr METHODS = "GET, HEAD"_kj;
+kj::StringPtr ONLY_METHODS = "only GET and HEAD\n"_kj;
 
 kj::ArrayPtr<const char> pathOf(kj::StringPtr url) {
   KJ_IF_MAYBE (end, url.findFirst('?')) {
@@ -145,7 +147,7 @@ kj::Promise<void> HealthServer::answer(Response& response, uint status, kj::Stri
                                        kj::StringPtr body) {
   kj::HttpHeaders headers(*table);
   headers.set(kj::HttpHeaderId::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
-  if (status == 405) headers.set(allow, "GET");
+  if (status == 405) headers.set(allow, METHODS);
   auto stream = response.send(status, statusText, headers, body.size());
   auto written = stream->write(body.begin(), body.size());
   return written.attach(kj::mv(stream));
@@ -154,10 +156,12 @@ kj::Promise<void> HealthServer::answer(Response& response, uint status, kj::Stri
 kj::Promise<void> HealthServer::request(kj::HttpMethod method, kj::StringPtr url,
                                         Response& response) {
   auto path = pathOf(url);
-  bool isHealth = path == "/healthz"_kj.asArray(), isMetrics = path == "/metrics"_kj.asArray();
+  // Monitors of the Ruby warden, which answered anything, ask for the root.
+  bool isHealth = path == "/healthz"_kj.asArray() || path == "/"_kj.asArray();
+  bool isMetrics = path == "/metrics"_kj.asArray();
   if (!isHealth && !isMetrics) return answer(response, 404, "Not Found", "not found\n");
-  if (method != kj::HttpMethod::GET) {
-    return answer(response, 405, METHOD_NOT_ALLOWED, "only GET\n");
+  if (method != kj::HttpMethod::GET && method != kj::HttpMethod::HEAD) {
+    return answer(response, 405, METHOD_NOT_ALLOWED, ONLY_METHODS);
   }
   return look().then([=, this, &response](kj::Own<Health> health) {
     kj::Promise<void> answered = nullptr;
@@ -176,7 +180,7 @@ kj::Promise<void> HealthServer::handleClientProtocolError(kj::HttpHeaders::Proto
                                                           Response& response) {
   // What the library says of a method that it does not know.
   if (error.statusCode == 501) {
-    return answer(response, 405, METHOD_NOT_ALLOWED, "only GET\n");
+    return answer(response, 405, METHOD_NOT_ALLOWED, ONLY_METHODS);
   }
   return answer(response, error.statusCode, error.statusMessage, "bad request\n");
 }

@@ -84,6 +84,19 @@ TEST_F(HealthTest, answersThatAllIsWell) {
   EXPECT_EQ(answer.status, 200);
   EXPECT_EQ(answer.body, "ok\n");
   EXPECT_EQ(get("/healthz?from=monitor").status, 200);
+  auto root = get("/");
+  EXPECT_EQ(root.status, 200);
+  EXPECT_EQ(root.body, "ok\n");
+}
+
+TEST_F(HealthTest, answersHeadWithoutABody) {
+  startHealth();
+  for (std::string path : {"/", "/healthz", "/metrics"}) {
+    auto answer = exchange("HEAD " + path + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    EXPECT_EQ(answer.status, 200) << path;
+    EXPECT_NE(answer.headers.find("Content-Length: "), std::string::npos) << path;
+    EXPECT_EQ(answer.body, "") << path;
+  }
 }
 
 TEST_F(HealthTest, isServedToProgramsOfTheHost) {
@@ -101,14 +114,15 @@ TEST_F(HealthTest, isServedToProgramsOfTheHost) {
 
 TEST_F(HealthTest, refusesOtherMethodsAndPaths) {
   startHealth();
-  for (std::string method : {"HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"}) {
+  for (std::string method : {"POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"}) {
     auto answer = exchange(method +
                            " /metrics HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n"
                            "Connection: close\r\n\r\n");
     EXPECT_EQ(answer.status, 405) << method;
-    EXPECT_NE(answer.headers.find("Allow: GET"), std::string::npos) << method;
+    EXPECT_NE(answer.headers.find("Allow: GET, HEAD"), std::string::npos) << method;
   }
-  for (std::string path : {"/", "/healthz/", "/metrics/../healthz", "/..", "//metrics", "/%2e"})
+  for (std::string path :
+       {"/health", "/healthz/", "/metrics/../healthz", "/..", "//metrics", "/%2e"})
     EXPECT_EQ(get(path).status, 404) << path;
 }
 
