@@ -83,6 +83,20 @@ void refuseSpecialPool(ConfigSection& section, const Config::Network& network) {
   }
 }
 
+std::vector<Ipv4Range> readRanges(ConfigSection& section, const std::string& key) {
+  std::vector<Ipv4Range> ranges;
+  for (const auto& item : section.texts(key)) {
+    KJ_IF_MAYBE (range, parseIpv4Range(item.c_str())) {
+      ranges.push_back(*range);
+    } else {
+      section.fail(key, "'" + item +
+                            "' is no network; an IPv4 address, a network A.B.C.D/BITS or a range "
+                            "FIRST-LAST is accepted");
+    }
+  }
+  return ranges;
+}
+
 }  // namespace
 
 Config::Network readNetwork(ConfigSection section) {
@@ -92,15 +106,10 @@ Config::Network readNetwork(ConfigSection section) {
   assign(network.releaseDelay, section.number("release_delay", 0, 86400));
   // The bounds of veth(4): ETH_MIN_MTU and ETH_MAX_MTU.
   assign(network.mtu, section.number("mtu", 68, 65535));
-  for (const auto& item : section.texts("allow_networks")) {
-    KJ_IF_MAYBE (range, parseIpv4Range(item.c_str())) {
-      network.allowNetworks.push_back(*range);
-    } else {
-      section.fail("allow_networks", "'" + item +
-                                         "' is no network; an IPv4 address, a network A.B.C.D/BITS "
-                                         "or a range FIRST-LAST is accepted");
-    }
-  }
+  network.allowNetworks = readRanges(section, "allow_networks");
+  // The Ruby warden's exceptions from what it let everybody reach. Here that is nothing, and there,
+  // too, allow_networks came first.
+  readRanges(section, "deny_networks");
   assign(network.allowHostAccess, section.flag("allow_host_access"));
   assign(network.allowIpv6, section.flag("allow_ipv6"));
   network.dnsServers = section.texts("dns_servers");

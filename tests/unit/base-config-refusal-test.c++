@@ -104,6 +104,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"allowedHostName",
                 "network:\n  allow_networks:\n    - 1.2.3.4\n    - example.org\n",
                 "w.yml:6: network.allow_networks: 'example.org' is no network"},
+        Refusal{"deniedHostName", "network:\n  deny_networks: [example.org]\n",
+                "w.yml:5: network.deny_networks: 'example.org' is no network"},
         Refusal{"poolNetworkWithoutBits", "network:\n  pool_network: 10.0.0.0\n",
                 "w.yml:5: network.pool_network: is no usable"},
         Refusal{"poolNetworkThatIsARange", "network:\n  pool_network: 10.0.0.0-10.0.0.255\n",

@@ -77,6 +77,7 @@ TEST(ConfigTest, readsAnOldServersFile) {
       "  pool_size: 64\n"
       "  mtu: 1400\n"
       "  allow_networks: [10.1.0.0/16, 1.2.3.4, 1.2.3.4-1.2.3.9]\n"
+      "  deny_networks: [0.0.0.0/0]\n"
       "  dns_servers:\n"
       "    - 8.8.8.8\n"
       "    - ::1\n"
