@@ -53,7 +53,7 @@ kj::Promise<void> EdgeConnection::serve() {
         return execute(kj::mv(frame));
       }
       KJ_CASE_ONEOF(malformed, MalformedFrame) {
-        context.log().debug("connection closed: {}", malformed.reason.cStr());
+        context.frameIsMalformed(socket, malformed.reason);
         return kj::READY_NOW;
       }
       KJ_CASE_ONEOF(incomplete, IncompleteFrame) {}

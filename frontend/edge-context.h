@@ -32,6 +32,9 @@ class EdgeContext {
   virtual void requestEnds(Message::Type type, RequestOutcome outcome) = 0;
   // For the metrics. The second for each of the first.
 
+  virtual void frameIsMalformed(int socket, kj::StringPtr reason) = 0;
+  // For the log, which is told once a second at most.
+
   virtual uint64_t nextErrorNumber() = 0;
 
   virtual bool isDraining() const = 0;

@@ -17,6 +17,7 @@ constexpr size_t READ_BUFFER_BYTES = 64 * 1024;
 // first, and a flood of new ones waits in the listen queue.
 constexpr int ACCEPTS_PER_TURN = 4;
 constexpr kj::Duration RETRY_ACCEPT = 100 * kj::MILLISECONDS;
+constexpr kj::Duration MALFORMED_LOG_INTERVAL = 1 * kj::SECONDS;
 constexpr kj::Duration DRAIN_WRITE_TIMEOUT = 5 * kj::SECONDS;
 
 }  // namespace
@@ -115,6 +116,14 @@ void EdgeServer::refuse(Fd socket, kj::StringPtr text) {
   auto frame = encodeFrame(Message::Error, encodeError(text));
   if (send(socket, frame.begin(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;
   recv(socket, inputBuffer.begin(), inputBuffer.size(), MSG_DONTWAIT);
+}
+
+void EdgeServer::frameIsMalformed(int socket, kj::StringPtr reason) {
+  auto now = port.getTimer().now();
+  if (now < nextMalformedLog) return;
+  nextMalformedLog = now + MALFORMED_LOG_INTERVAL;
+  logger.warn("connection of uid {} closed: undecodable frame: {}", peerOf(socket).uid,
+              reason.cStr());
 }
 
 // Timers fire only after the event port has been polled.

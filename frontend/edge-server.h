@@ -58,6 +58,7 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
   size_t unreadBytes = 0;
   size_t underWay = 0;
   RequestCounts counts;
+  kj::TimePoint nextMalformedLog = kj::origin<kj::TimePoint>();
   bool acceptFailed = false;  // so that a lasting shortage is logged once
   kj::Array<kj::byte> inputBuffer;
   kj::Own<kj::PromiseFulfiller<void>> drainFulfiller;
@@ -90,6 +91,7 @@ class EdgeServer : private EdgeContext, private kj::TaskSet::ErrorHandler {
     --underWay;
     counts.add(type, outcome);
   }
+  void frameIsMalformed(int socket, kj::StringPtr reason) override;
   uint64_t nextErrorNumber() override { return ++lastErrorNumber; }
   kj::Promise<void> whenDrainTimesOut() override { return drainTimesOut.addBranch(); }
   kj::Promise<void> yield() override;

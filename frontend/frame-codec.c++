@@ -31,7 +31,8 @@ kj::OneOf<LengthLine, IncompleteFrame, MalformedFrame> parseLengthLine(
     length = length * 10 + (bytes[digits] - '0');
     ++digits;
   }
-  if (digits > 0 && length > maxPayload) return MalformedFrame{"the length is over the limit"};
+  if (digits > 0 && length > maxPayload)
+    return MalformedFrame{"the length is over frontend.max_request_bytes"};
   if (digits == bytes.size()) return IncompleteFrame{};
   if (digits == 0 || bytes[digits] != '\r') return MalformedFrame{"the length is no number"};
   if (digits + 1 == bytes.size()) return IncompleteFrame{};

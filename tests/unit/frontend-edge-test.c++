@@ -140,6 +140,24 @@ TEST_F(EdgeTest, closesAfterAnUndecodableFrame) {
   }
 }
 
+TEST_F(EdgeTest, logsUndecodableFramesOnceASecond) {
+  start();
+  auto since = std::chrono::steady_clock::now();
+  for (int i = 0; i < 50; ++i) {
+    Client client(address);
+    client.sendRaw("-5\r\n");
+    EXPECT_EQ(client.receive(), "end");
+  }
+  auto seconds = std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now() - since);
+  const std::string line = "closed: undecodable frame: the length is no number\n";
+  std::string text = logText.str();
+  int lines = 0;
+  for (size_t at = 0; (at = text.find(line, at)) != std::string::npos; at += line.size())
+    ++lines;
+  EXPECT_GE(lines, 1) << text;
+  EXPECT_LE(lines, 1 + seconds.count()) << text;
+}
+
 TEST_F(EdgeTest, closesWhenTheSessionAsksForIt) {
   start();
   Client client(address);
