@@ -64,7 +64,8 @@ JobRequest readJobRequest(const Request& request, const Config::Server& config,
                           ScriptFiles& scripts) {
   OutputOptions output;
   output.discard = request.discard_output();
-  if (request.has_log_tag()) output.logTag = request.log_tag();
+  if (request.has_log_tag())
+    output.logTag = request.log_tag().substr(0, SyslogLines::MAX_TAG_BYTES);
   auto script = kj::arrayPtr(request.script().data(), request.script().size()).asBytes();
   return {scripts.make(script), request.privileged(), kj::mv(output),
           mergeLimits(config, request.rlimits()), std::is_same_v<Request, RunRequest>};

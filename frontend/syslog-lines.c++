@@ -10,7 +10,6 @@ namespace warden::frontend {
 namespace {
 
 constexpr int FACILITY_USER = 1 << 3;
-constexpr size_t MAX_TAG_BYTES = 48;
 
 bool isTagCharacter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
@@ -18,7 +17,7 @@ bool isTagCharacter(char c) {
 }
 
 kj::String makeTag(kj::ArrayPtr<const char> wanted) {
-  auto tag = kj::heapString(wanted.slice(0, kj::min(wanted.size(), MAX_TAG_BYTES)));
+  auto tag = kj::heapString(wanted.slice(0, kj::min(wanted.size(), SyslogLines::MAX_TAG_BYTES)));
   for (char& c : tag) {
     if (!isTagCharacter(c)) c = '_';
   }

@@ -35,7 +35,8 @@ class SyslogLines {
  public:
   SyslogLines(const SyslogSocket& socket, SyslogSocket::Severity severity,
               kj::ArrayPtr<const char> tag);
-  // The messages' tag is warden.TAG; what could break out of the tag's place becomes "_".
+  // The messages' tag is warden.TAG, with MAX_TAG_BYTES of it; what could break out of the tag's
+  // place becomes "_".
 
   void resume(kj::ArrayPtr<const char> piece);
   // Before the first add(): what an earlier process has not sent of the line that it was in, less
@@ -43,6 +44,8 @@ class SyslogLines {
   void add(kj::ArrayPtr<const char> output);
   void finish();
   // Sends the last line, if it has no newline.
+
+  static constexpr size_t MAX_TAG_BYTES = 48;
 
   static constexpr size_t MAX_LINE_BYTES = 900;
   // Longer lines are sent in pieces, so that a whole message is at most 1024 bytes (RFC 3164, 4.1).

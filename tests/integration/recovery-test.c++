@@ -293,6 +293,19 @@ TEST_F(RecoveryTest, snapshotSaysWhatAgentsReadInIt) {
   EXPECT_EQ(resources["net_out"].size(), 1u);
 }
 
+TEST_F(RecoveryTest, nobodyKeepsContainersFromComingBackByAHugeLogTag) {
+  constexpr int JOBS = 20;
+  std::string handle = connect().create();
+  for (int i = 0; i < JOBS; ++i) {
+    auto request = spawnRequest(handle, "exec sleep 100000");
+    request.set_log_tag(std::string(1'000'000, '\x01'));
+    connect().call(request);
+  }
+  restart(End::KILL_FRONTEND);
+  EXPECT_EQ(connect().info(handle).job_ids_size(), JOBS);
+  EXPECT_LT(snapshotOf(handle).dump().size(), 100'000u);
+}
+
 TEST_F(RecoveryTest, graceTimeRunsAnew) {
   {
     TestClient client = connect();
