@@ -17,6 +17,7 @@ kj::Promise<kj::Own<Job>> Container::spawn(uint32_t jobId, JobRequest request) {
                          " jobs that run or that nobody has linked, and there can be no more; link "
                          "those that have ended, stop some, or destroy the container");
   }
+  KJ_REQUIRE(jobs.count(jobId) == 0, "the job's id is another's", jobId);
   auto descriptors = services.descriptors.take(Job::DESCRIPTORS);
   if (descriptors == nullptr) {
     return clientErrorOf(

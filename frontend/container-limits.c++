@@ -15,23 +15,27 @@ void Container::remember(std::optional<T>& what, T value) {
 }
 
 kj::Promise<uint64_t> Container::limitMemory(Fd client, kj::Maybe<uint64_t> bytes) {
-  requireActiveOrStopped();
-  bool sets = bytes != nullptr;
-  auto limited = services.helper.limitMemory(client, containerId, bytes);
-  return complete(limited.then([this, sets](uint64_t inForce) {
-    if (sets) remember(limits.memory, inForce);
-    return inForce;
-  }));
+  return change(changes, [this, bytes, client = kj::mv(client)]() mutable {
+    requireActiveOrStopped();
+    bool sets = bytes != nullptr;
+    return services.helper.limitMemory(client, containerId, bytes)
+        .then([this, sets](uint64_t inForce) {
+          if (sets) remember(limits.memory, inForce);
+          return inForce;
+        });
+  });
 }
 
 kj::Promise<uint64_t> Container::limitCpu(Fd client, kj::Maybe<uint64_t> shares) {
-  requireActiveOrStopped();
-  bool sets = shares != nullptr;
-  auto limited = services.helper.limitCpu(client, containerId, shares);
-  return complete(limited.then([this, sets](uint64_t inForce) {
-    if (sets) remember(limits.cpu, inForce);
-    return inForce;
-  }));
+  return change(changes, [this, shares, client = kj::mv(client)]() mutable {
+    requireActiveOrStopped();
+    bool sets = shares != nullptr;
+    return services.helper.limitCpu(client, containerId, shares)
+        .then([this, sets](uint64_t inForce) {
+          if (sets) remember(limits.cpu, inForce);
+          return inForce;
+        });
+  });
 }
 
 namespace {
@@ -60,14 +64,10 @@ kj::Promise<DiskLimits> Container::limitDisk(Fd client, const LimitDiskRequest& 
   applyDiskLimits(DiskLimits(), request);
   // One request keeps what it does not name, so that it reads before it writes, and nobody else may
   // write in between.
-  auto changed = diskTurn
-                     .then([this, request, &grant, client = kj::mv(client)]() mutable {
-                       int socket = client;
-                       return changeDiskLimits(socket, request, grant).attach(kj::mv(client));
-                     })
-                     .fork();
-  diskTurn = changed.addBranch().ignoreResult().catch_([](kj::Exception&&) {});
-  return complete(changed.addBranch());
+  return change(diskChanges, [this, request, &grant, client = kj::mv(client)]() mutable {
+    int socket = client;
+    return changeDiskLimits(socket, request, grant).attach(kj::mv(client));
+  });
 }
 
 kj::Promise<DiskLimits> Container::changeDiskLimits(int client, const LimitDiskRequest& request,
@@ -87,12 +87,13 @@ kj::Promise<DiskLimits> Container::changeDiskLimits(int client, const LimitDiskR
 }
 
 kj::Promise<void> Container::limitBandwidth(Fd client, Bandwidth wanted) {
-  requireActiveOrStopped();
-  return complete(
-      services.helper.limitBandwidth(client, containerId, wanted).then([this, wanted]() {
-        bandwidth = wanted;
-        remember(limits.bandwidth, wanted);
-      }));
+  return change(changes, [this, wanted, client = kj::mv(client)]() mutable {
+    requireActiveOrStopped();
+    return services.helper.limitBandwidth(client, containerId, wanted).then([this, wanted]() {
+      bandwidth = wanted;
+      remember(limits.bandwidth, wanted);
+    });
+  });
 }
 
 void Container::noticeOutOfMemory() {
@@ -100,7 +101,8 @@ void Container::noticeOutOfMemory() {
   if (!exists || ranOutOfMemory || !oomWatch->killed()) return;
   ranOutOfMemory = true;
   addEvent("out of memory");
-  tasks.add(stop(true));
+  // It may not be known yet which jobs there are; nobody waits for them here.
+  tasks.add(kj::evalNow([this]() { return stop(true); }).catch_([](kj::Exception&&) {}));
 }
 
 }  // namespace warden::frontend

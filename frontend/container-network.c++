@@ -37,16 +37,20 @@ void Container::keepPort(PortMapping mapping, Port&& port, UserShare&& share) {
 }
 
 kj::Promise<PortMapping> Container::mapPort(Fd client, PortRequest request, UserShare share) {
-  requireActive();
-  int socket = client;
-  auto mapped = [&]() {
-    KJ_IF_MAYBE (hostPort, request.hostPort) {
-      return mapThisPort(socket, *hostPort, request.containerPort.orDefault(*hostPort),
-                         kj::mv(share));
-    }
-    return mapNextPort(socket, request.containerPort, kj::mv(share), {});
-  }();
-  return complete(mapped.attach(kj::mv(client)));
+  return change(changes,
+                [this, request, client = kj::mv(client),
+                 share = kj::mv(share)]() mutable -> kj::Promise<PortMapping> {
+                  requireActive();
+                  int socket = client;
+                  auto mapped = [&]() {
+                    KJ_IF_MAYBE (hostPort, request.hostPort) {
+                      return mapThisPort(socket, *hostPort,
+                                         request.containerPort.orDefault(*hostPort), kj::mv(share));
+                    }
+                    return mapNextPort(socket, request.containerPort, kj::mv(share), {});
+                  }();
+                  return mapped.attach(kj::mv(client));
+                });
 }
 
 kj::Promise<PortMapping> Container::mapThisPort(int client, uint16_t hostPort,
@@ -86,11 +90,13 @@ kj::Promise<PortMapping> Container::mapNextPort(int client, kj::Maybe<uint16_t> 
 }
 
 kj::Promise<void> Container::allowOut(Fd client, const OutRule& rule) {
-  requireActive();
-  return complete(services.helper.allowOut(client, containerId, rule).then([this, rule]() {
-    rules.push_back(rule);
-    saveSoon();
-  }));
+  return change(changes, [this, rule, client = kj::mv(client)]() mutable {
+    requireActive();
+    return services.helper.allowOut(client, containerId, rule).then([this, rule]() {
+      rules.push_back(rule);
+      saveSoon();
+    });
+  });
 }
 
 }  // namespace warden::frontend

@@ -18,6 +18,9 @@ constexpr auto SAVE_DELAY = 50 * kj::MILLISECONDS;
 // What could not be written (a full disk) is tried again after this time.
 constexpr auto SAVE_AGAIN = 1 * kj::SECONDS;
 
+// As many ids as others may have got since the container's last job.
+constexpr uint32_t MOST_JOBS_SINCE = 1 << 24;
+
 // Nobody waits longer for a first process that says nothing.
 constexpr auto ANSWER_TIME = 5 * kj::SECONDS;
 
@@ -145,11 +148,11 @@ kj::Promise<void> Container::recoverJobsWhenTold() {
 void Container::recoveredJobs() {
   unknownJobs = nullptr;
   noticeOutOfMemory();
-  // A stop that was under way goes on.
+  // A stop that was under way goes on. What has outlived all jobs has been asked to end before.
   bool runs = false;
   for (auto& [id, job] : jobs)
     runs |= !job->ended();
-  if (current == State::STOPPED && runs) tasks.add(terminate(0));
+  if (current == State::STOPPED) tasks.add(terminate(runs ? 0 : TERM_SIGNALS));
   saveNow();
 }
 
@@ -163,17 +166,20 @@ uint32_t Container::highestJobId() const {
 }
 
 kj::Promise<void> Container::recoverJobs(kj::ArrayPtr<const WshdClient::KnownJob> known) {
+  KJ_REQUIRE(known.size() <= MAX_JOBS, "its first process lists more jobs than there can be");
   auto& options = KJ_ASSERT_NONNULL(unknownJobs);
   std::map<uint32_t, OutputOptions> there;
   auto attaching = kj::heapArrayBuilder<kj::Own<Job>>(known.size());
   for (auto& job : known) {
     // One that the snapshot does not have was started a moment before its frontend's end, without
     // options: those with any are in the snapshot before they are started.
+    KJ_REQUIRE(there.count(job.id) == 0, "its first process lists a job twice", job.id);
     auto& found = there[job.id];
     auto option = options.find(job.id);
     if (option != options.end()) found = option->second;
     attaching.add(enterJob(job, found));
-    lastJobId = kj::max(lastJobId, job.id);
+    // A first process that was taken over may not have all other containers' ids used up.
+    if (job.id - lastJobId <= MOST_JOBS_SINCE) lastJobId = kj::max(lastJobId, job.id);
   }
   removeSpoolFilesBut(stateDirectory->fd(), there);
   return attachNext(attaching.finish(), 0);

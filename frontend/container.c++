@@ -10,7 +10,6 @@ namespace warden::frontend {
 
 namespace {
 
-constexpr int TERM_SIGNALS = 10;  // one a second, then KILL
 constexpr auto TERM_INTERVAL = 1 * kj::SECONDS;
 
 // How long wshd's last packets may take to be read after its death has been seen.

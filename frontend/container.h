@@ -12,6 +12,7 @@
 #include "base/container-id.h"
 #include "frontend/disk-limits.h"
 #include "frontend/etc-files.h"
+#include "frontend/gate.h"
 #include "frontend/job-request.h"
 #include "frontend/job.h"
 #include "frontend/network-pool.h"
@@ -136,6 +137,7 @@ class Container final : public kj::Refcounted,
   // An event.
 
   static constexpr size_t MAX_JOBS = 1024;
+  static constexpr unsigned MAX_CHANGES = 8;  // at a time; more wait
   // Unfinished, or with an answer that nobody has asked for.
 
  private:
@@ -171,7 +173,9 @@ class Container final : public kj::Refcounted,
   kj::Own<WshdClient> wshd;
   Statistics statistics;
   kj::Own<OomWatch> oomWatch;
-  kj::Promise<void> diskTurn = kj::READY_NOW;  // when the next may change the limits of the disk
+  // With the helper, where they cannot be taken back when their client goes.
+  Gate changes{MAX_CHANGES};
+  Gate diskChanges{1};
   std::map<uint32_t, kj::Own<Job>> jobs;
   // Of an earlier frontend's snapshot, until the first process has said which of them there are.
   kj::Maybe<std::map<uint32_t, OutputOptions>> unknownJobs;
@@ -201,6 +205,7 @@ class Container final : public kj::Refcounted,
   kj::Promise<void> addDiskStat(InfoResponse& info);
   void finishDestroy();
   kj::Promise<void> whenIdle();
+  static constexpr int TERM_SIGNALS = 10;  // one a second, then KILL
   kj::Promise<void> terminate(int signalsSent);
   JobStart prepare(uint32_t jobId, JobRequest& request, kj::ArrayPtr<const kj::String> environment);
   void saveOptions(const OutputOptions& options);
@@ -215,9 +220,10 @@ class Container final : public kj::Refcounted,
                                        UserShare share, kj::Vector<Port> unusable);
   void keepPort(PortMapping mapping, Port&& port, UserShare&& share);
 
-  template <typename T>
-  kj::Promise<T> complete(kj::Promise<T>&& promise);
-  // The same, carried out to the end also when it is dropped.
+  template <typename Start>
+  kj::PromiseForResult<Start, void> change(Gate& gate, Start start);
+  // What `start` promises, when the gate lets it through; carried out to the end from then on, also
+  // when the promise is dropped.
 
   void jobExited(uint32_t jobId, uint32_t status) override;
   void wshdFellSilent() override;
@@ -229,11 +235,15 @@ class Container final : public kj::Refcounted,
 
 kj::StringPtr nameOf(Container::State state);
 
-template <typename T>
-kj::Promise<T> Container::complete(kj::Promise<T>&& promise) {
-  auto forked = promise.fork();
-  tasks.add(forked.addBranch().then([](auto&&...) {}, [](kj::Exception&&) {}));
-  return forked.addBranch();
+template <typename Start>
+kj::PromiseForResult<Start, void> Container::change(Gate& gate, Start start) {
+  KJ_IF_MAYBE (pass, gate.enter()) {
+    auto forked = kj::evalNow(start).attach(kj::mv(*pass)).fork();
+    tasks.add(forked.addBranch().then([](auto&&...) {}, [](kj::Exception&&) {}));
+    return forked.addBranch();
+  }
+  return gate.whenOpened().then(
+      [this, &gate, start = kj::mv(start)]() mutable { return change(gate, kj::mv(start)); });
 }
 
 }  // namespace warden::frontend

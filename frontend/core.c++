@@ -32,6 +32,7 @@ struct Core::Impl {
   Budget descriptors;
   PortPool ports;
   Fd nullDevice;
+  Pipe scratch = makePipe();
   kj::String lang;
   FairLimit requests;
   EventCounts events;
@@ -49,8 +50,8 @@ struct Core::Impl {
         nullDevice(openNullDevice()),
         lang(jobLang()),
         requests(config.frontend.maxRequests),
-        services{port,        timer, config,     access, users,    helper, syslog,
-                 descriptors, ports, nullDevice, lang,   requests, events},
+        services{port,        timer, config,     access,  users, helper,   syslog,
+                 descriptors, ports, nullDevice, scratch, lang,  requests, events},
         registry(services, kj::mv(imageDirectory), std::move(host.resolvConf)),
         probe(timer, helper) {}
 };
@@ -64,6 +65,10 @@ Core::~Core() noexcept(false) {}
 
 kj::Promise<void> Core::run() {
   return impl->helper.run();
+}
+
+void Core::prepareToDrain() {
+  impl->registry.holdGraceTimes();
 }
 
 kj::Promise<void> Core::shutdown() {

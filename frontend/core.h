@@ -40,6 +40,9 @@ class Core final : public SessionFactory {
   // greeting or its connection is lost, after every request under way has been failed: the process
   // then has to exit. Sessions may be opened before the greeting is answered. Called once.
 
+  void prepareToDrain();
+  // No grace time ends from now on: that connections are closed is not their clients' doing.
+
   kj::Promise<void> shutdown();
   // Begins no new create. Resolves when the creates and destroys under way are complete, or some
   // seconds later without them, and every container's snapshot is on the disk: the next frontend

@@ -70,10 +70,6 @@ JobOutput::JobOutput(const Services& services, OutputSpool& spool, OutputOptions
 void JobOutput::take(StartedJob pipes) {
   pumps[0].pipe = kj::mv(pipes.standardOutput);
   pumps[1].pipe = kj::mv(pipes.standardError);
-  for (auto& pump : pumps) {
-    // splice(2) has a flag of its own for not blocking.
-    if (pump.lines != nullptr && pump.pipe != nullptr) setNonblocking(pump.pipe);
-  }
 }
 
 void JobOutput::start() {
@@ -179,19 +175,25 @@ void JobOutput::prepareForSuccessor() {
 }
 
 OutputSpool::Progress JobOutput::moveToSyslog(Pump& pump, size_t maximum) {
+  // Not read(2), which would wait where wshd, which has the pipe too, takes O_NONBLOCK away.
+  auto moved = moveTo(services.scratch.writeEnd, pump, kj::min(maximum, DEFAULT_PIPE_BYTES));
+  if (moved.what != Moved::SOME) return moved;
   char buffer[DEFAULT_PIPE_BYTES];
   ssize_t n;
-  KJ_NONBLOCKING_SYSCALL(n = read(pump.pipe, buffer, kj::min(maximum, sizeof(buffer))));
-  if (n < 0) return {Moved::NOTHING};
-  if (n == 0) return {Moved::END};
+  KJ_SYSCALL(n = read(services.scratch.readEnd, buffer, moved.bytes));
+  KJ_ASSERT(static_cast<size_t>(n) == moved.bytes);
   KJ_ASSERT_NONNULL(pump.lines).add(kj::arrayPtr(buffer, n));
-  return {Moved::SOME, static_cast<size_t>(n)};
+  return moved;
 }
 
 OutputSpool::Progress JobOutput::moveToNowhere(Pump& pump, size_t maximum) {
+  return moveTo(services.nullDevice, pump, maximum);
+}
+
+OutputSpool::Progress JobOutput::moveTo(int target, Pump& pump, size_t maximum) {
   ssize_t n;
-  KJ_NONBLOCKING_SYSCALL(n = splice(pump.pipe, nullptr, services.nullDevice, nullptr, maximum,
-                                    SPLICE_F_NONBLOCK | SPLICE_F_MOVE));
+  KJ_NONBLOCKING_SYSCALL(
+      n = splice(pump.pipe, nullptr, target, nullptr, maximum, SPLICE_F_NONBLOCK | SPLICE_F_MOVE));
   if (n < 0) return {Moved::NOTHING};
   if (n == 0) return {Moved::END};
   return {Moved::SOME, static_cast<size_t>(n)};

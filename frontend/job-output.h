@@ -68,6 +68,7 @@ class JobOutput {
   kj::Array<char> unsentPiece(OutputStream stream) const;
   uint64_t startOfLastLine(OutputStream stream) const;
   OutputSpool::Progress moveToNowhere(Pump& pump, size_t maximum);
+  OutputSpool::Progress moveTo(int target, Pump& pump, size_t maximum);
   void drain(Pump& pump);
   void close(Pump& pump);
 };

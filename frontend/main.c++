@@ -140,8 +140,9 @@ kj::Promise<int> whenAsked(kj::UnixEventPort& port) {
 kj::Promise<void> drainWhenAsked(kj::UnixEventPort& port, EdgeServer& edge, Core& core,
                                  spdlog::logger& log) {
   return whenAsked(port)
-      .then([&edge, &log](int signal) {
+      .then([&edge, &core, &log](int signal) {
         log.info("signal {}: draining {} connections", signal, edge.connectionCount());
+        core.prepareToDrain();
         return edge.drain();
       })
       .then([&core]() { return core.shutdown(); });

@@ -40,13 +40,18 @@ void Registry::considerGrace(Entry& entry) {
   setGraceAlarm(now + *graceTime * kj::SECONDS);
 }
 
+void Registry::holdGraceTimes() {
+  graceTimesHeld = true;
+  graceTask = nullptr;
+}
+
 void Registry::setGraceAlarm(kj::TimePoint when) {
   // One timer serves all containers. It may ring for one that is referenced again: that costs a
   // look, while connections may come and go as often as they like.
   KJ_IF_MAYBE (set, graceAlarm) {
     if (*set <= when) return;
   }
-  if (shuttingDown) return;
+  if (graceTimesHeld) return;
   graceAlarm = when;
   graceTask = services.timer.atTime(when)
                   .then([this]() { graceAlarmRings(); })
@@ -59,6 +64,7 @@ void Registry::destroyUnreferenced(Container& container, Turn turn) {
   // Somebody may have named it meanwhile, or destroyed it.
   auto* entry = findEntry(container);
   if (entry == nullptr || entry->destroying != nullptr || isReferenced(*entry)) return;
+  if (graceTimesHeld) return;
   spdlog::info("container {}: its grace time is over", container.id().text().cStr());
   destroyNow(container, kj::mv(turn));
 }

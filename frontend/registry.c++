@@ -275,7 +275,7 @@ kj::Promise<void> Registry::whenDestroyed(Entry& entry) {
 
 kj::Promise<void> Registry::shutdown() {
   shuttingDown = true;
-  graceTask = nullptr;
+  holdGraceTimes();
   watching = nullptr;
   // What does not end in this time the helper ends without us.
   auto tooLong = services.timer.afterDelay(LAST_WAIT);

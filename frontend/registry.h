@@ -59,8 +59,9 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   uint32_t nextJobId() { return ++lastJobId; }
   ScriptFiles& scripts() { return scriptFiles; }
 
+  void holdGraceTimes();
   kj::Promise<void> shutdown();
-  // See Core::shutdown.
+  // See Core::prepareToDrain, Core::shutdown.
 
  private:
   struct Entry {
@@ -83,6 +84,7 @@ class Registry final : private kj::TaskSet::ErrorHandler {
   bool recovering = true;
   uint64_t clock = 0;
   bool shuttingDown = false;
+  bool graceTimesHeld = false;
   std::set<ConnectionNumber> connections;
   std::map<std::string, Entry> entries;
   kj::Maybe<kj::TimePoint> graceAlarm;  // when `graceTask` looks next

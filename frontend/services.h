@@ -6,6 +6,7 @@
 
 #include "base/access.h"
 #include "base/config.h"
+#include "base/fd.h"
 #include "frontend/event-counts.h"
 #include "frontend/fair-limit.h"
 #include "frontend/helper-client.h"
@@ -27,6 +28,7 @@ struct Services {
   Budget& descriptors;  // of this process, for containers and jobs
   PortPool& ports;
   int nullDevice;       // /dev/null, for writing
+  const Pipe& scratch;  // empty, but within one function
   kj::StringPtr lang;   // LANG of jobs
   FairLimit& requests;  // under way, without those that wait for a job
   EventCounts& events;

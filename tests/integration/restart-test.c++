@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "tests/support/limits.h"
 #include "tests/support/server-test.h"
 
 namespace warden::test {
@@ -285,6 +286,53 @@ TEST_F(RestartTest, wholeProcessGroupKilledAndStartedAgainHasItsContainers) {
   server().start();
   expectAlive(containers);
   expectWorkingServer();
+}
+
+class RestartOfFrontendTest : public RestartTest, public ::testing::WithParamInterface<int> {
+ protected:
+  size_t processCount(const std::string& id) {
+    return splitLines(cgroupValue(server(), id, "memory", "cgroup.procs")).size();
+  }
+};
+
+// A stop is over for its client when the jobs have ended, and goes on for what has left them.
+TEST_P(RestartOfFrontendTest, aStopGoesOnForProcessesThatOutliveTheirJob) {
+  std::string handle = connect().create();
+  TestClient client = connect();
+  client.spawn(handle,
+               "setsid sh -c 'trap \"\" TERM; touch ready; while :; do sleep 1; done' & "
+               "while [ ! -e ready ]; do sleep 0.1; done; touch spawned; wait");
+  client.output(handle, "while [ ! -e spawned ]; do sleep 0.1; done");
+  client.stop(handle);
+  EXPECT_GT(processCount(handle), 1u);
+  server().replaceFrontend(GetParam());
+  EXPECT_EQ(connect().info(handle).state(), "stopped");
+  EXPECT_TRUE(waitUntil([&]() { return processCount(handle) == 1; }));
+}
+
+INSTANTIATE_TEST_SUITE_P(, RestartOfFrontendTest, ::testing::Values(SIGKILL, SIGUSR2),
+                         [](const auto& info) {
+                           return info.param == SIGKILL ? "killed" : "drained";
+                         });
+
+TEST_F(RestartTest, noGraceTimeEndsWhileTheFrontendDrains) {
+  TestClient older = connect();
+  older.create("old");
+  older.spawn("old", "trap '' TERM; while :; do sleep 1; done");
+  older.ping();
+  {
+    TestClient client = connect();
+    auto request = createRequest("new");
+    request.set_grace_time(3);
+    client.call(request);
+    // It drains until this is answered, after ten seconds.
+    older.send(stopRequest("old"));
+    EXPECT_TRUE(waitUntil([&]() { return connect().info("old").state() == "stopped"; }));
+    server().replaceFrontend(SIGUSR2);
+  }
+  auto handles = connect().list();
+  std::sort(handles.begin(), handles.end());
+  EXPECT_EQ(handles, (std::vector<std::string>{"new", "old"}));
 }
 
 }  // namespace

@@ -27,6 +27,14 @@ void awaitPacket(TracedProcess& process) {
   }
 }
 
+// The process stands where it returns from the call.
+void awaitReturn(TracedProcess& process, uint64_t number) {
+  for (;; process.goOn()) {
+    auto call = process.awaitCall();
+    if (!call.entered && call.number == number) return;
+  }
+}
+
 class WatchdogTest : public ServerTest {
  protected:
   void SetUp() override { start(); }
@@ -190,6 +198,45 @@ TEST_F(WatchdogTest, oneThatFallsSilentWhileItsJobsAreTakenOverLosesNone) {
   answer = later.link(handle, ended);
   EXPECT_EQ(answer.exit_status(), 8u);
   EXPECT_EQ(answer.stdout(), "done\n");
+}
+
+TEST_F(WatchdogTest, oneWhoseJobIsKilledForMemoryAsItIsTakenOverLosesNone) {
+  std::string handle;
+  uint32_t victim, ended;
+  {
+    TestClient client = connect();
+    handle = client.create();
+    limitMemory(client, handle, 32 * MIB);
+    ended = client.spawn(handle, "echo done; exit 8");
+    client.output(handle, "sleep 0.2");  // it has ended by now
+    victim = client.spawn(handle, "echo begun; sleep 1; exec tail < /dev/zero");
+  }
+  pid_t process = server().wshdPid(handle);
+  std::string children =
+      "/proc/" + std::to_string(process) + "/task/" + std::to_string(process) + "/children";
+  TracedProcess wshd(process);
+  kill(server().frontendPid(), SIGKILL);
+  // It has a new frontend, which it tells of ends from now on, and has read nothing of it yet.
+  awaitReturn(wshd, SYS_accept4);
+  pid_t frontend = server().frontendPid();
+  kill(frontend, SIGSTOP);
+  EXPECT_TRUE(
+      waitUntil([&]() { return statusField(std::stoi(readFile(children)), "State")[0] == 'Z'; }));
+  wshd.letGo();
+  EXPECT_TRUE(waitUntil([&]() { return readFile(children).empty(); }));
+  kill(frontend, SIGCONT);
+  server().waitUntilServing();
+  TestClient later = connect();
+  auto answer = later.link(handle, ended);
+  EXPECT_EQ(answer.exit_status(), 8u);
+  EXPECT_EQ(answer.stdout(), "done\n");
+  answer = later.link(handle, victim);
+  EXPECT_EQ(answer.exit_status(), 255u);
+  EXPECT_EQ(answer.stdout(), "begun\n");
+  auto info = later.info(handle);
+  EXPECT_EQ(info.state(), "stopped");
+  ASSERT_EQ(info.events_size(), 1);
+  EXPECT_EQ(info.events(0), "out of memory");
 }
 
 TEST_F(WatchdogTest, aBusyContainerAnswers) {

@@ -137,6 +137,35 @@ TEST_F(LimitsTest, losesNoDiskLimitWhenTwoClientsSetOne) {
   EXPECT_EQ(present.inode(), 6u);
 }
 
+TEST_F(LimitsTest, keepsNoDiskLimitWhoseClientLeavesBeforeItsTurn) {
+  helper->limitDelayMs = 30;
+  auto gone = connect();
+  auto blocks = named<LimitDiskRequest>("h");
+  blocks.set_block(5);
+  auto inodes = named<LimitDiskRequest>("h");
+  inodes.set_inode(6);
+  auto first = client->begin(Message::LimitDisk, blocks);
+  { auto dropped = gone->begin(Message::LimitDisk, inodes); }
+  gone.reset();
+  first.wait(scope);
+  auto present = limitDisk(named<LimitDiskRequest>("h"));
+  EXPECT_EQ(present.block(), 5u);
+  EXPECT_EQ(present.inode(), 0u);
+}
+
+TEST_F(LimitsTest, servesMoreChangesThanGoOnAtATime) {
+  helper->limitDelayMs = 5;
+  std::vector<std::unique_ptr<Client>> clients;
+  std::vector<decltype(client->begin(Message::LimitBandwidth, bandwidth(1, 1)))> begun;
+  for (int i = 1; i <= 20; ++i) {
+    clients.push_back(connect());
+    begun.push_back(clients.back()->begin(Message::LimitBandwidth, bandwidth(i, i)));
+  }
+  for (auto& one : begun)
+    one.wait(scope);
+  EXPECT_EQ(client->info("h").bandwidth_stat().out_rate(), 20u);
+}
+
 TEST_F(LimitsTest, refusesADiskLimitThatIsTooLarge) {
   auto request = named<LimitDiskRequest>("h");
   request.set_byte_hard(UINT64_MAX);

@@ -139,14 +139,15 @@ class JobTest : public ::testing::Test, protected Job::Listener {
   std::string syslogPath = directory.path() + "/log";
   SyslogSocket syslog{std::optional<std::string>(syslogPath)};
   Fd nullDevice{open("/dev/null", O_WRONLY | O_CLOEXEC)};
+  Pipe scratch = makePipe();
   Budget budget{1000};
   PortPool ports{PortRange{61000, 10}};
   AccessPolicy access;
   UserCounts users;
   FairLimit requests{1};
   EventCounts counts;
-  Services services{port,   port.getTimer(), config,     access, users,    helper, syslog,
-                    budget, ports,           nullDevice, "C",    requests, counts};
+  Services services{port,   port.getTimer(), config,     access,  users, helper,   syslog,
+                    budget, ports,           nullDevice, scratch, "C",   requests, counts};
   Pipe out = makePipe();
   Pipe err = makePipe();
   std::vector<std::string> events;
@@ -348,6 +349,18 @@ TEST_F(SyslogTest, sendsLinesWithATag) {
   EXPECT_NE(messages[1].find(": wor ld"), std::string::npos) << messages[1];
   EXPECT_EQ(messages[2].substr(0, 4), "<11>");
   EXPECT_EQ(outputOf(*job, OutputStream::STDOUT), "hello\nwor\x01ld");
+}
+
+// The pipe is wshd's, too, and with it whether reading waits.
+TEST_F(SyslogTest, aPipeThatIsMadeToBlockHoldsUpNobody) {
+  Fd others = duplicate(out.readEnd);
+  auto job = start(OutputOptions{true, "app"});
+  setNonblocking(others, false);
+  put(out.writeEnd, "line\n");
+  for (int i = 0; i < 3; ++i)
+    port.getTimer().afterDelay(10 * kj::MILLISECONDS).wait(scope);
+  EXPECT_EQ(receivedLines(), std::vector<std::string>{"line"});
+  job->exited(0);
 }
 
 TEST_F(JobTest, encodesALinkResponseThatProtobufReads) {
