@@ -1,7 +1,6 @@
-// The frontend is killed before every single system call that it makes for a create and for a
-// destroy: what its successor finds is the container, whole, or nothing of it. And for a job: its
-// output is with the client, or the successor has it; and for changes. An answer that the client
-// has got holds.
+// The frontend is killed before every single system call that it makes for a request. What its
+// successor finds of a create, a destroy or a change is all of it or nothing; the output of a job
+// is with the client, or the successor has it. An answer that the client has got holds.
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -33,6 +32,7 @@ constexpr unsigned LEAST_STEPS_OF_CREATE = 20;
 constexpr unsigned LEAST_STEPS_OF_DESTROY = 10;
 constexpr unsigned LEAST_STEPS_OF_OTHERS = 5;
 
+constexpr char SLEEPS[] = "exec sleep 100000";
 constexpr char SCRIPT[] = "echo run >> runs; echo out; echo err >&2; exit 3";
 
 template <typename Response>
@@ -132,6 +132,7 @@ class FrontendKilledTest : public ServerTest {
     unsigned steps = forEveryStep([&](unsigned step) {
       TestClient client = connect();
       client.create(HANDLE);
+      client.spawn(HANDLE, SLEEPS);
       bool reached = sendAndKill(client, request, step);
       auto answer = answerOf<typename RequestTraits<Request>::Response>(client);
       EXPECT_TRUE(answer || reached);
@@ -236,7 +237,7 @@ class FrontendKilledTest : public ServerTest {
     port.set_handle(HANDLE);
     port.set_container_port(80);
     client.call(port);
-    job = client.spawn(HANDLE, "exec sleep 100000");
+    job = client.spawn(HANDLE, SLEEPS);
     network = networkObjects(server().network());
   }
 
@@ -273,6 +274,16 @@ TEST_F(FrontendKilledTest, beforeEveryCallOfASpawn) {
                  EXPECT_EQ(answer.job_id(), job);
                  EXPECT_TRUE(found) << "its start was acknowledged";
                });
+}
+
+TEST_F(FrontendKilledTest, beforeEveryCallOfAStop) {
+  changeAndKill(stopRequest(HANDLE), [this](const auto&) {
+    TestClient client = connect();
+    bool stopped = client.info(HANDLE).state() == "stopped";
+    // What was begun goes on; what was not has touched no process.
+    EXPECT_TRUE(waitUntil([&]() { return client.info(HANDLE).job_ids().empty() == stopped; }));
+    return stopped;
+  });
 }
 
 TEST_F(FrontendKilledTest, beforeEveryCallOfALimit) {

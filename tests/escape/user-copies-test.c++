@@ -152,9 +152,12 @@ TEST_F(UserCopiesTest, linksOfTheContainerAreNotFollowedOnTheHost) {
 
 TEST_F(UserCopiesTest, aWorkerOfACopyIsTheUserAndSeesOneDirectoryOnly) {
   startWithContainer();
-  // Nobody reads the stream while the process in the container stands still.
   writeOwned(host + "/alice/large", std::string(64 << 20, 'x'), ALICE);
   auto alice = connectAs(ALICE);
+  // Nobody reads the stream while the container's first process stands still.
+  pid_t wshd = server().wshdPid(idOf("a"));
+  kill(wshd, SIGSTOP);
+  KJ_DEFER(kill(wshd, SIGCONT));
   alice.send(copyIn("a", host + "/alice/large"));
   std::optional<pid_t> worker;
   ASSERT_TRUE(waitUntil([&]() {
@@ -173,7 +176,8 @@ TEST_F(UserCopiesTest, aWorkerOfACopyIsTheUserAndSeesOneDirectoryOnly) {
       return true;
     }
     return false;
-  })) << "the copy was too fast to look at";
+  }));
+  kill(wshd, SIGCONT);
   alice.receiveFrame();
   EXPECT_TRUE(waitUntil([&]() { return countWorkers(server()) == 0; }));
 }
