@@ -297,7 +297,7 @@ void Parser::addJobCommands() {
       "\nThe job goes on when this command is interrupted; `warden info` names its id, and "
       "`warden\n"
       "stream` shows all of its output. The script is the shell's standard input: what the script\n"
-      "runs and reads from there is the rest of the script.");
+      "runs and reads from there is the rest of the script, or what the shell has left of it.");
 
   auto* spawn = add("spawn", "start a job and print its id",
                     [this] { return commands.spawn(completeSpawn()); });
