@@ -136,7 +136,7 @@ Config::Port readPort(ConfigSection section) {
 Config::User readUser(ConfigSection section) {
   Config::User user;
   assign(user.poolStartUid, section.number("pool_start_uid", 1, OVERFLOW_UID - 1));
-  assign(user.poolSize, section.number("pool_size", 1, OVERFLOW_UID - 1));
+  assign(user.poolSize, section.number("pool_size", 1, Config::MAX_CONTAINERS));
   if (user.poolStartUid + user.poolSize > OVERFLOW_UID) {
     section.fail("pool_size",
                  "goes past uid 65533; pool_start_uid + pool_size up to 65534 is accepted");

@@ -64,6 +64,8 @@ struct HostPrefix {
 };
 
 struct Config {
+  static constexpr uint32_t MAX_CONTAINERS = 10'000;
+
   struct Server {
     std::string unixDomainPath = "/tmp/warden.sock";
     mode_t unixDomainPermissions = 0755;

@@ -102,8 +102,8 @@ kj::Promise<WholeContainers> HelperClient::listContainers() {
     auto containers = readContainers(packet);
     auto whole = containers.getWhole();
     auto ids = kj::heapArrayBuilder<ContainerId>(whole.size());
-    for (auto text : whole)
-      ids.add(readId(text));
+    for (uint64_t number : whole)
+      ids.add(ContainerId::fromNumber(number));
     return WholeContainers{ids.finish(), containers.getHighestId()};
   });
 }

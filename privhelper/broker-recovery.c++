@@ -73,7 +73,7 @@ void Broker::listContainers(schema::HelperRequest::Reader request) {
   auto whole = all.initWhole(containers.size());
   size_t next = 0;
   for (auto& [id, container] : containers)
-    whole.set(next++, id.text());
+    whole.set(next++, id.number());
   listDying(all);
   all.setHighestId(highestId.number());
   KJ_IF_MAYBE (problem, log.reasonToRefuse()) {

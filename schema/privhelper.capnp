@@ -316,8 +316,9 @@ struct HelperReply {
 struct Containers {
   # What there is, of whichever frontend and helper, in no order.
 
-  whole @0 :List(Text);
-  # Ids of those that can be adopted, or destroyed.
+  whole @0 :List(UInt64);
+  # Ids, as numbers (base/container-id.h), of those that can be adopted, or destroyed. Numbers, so that one packet has
+  # all that a configuration allows (Config::MAX_CONTAINERS).
 
   dying @1 :List(Dying);
   # Those that are being ended or removed, with or without a request for it, as often as it takes: their

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "base/container-id.h"
 #include "tests/support/process.h"
 
 namespace warden::test {
@@ -74,14 +75,6 @@ bool sendOne(int socket, kj::ArrayPtr<const kj::byte> bytes, kj::ArrayPtr<const 
   return n == static_cast<ssize_t>(bytes.size());
 }
 
-std::vector<std::string> sortedTexts(capnp::List<capnp::Text>::Reader list) {
-  std::vector<std::string> texts;
-  for (auto text : list)
-    texts.push_back(text.cStr());
-  std::sort(texts.begin(), texts.end());
-  return texts;
-}
-
 AdoptedReply readAdopted(schema::Adopted::Reader adopted) {
   AdoptedReply result{.slot = adopted.getSlot(),
                       .network = adopted.getNetwork(),
@@ -115,7 +108,9 @@ Reply readReply(Packet& packet) {
     result.adopted = readAdopted(reply.getAdopted());
   }
   if (reply.isContainers()) {
-    result.whole = sortedTexts(reply.getContainers().getWhole());
+    for (uint64_t number : reply.getContainers().getWhole())
+      result.whole.push_back(ContainerId::fromNumber(number).text().cStr());
+    std::sort(result.whole.begin(), result.whole.end());
     for (auto entry : reply.getContainers().getDying())
       result.dying.push_back(entry.getId().cStr());
     std::sort(result.dying.begin(), result.dying.end());

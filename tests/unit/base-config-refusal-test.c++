@@ -55,6 +55,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "w.yml:5: logging.file: '/a?b'"},
         Refusal{"unknownLevel", "logging:\n  level: loud\n", "w.yml:5: logging.level: 'loud'"},
         Refusal{"relativePath", "logging:\n  file: a/b\n", "w.yml:5: logging.file: 'a/b' is rel"},
+        Refusal{"moreContainersThanCanBeListed", "user:\n  pool_size: 10001\n",
+                "w.yml:5: user.pool_size: '10001' is out"},
         Refusal{"numberInQuotes", "user:\n  pool_size: '5'\n",
                 "w.yml:5: user.pool_size: '5' is no"},
         Refusal{"numberThatIsText", "user:\n  pool_size: many\n",

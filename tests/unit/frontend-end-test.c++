@@ -258,7 +258,7 @@ TEST_F(FlowTest, saysOfNoContainerThatItIsGoneWhenTheHelperIs) {
     auto reply = message.initRoot<schema::HelperReply>();
     reply.setSequence(request.getSequence());
     if (request.isListContainers()) {
-      reply.initContainers().initWhole(1).set(0, "0123456789b");
+      reply.initContainers().initWhole(1).set(0, 1);
     } else {
       reply.setDone();
     }

@@ -1,10 +1,15 @@
 #include "privhelper/request-check.h"
 
 #include <capnp/message.h>
+#include <capnp/serialize.h>
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <string>
+
+#include "base/config.h"
+#include "base/container-id.h"
+#include "base/packet.h"
 
 namespace warden::privhelper {
 namespace {
@@ -262,6 +267,15 @@ TEST_F(OutCheckTest, refusesIcmpNumbersThatDoNotFitAByte) {
               "")
         << number;
   }
+}
+
+TEST(ContainersReplyTest, hasRoomForAllThatAConfigurationAllows) {
+  capnp::MallocMessageBuilder message;
+  auto containers = message.initRoot<schema::HelperReply>().initContainers();
+  containers.initWhole(Config::MAX_CONTAINERS);
+  for (auto dying : containers.initDying(schema::Containers::MAX_DYING))
+    dying.setId(ContainerId::fromNumber(1).text());
+  EXPECT_LE(capnp::computeSerializedSizeInWords(message) * sizeof(capnp::word), MAX_PACKET_BYTES);
 }
 
 }  // namespace
