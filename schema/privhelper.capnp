@@ -378,12 +378,15 @@ struct Adopted {
 }
 
 struct Image {
-  # Descriptors, opened for reading, resolved inside the image: one for each of `files`.
+  # Descriptors: one for each of `files`, a sealed memfd with its content, positioned at its start.
+
+  const maxFileBytes :UInt32 = 1048576;
+  # An image of which one of these files is larger is not opened (EFBIG).
 
   image @0 :UInt32;
   # For CreateContainer.image. Never 0.
   files @1 :List(File);
-  # Those that are regular files.
+  # Those that are regular files, resolved inside the image.
 
   rootHome @2 :Bool;
   # /root is a directory in it, which the container's root may enter.

@@ -312,8 +312,11 @@ TEST_F(HostilePorterTest, anImageIsForOneCreateOfItsClient) {
   ASSERT_EQ(opened.which, HelperReply::IMAGE) << opened.text;
   EXPECT_NE(opened.image, 0u);
   EXPECT_EQ(opened.fds.size(), 2u);
-  for (auto& fd : opened.fds)
-    EXPECT_EQ(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+  constexpr int SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
+  for (auto& fd : opened.fds) {
+    EXPECT_EQ(fcntl(fd, F_GET_SEALS) & SEALS, SEALS);
+    EXPECT_EQ(write(fd, "x", 1), -1);
+  }
   expectRefusedWith(using_(opened.image), {bob.client()});
   expectRefusedWith(using_(opened.image), {root.client()});
   for (uint32_t image : {opened.image + 1, opened.image - 1, 0xffffffffu}) {
