@@ -76,12 +76,15 @@ struct CreateContainer {
   # no kernel object and no directory of the container exists.
   #
   # Refused when: the id is malformed or in use; the slot is out of the pool or in use; an image id
-  # is 0 or above 65535; a file is over maxEtcFileBytes; a container that is gone, and had the same id,
+  # is 0 or above 65535; a file is over maxEtcFileBytes; a target has more than
+  # maxTargetComponents; a container that is gone, and had the same id,
   # has a copy that goes on; the container limit is reached; the network is
   # out of the pool or in use; the access rules do not grant the image or a bind mount; there are
   # other descriptors than the client's socket.
 
   const maxEtcFileBytes :UInt32 = 24576;
+  const maxTargetComponents :UInt32 = 64;
+  # Of the target of a bind mount: what its slashes separate.
 
   id @0 :Text;
   # 11 characters of [0-9a-v].
