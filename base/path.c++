@@ -62,4 +62,11 @@ kj::Maybe<Fd> tryOpenInRoot(int root, kj::StringPtr path, int flags) {
   KJ_FAIL_SYSCALL("openat2", error, path);
 }
 
+size_t countComponents(const std::string& path) {
+  size_t count = 0;
+  for (size_t i = 0; i < path.size(); ++i)
+    if (path[i] != '/' && (i == 0 || path[i - 1] == '/')) ++count;
+  return count;
+}
+
 }  // namespace warden

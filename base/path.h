@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <string>
+
 #include "base/fd.h"
 
 namespace warden {
@@ -30,5 +32,8 @@ Fd openInRoot(int root, kj::StringPtr path, int flags);
 
 kj::Maybe<Fd> tryOpenInRoot(int root, kj::StringPtr path, int flags);
 // As openInRoot; none where the path leads nowhere (ENOENT, ENOTDIR, ELOOP).
+
+size_t countComponents(const std::string& path);
+// Names, "." and "..": what the slashes separate.
 
 }  // namespace warden

@@ -31,6 +31,8 @@ kj::StringPtr pathAdvice(int error) {
     case ELOOP:
       return "a link in it leads out of what the server's configuration grants; name where it "
              "leads";
+    case EFBIG:
+      return "make it a file of at most 1 MiB";
     case ETIMEDOUT:
       return "look for a file system that does not answer";
     default:

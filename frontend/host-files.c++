@@ -2,6 +2,7 @@
 
 #include <limits.h>
 
+#include "base/path.h"
 #include "frontend/client-error.h"
 #include "schema/privhelper.capnp.h"
 
@@ -11,6 +12,15 @@ namespace {
 
 kj::StringPtr text(const std::string& bytes) {
   return kj::StringPtr(bytes.c_str(), bytes.size());
+}
+
+void requireTargetDepth(const std::string& target) {
+  constexpr uint32_t MOST = schema::CreateContainer::MAX_TARGET_COMPONENTS;
+  auto components = countComponents(target);
+  if (components <= MOST) return;
+  kj::throwFatalException(clientErrorOf("could not create the container: a dst_path has ",
+                                        components, " components, and may have ", MOST,
+                                        "; choose one that is less deep"));
 }
 
 }  // namespace
@@ -51,6 +61,7 @@ HostFiles readHostFiles(const CreateRequest& request, const Requester& requester
   for (auto& bind : request.bind_mounts()) {
     requirePath("src_path", bind.src_path(), true);
     requirePath("dst_path", bind.dst_path(), true);
+    requireTargetDepth(bind.dst_path());
     if (isSystemTarget(bind.dst_path())) {
       kj::throwFatalException(clientErrorOf(
           "dst_path ", text(bind.dst_path()),

@@ -5,12 +5,13 @@
 #include "base/path.h"
 #include "frontend/client-error.h"
 #include "frontend/etc-files.h"
+#include "schema/privhelper.capnp.h"
 
 namespace warden::frontend {
 
 namespace {
 
-constexpr size_t MAX_FILE_BYTES = 1024 * 1024;
+constexpr size_t MAX_FILE_BYTES = schema::Image::MAX_FILE_BYTES;
 constexpr uint32_t MAX_IMAGE_ID = 65535;
 constexpr char PASSWD[] = "etc/passwd";
 constexpr char GROUP[] = "etc/group";

@@ -51,6 +51,8 @@ kj::Maybe<kj::String> Broker::reasonAgainst(const CreateOrder& order) const {
       preparing.count(order.id) > 0 || leftovers.count(order.id) > 0) {
     return kj::str("there is a container with this id");
   }
+  // A copy ends in its own time when its container has gone.
+  if (isPorting(order.id)) return kj::str("a container with this id has files of the host open");
   if (slotInUse[order.slot] && !isSlotLost(order.slot)) {
     return kj::str("slot ", order.slot, " is in use");
   }

@@ -6,6 +6,8 @@
 #include <kj/debug.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "privhelper/broker.h"
 
 namespace warden::privhelper {
@@ -174,6 +176,7 @@ void Broker::openNextSource(Preparing& create) {
   auto number = porter.order(laneOfOpens(create.client), create.client, *granted,
                              [](schema::PorterOrder::Builder to) { to.setSource(); });
   KJ_IF_MAYBE (n, number) {
+    create.awaits = *n;
     porting.emplace(*n, Porting{"create", create.sequence, order.id, bind.source,
                                 copyOf(create.client), create.startedUs});
   } else {
@@ -184,16 +187,33 @@ void Broker::openNextSource(Preparing& create) {
   }
 }
 
-void Broker::sourceOpened(const ContainerId& id, schema::OpenedPath::Reader opened,
-                          Packet& packet) {
-  auto& create = preparing.at(id);
+Broker::Preparing* Broker::findPreparing(uint64_t number, const Porting& order) {
+  // Not by the id alone: what was ordered for a container may be answered when there is another of
+  // that id.
+  KJ_IF_MAYBE (id, order.container) {
+    auto found = preparing.find(*id);
+    if (found != preparing.end() && found->second.awaits == number) return &found->second;
+  }
+  return nullptr;
+}
+
+bool Broker::isPorting(const ContainerId& id) const {
+  return std::any_of(porting.begin(), porting.end(), [&](auto& entry) {
+    KJ_IF_MAYBE (container, entry.second.container) {
+      return *container == id;
+    }
+    return false;
+  });
+}
+
+void Broker::sourceOpened(Preparing& create, schema::OpenedPath::Reader opened, Packet& packet) {
   create.order.openedSources.add(OpenedMount{packet.takeFd(0), opened.getIsDirectory()});
   if (create.order.openedSources.size() < create.order.bindMounts.size()) {
     return openNextSource(create);
   }
   auto order = kj::mv(create.order);
   uint64_t sequence = create.sequence;
-  stopPreparing(id);
+  stopPreparing(order.id);
   build(sequence, order);
 }
 
@@ -215,14 +235,15 @@ void Broker::handlePorter() {
 
 void Broker::settlePorting(Packet packet) {
   auto answer = packet.getRoot<schema::PorterAnswer>();
-  auto found = porting.find(answer.getNumber());
+  uint64_t number = answer.getNumber();
+  auto found = porting.find(number);
   KJ_REQUIRE(found != porting.end(), "the porter answers what nobody has asked");
   Porting order = kj::mv(found->second);
   porting.erase(found);
   AuditLog::OnBehalf behalf(log, auditedAs(order.client));
   switch (answer.which()) {
     case schema::PorterAnswer::FAILED:
-      return failPorting(order, answer.getFailed());
+      return failPorting(number, order, answer.getFailed());
     case schema::PorterAnswer::DONE: {
       capnp::MallocMessageBuilder message;
       auto done = message.initRoot<schema::HelperReply>();
@@ -233,9 +254,10 @@ void Broker::settlePorting(Packet packet) {
       return reply(message);
     }
     case schema::PorterAnswer::OPENED:
-      KJ_IF_MAYBE (id, order.container) {
-        return sourceOpened(*id, answer.getOpened(), packet);
+      if (auto create = findPreparing(number, order)) {
+        return sourceOpened(*create, answer.getOpened(), packet);
       }
+      if (order.container != nullptr) return;  // nobody waits for it any more
       return imageOpened(order, answer.getOpened(), packet);
   }
 }
@@ -266,7 +288,8 @@ void Broker::imageOpened(const Porting& order, schema::OpenedPath::Reader opened
   reply(message, kj::mv(fds));
 }
 
-void Broker::failPorting(const Porting& order, schema::PorterAnswer::Failed::Reader failed) {
+void Broker::failPorting(uint64_t number, const Porting& order,
+                         schema::PorterAnswer::Failed::Reader failed) {
   kj::StringPtr container;
   KJ_IF_MAYBE (id, order.container) {
     container = id->text();
@@ -280,12 +303,9 @@ void Broker::failPorting(const Porting& order, schema::PorterAnswer::Failed::Rea
   failure.setStep(failed.getStep());
   failure.setErrno(failed.getErrno());
   failure.setDetail(failed.getDetail());
-  KJ_IF_MAYBE (id, order.container) {
-    auto create = preparing.find(*id);
-    if (create != preparing.end()) {
-      failure.setBindMount(create->second.order.openedSources.size());
-      stopPreparing(*id);
-    }
+  if (auto create = findPreparing(number, order)) {
+    failure.setBindMount(create->order.openedSources.size());
+    stopPreparing(create->order.id);
   }
   reply(message);
 }

@@ -74,6 +74,7 @@ class Broker {
     CreateOrder order;
     PeerCredentials client;
     uint64_t startedUs;
+    uint64_t awaits = 0;  // the porter's number of the source that is being opened
   };
   struct Leftover {
     // What an earlier server has left and cannot be adopted, or what could not be removed.
@@ -203,8 +204,12 @@ class Broker {
   void handlePorter();
   void settlePorting(Packet packet);
   void imageOpened(const Porting& order, schema::OpenedPath::Reader opened, Packet& packet);
-  void sourceOpened(const ContainerId& id, schema::OpenedPath::Reader opened, Packet& packet);
-  void failPorting(const Porting& order, schema::PorterAnswer::Failed::Reader failed);
+  void sourceOpened(Preparing& create, schema::OpenedPath::Reader opened, Packet& packet);
+  void failPorting(uint64_t number, const Porting& order,
+                   schema::PorterAnswer::Failed::Reader failed);
+  Preparing* findPreparing(uint64_t number, const Porting& order);
+  // The create that waits for this answer of the porter; null: none does.
+  bool isPorting(const ContainerId& id) const;
   void failTooMany(uint64_t sequence, const char* operation, kj::StringPtr container);
   void forgetPorting();
   void stopPreparing(const ContainerId& id);

@@ -57,11 +57,11 @@ void allowHostFiles(SeccompFilter& filter) {
   filter.allow({"chdir",      "copy_file_range", "faccessat",  "faccessat2", "dup",
                 "fadvise64",  "fallocate",       "fchdir",     "fchmod",     "fchmodat",
                 "fchmodat2",  "fchown",          "fchownat",   "fstatfs",    "ftruncate",
-                "getdents64", "getppid",         "getsockopt", "linkat",     "mkdirat",
-                "openat",     "openat2",         "pread64",    "pwrite64",   "readlinkat",
-                "recvfrom",   "recvmsg",         "renameat",   "renameat2",  "sendfile",
-                "sendmsg",    "sendto",          "splice",     "statx",      "symlinkat",
-                "umask",      "unlinkat",        "utimensat"});
+                "getdents64", "getppid",         "getsockopt", "linkat",     "memfd_create",
+                "mkdirat",    "openat",          "openat2",    "pread64",    "pwrite64",
+                "readlinkat", "recvfrom",        "recvmsg",    "renameat",   "renameat2",
+                "sendfile",   "sendmsg",         "sendto",     "splice",     "statx",
+                "symlinkat",  "umask",           "unlinkat",   "utimensat"});
 }
 
 }  // namespace
@@ -85,8 +85,8 @@ SeccompFilter porterFilter() {
 SeccompFilter porterWorkerFilter() {
   SeccompFilter filter(SCMP_ACT_ERRNO(EPERM));
   allowRuntime(filter);
-  // Opening an image or a source, and the answer.
-  filter.allow({"faccessat", "faccessat2", "fstatfs", "openat2", "sendmsg"});
+  // Opening an image or a source, copies of an image's files, and the answer.
+  filter.allow({"faccessat", "faccessat2", "fstatfs", "memfd_create", "openat2", "sendmsg"});
   // A tree of files to or from a stream (base/tree-archive.h).
   filter.allow({"fchmod", "fchmodat2", "fchown", "fchownat", "ftruncate", "getdents64", "mkdirat",
                 "openat", "pread64", "pwrite64", "readlinkat", "renameat", "sendto", "symlinkat",

@@ -28,10 +28,6 @@ namespace warden::privhelper {
 
 namespace {
 
-// Workers at once, with those that cannot be ended because a file system hangs: of FUSE, whoever
-// has mounted it decides how long.
-constexpr size_t MOST_WORKERS = 1024;
-constexpr size_t MOST_OF_USERS = 768;  // all but root
 constexpr size_t MOST_OF_A_USER = 96;
 constexpr uint64_t OPEN_US = 10'000'000;
 

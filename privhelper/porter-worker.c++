@@ -20,6 +20,7 @@
 #include "privhelper/file-owner.h"
 #include "privhelper/filters.h"
 #include "privhelper/step.h"
+#include "schema/privhelper.capnp.h"
 
 namespace warden::privhelper {
 
@@ -156,15 +157,27 @@ struct stat statusOf(int file, const char* what) {
   return status;
 }
 
-// A regular file of an image, as a process in it would find it; none where there is no such.
-Fd openImageFile(int image, const char* path) {
+struct ImageFile {
+  Fd opened;
+  Fd copy;  // sealed; none: the image has no such regular file
+};
+
+// As a process in the image would find it.
+ImageFile readImageFile(int image, const char* path) {
   // Not for reading at once: to open a fifo or a device can block, or do something.
   Fd found(openResolved(image, path, O_PATH, Resolve::IN_ROOT));
   struct stat status;
-  if (found == nullptr || fstat(found, &status) < 0 || !S_ISREG(status.st_mode)) return nullptr;
+  if (found == nullptr || fstat(found, &status) < 0 || !S_ISREG(status.st_mode)) return {};
   Fd file(openResolved(image, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, Resolve::IN_ROOT));
-  if (file == nullptr || fstat(file, &status) < 0 || !S_ISREG(status.st_mode)) return nullptr;
-  return file;
+  if (file == nullptr || fstat(file, &status) < 0 || !S_ISREG(status.st_mode)) return {};
+  auto what = kj::str("read the image's ", path);
+  constexpr off_t MOST = schema::Image::MAX_FILE_BYTES;
+  if (status.st_size > MOST) throw StepError(what, EFBIG);
+  kj::Array<kj::byte> content;
+  KJ_IF_MAYBE (e, kj::runCatchingExceptions([&] { content = readAll(file, MOST); })) {
+    throw StepError(what, 0, e->getDescription());
+  }
+  return {kj::mv(file), makeSealedMemfd(path, content)};
 }
 
 void PorterWorker::openImage() {
@@ -176,18 +189,21 @@ void PorterWorker::openImage() {
     // The kernel asks an image's file system when a container is made, and there nobody can wait.
     throw StepError(what, EOPNOTSUPP, "an image cannot be on a FUSE file system");
   }
-  Fd passwd = openImageFile(image, "etc/passwd");
-  Fd group = openImageFile(image, "etc/group");
+  // Whoever gets these must not wait for a file system of the client's, which can be mounted
+  // beneath the image: to close a file of it may take as long as it likes, as reading does. This
+  // process closes them when it has answered.
+  ImageFile passwd = readImageFile(image, "etc/passwd");
+  ImageFile group = readImageFile(image, "etc/group");
   Fd home(openResolved(image, "root", O_PATH | O_DIRECTORY, Resolve::IN_ROOT));
   capnp::MallocMessageBuilder message;
   auto opened = message.initRoot<schema::PorterAnswer>().initOpened();
   opened.setIsDirectory(true);
-  opened.setHasPasswd(passwd != nullptr);
-  opened.setHasGroup(group != nullptr);
+  opened.setHasPasswd(passwd.copy != nullptr);
+  opened.setHasGroup(group.copy != nullptr);
   opened.setHasRootHome(home != nullptr);
   opened.setMayEnterRootHome(home != nullptr && faccessat(home, ".", X_OK, 0) == 0);
   kj::Vector<int> files;
-  for (int file : {image.get(), passwd.get(), group.get()})
+  for (int file : {image.get(), passwd.copy.get(), group.copy.get()})
     if (file >= 0) files.add(file);
   answer(message, files);
 }

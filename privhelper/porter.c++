@@ -6,7 +6,6 @@ namespace {
 
 constexpr uint32_t RUNNING_IN_A_LANE = 4;
 constexpr uint32_t WAITING_IN_A_LANE = 256;
-constexpr size_t RUNNING = 512;  // in all lanes; at most as many workers as the porter allows
 
 capnp::Data::Reader data(const std::string& text) {
   return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
@@ -41,17 +40,22 @@ kj::Maybe<uint64_t> Porter::order(kj::StringPtr laneName, const PeerCredentials&
   order.setPrefix(data(path.prefix.path));
   order.setPath(data(path.rest));
   fill(order);
-  waiting.push_back({number, laneName.cStr(), capnp::messageToFlatArray(message), kj::mv(stream)});
+  waiting.push_back({number, laneName.cStr(), client.uid == 0, capnp::messageToFlatArray(message),
+                     kj::mv(stream)});
   lane.waiting += 1;
   dispatch();
   return number;
 }
 
+bool Porter::mayRun(const Order& order) {
+  return lanes[order.lane].running < RUNNING_IN_A_LANE &&
+         (order.ofRoot || runningOfUsers < MOST_OF_USERS);
+}
+
 void Porter::dispatch() {
   blocked = false;
-  for (auto i = waiting.begin(); i != waiting.end() && running.size() < RUNNING;) {
-    auto& lane = lanes[i->lane];
-    if (lane.running >= RUNNING_IN_A_LANE) {
+  for (auto i = waiting.begin(); i != waiting.end() && running.size() < MOST_WORKERS;) {
+    if (!mayRun(*i)) {
       ++i;
       continue;
     }
@@ -59,9 +63,11 @@ void Porter::dispatch() {
       blocked = true;
       return;
     }
+    auto& lane = lanes[i->lane];
     lane.waiting -= 1;
     lane.running += 1;
-    running.emplace(i->number, kj::mv(i->lane));
+    if (!i->ofRoot) runningOfUsers += 1;
+    running.emplace(i->number, Running{kj::mv(i->lane), i->ofRoot});
     i = waiting.erase(i);
   }
 }
@@ -90,15 +96,17 @@ kj::Maybe<Packet> Porter::receive() {
 
 void Porter::forget(uint64_t number) {
   auto found = running.find(number);
-  auto lane = lanes.find(found->second);
+  auto lane = lanes.find(found->second.lane);
   lane->second.running -= 1;
   if (lane->second.running == 0 && lane->second.waiting == 0) lanes.erase(lane);
+  if (!found->second.ofRoot) runningOfUsers -= 1;
   running.erase(found);
 }
 
 void Porter::endAll() {
   waiting.clear();
   running.clear();
+  runningOfUsers = 0;
   lanes.clear();
   capnp::MallocMessageBuilder message;
   message.initRoot<schema::PorterRequest>().setEndAll();

@@ -17,13 +17,19 @@
 
 namespace warden::privhelper {
 
+// Workers at once, with those that cannot be ended because a file system hangs: of FUSE, whoever
+// has mounted it decides how long.
+constexpr size_t MOST_WORKERS = 1024;
+constexpr size_t MOST_OF_USERS = 768;  // all but root
+
 [[noreturn]] void runPorter(Fd broker);
 // In a process of its own that has entered the porter's root. Gives up all capabilities but a few
 // and installs the filter, then serves until the broker closes the connection; workers end with it.
 
 class Porter {
   // The broker's side. Orders of one lane (the opens of one user, the copies of one container) are
-  // carried out a few at a time, so that one that hangs delays its own lane only.
+  // carried out a few at a time, so that one that hangs delays its own lane only. As many are with
+  // the porter as it allows workers: places that users cannot take are root's here, too.
 
  public:
   explicit Porter(Fd connection);
@@ -49,6 +55,7 @@ class Porter {
   struct Order {
     uint64_t number;
     std::string lane;
+    bool ofRoot;
     kj::Array<capnp::word> words;
     Fd stream;
   };
@@ -56,15 +63,21 @@ class Porter {
     uint32_t waiting = 0;
     uint32_t running = 0;
   };
+  struct Running {
+    std::string lane;
+    bool ofRoot;
+  };
 
   Fd connection;
   uint64_t lastNumber = 0;
   std::deque<Order> waiting;
-  std::map<uint64_t, std::string> running;
+  std::map<uint64_t, Running> running;
+  size_t runningOfUsers = 0;
   std::map<std::string, Lane> lanes;
   bool blocked = false;
 
   void dispatch();
+  bool mayRun(const Order& order);
   bool send(const Order& order);
   template <typename Action>
   void ifItLives(Action&& action);

@@ -3,6 +3,8 @@
 #include <kj/vector.h>
 #include <limits.h>
 
+#include "base/path.h"
+
 namespace warden::privhelper {
 
 namespace {
@@ -71,6 +73,13 @@ kj::OneOf<kj::Array<BindOrder>, Refusal> checkBindMounts(
     auto target = toString(bind.getTarget());
     if (isSystemTarget(target)) {
       return Refusal{kj::str("a bind mount would cover ", target.c_str())};
+    }
+    // Each is resolved by the container's first process, while no other request is served.
+    constexpr uint32_t MOST = schema::CreateContainer::MAX_TARGET_COMPONENTS;
+    auto components = countComponents(target);
+    if (components > MOST) {
+      return Refusal{kj::str("the target of a bind mount has ", components,
+                             " components, which are more than ", MOST)};
     }
     orders.add(BindOrder{toString(bind.getSource()), std::move(target), bind.getWritable()});
   }

@@ -36,7 +36,7 @@ struct PorterOrder {
 
   union {
     image @6 :Void;
-    # A directory that becomes a root file system. Answered with `opened`, with descriptors of passwd and group.
+    # A directory that becomes a root file system. Answered with `opened`, with the content of passwd and group.
     source @7 :Void;
     # A directory or regular file for a bind mount. Answered with `opened`.
     copyIn @8 :Void;
@@ -68,8 +68,8 @@ struct PorterAnswer {
 
 struct OpenedPath {
   # Descriptor 0: a detached mount of what was opened, with all that is mounted beneath it; nothing propagates to it or
-  # from it; nosuid, nodev. Then, for an image, one for each of these, open for reading, if it is a
-  # regular file.
+  # from it; nosuid, nodev. Then, for an image, for each of these that is a regular file, a sealed memfd with its
+  # content: no descriptor of the client's file systems that waits when it is closed.
 
   isDirectory @0 :Bool;
   ownedByRoot @1 :Bool;

@@ -76,11 +76,15 @@ struct CreateContainer {
   # no kernel object and no directory of the container exists.
   #
   # Refused when: the id is malformed or in use; the slot is out of the pool or in use; an image id
-  # is 0 or above 65535; a file is over maxEtcFileBytes; the container limit is reached; the network is
+  # is 0 or above 65535; a file is over maxEtcFileBytes; a target has more than
+  # maxTargetComponents; a container that is gone, and had the same id,
+  # has a copy that goes on; the container limit is reached; the network is
   # out of the pool or in use; the access rules do not grant the image or a bind mount; there are
   # other descriptors than the client's socket.
 
   const maxEtcFileBytes :UInt32 = 24576;
+  const maxTargetComponents :UInt32 = 64;
+  # Of the target of a bind mount: what its slashes separate.
 
   id @0 :Text;
   # 11 characters of [0-9a-v].
@@ -379,12 +383,15 @@ struct Adopted {
 }
 
 struct Image {
-  # Descriptors, opened for reading, resolved inside the image: one for each of `files`.
+  # Descriptors: one for each of `files`, a sealed memfd with its content, positioned at its start.
+
+  const maxFileBytes :UInt32 = 1048576;
+  # An image of which one of these files is larger is not opened (EFBIG).
 
   image @0 :UInt32;
   # For CreateContainer.image. Never 0.
   files @1 :List(File);
-  # Those that are regular files.
+  # Those that are regular files, resolved inside the image.
 
   rootHome @2 :Bool;
   # /root is a directory in it, which the container's root may enter.

@@ -1,8 +1,6 @@
 // Bind mounts by users that are not root.
 
-#include <sys/mount.h>
-
-#include "tests/escape/host-files-test.h"
+#include "tests/escape/fuse.h"
 
 namespace warden::test {
 namespace {
@@ -137,29 +135,8 @@ TEST_F(HostFilesTest, linksLeadNowhereThatTheUserCouldNotGo) {
 
 // -- file systems that do not answer
 
-class HangingFileSystem {
-  // FUSE, and nobody serves it: whoever looks for a name in it waits.
- public:
-  explicit HangingFileSystem(std::string directory) : directory(std::move(directory)) {
-    int raw;
-    KJ_SYSCALL(raw = open("/dev/fuse", O_RDWR | O_CLOEXEC));
-    device = Fd(raw);
-    auto options = kj::str("fd=", raw, ",rootmode=40000,user_id=0,group_id=0,allow_other");
-    KJ_SYSCALL(mount("test", this->directory.c_str(), "fuse", 0, options.cStr()));
-  }
-  ~HangingFileSystem() {
-    device = nullptr;  // whoever waits gets an error
-    umount2(directory.c_str(), MNT_DETACH);
-  }
-  KJ_DISALLOW_COPY(HangingFileSystem);
-
- private:
-  std::string directory;
-  Fd device;
-};
-
 TEST_F(HostFilesTest, aFileSystemThatHangsDelaysItsUserOnlyAndNotForEver) {
-  if (access("/dev/fuse", R_OK | W_OK) != 0) GTEST_SKIP() << "needs /dev/fuse";
+  if (!hasFuse()) GTEST_SKIP() << "needs /dev/fuse";
   makeOwned(host + "/hanging", 0);
   HangingFileSystem hanging(host + "/hanging");
   start();
@@ -186,6 +163,40 @@ TEST_F(HostFilesTest, aFileSystemThatHangsDelaysItsUserOnlyAndNotForEver) {
     EXPECT_TRUE(contains(error, "its file system does not answer")) << error;
   }
   EXPECT_TRUE(waitUntil([&]() { return countWorkers(server()) == 0; }));
+}
+
+TEST_F(HostFilesTest, aFileSystemBeneathAnImageWhoseFilesCannotBeClosedHangsNobodyElse) {
+  if (!hasFuse()) GTEST_SKIP() << "needs /dev/fuse";
+  copyTree(busyboxImage(), host + "/image");
+  giveTree(host + "/image", ALICE);
+  UnclosableFileSystem unclosable(host + "/image/etc", "root:x:0:0::/root:/bin/sh\n");
+  start();
+  auto alice = connectAs(ALICE), bob = connectAs(BOB);
+  auto begin = std::chrono::steady_clock::now();
+  auto expectSoon = [&](const char* what) {
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, patient(std::chrono::seconds(5))) << what;
+  };
+  alice.send(rootfsRequest("a", host + "/image"));
+  // Whoever is not to be hung by closing a file has it behind, or is.
+  EXPECT_TRUE(waitUntil([&]() { return unclosable.closings() > 0; }));
+  bob.create("b");
+  expectSoon("another user's create");
+  auto error = alice.receiveError();
+  EXPECT_TRUE(contains(error, "has others mounted in it")) << error;
+  expectSoon("the answer");
+  alice.create("a");
+  expectSoon("her next create");
+}
+
+TEST_F(HostFilesTest, anImageWhoseAccountsAreTooManyIsRefusedWithWhatToDo) {
+  copyTree(busyboxImage(), host + "/image");
+  KJ_SYSCALL(truncate((host + "/image/etc/passwd").c_str(), (1 << 20) + 1));
+  start();
+  auto error = connectAs(ALICE).expectError(rootfsRequest("a", host + "/image"));
+  EXPECT_TRUE(contains(error,
+                       "read the image's etc/passwd: File too large; make it a file of at "
+                       "most 1 MiB"))
+      << error;
 }
 
 // -- races

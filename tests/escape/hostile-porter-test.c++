@@ -3,124 +3,15 @@
 
 #include <fcntl.h>
 #include <pwd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <filesystem>
-
-#include "tests/escape/hostile-test.h"
-#include "tests/support/host-files.h"
+#include "tests/escape/hostile-porter-test.h"
 #include "tests/support/test-image.h"
 
 namespace warden::test {
 namespace {
-
-namespace fs = std::filesystem;
-using schema::HelperReply;
-
-constexpr uid_t ALICE = 60001;
-constexpr uid_t BOB = 60002;
-constexpr uid_t CAROL = 60003;
-constexpr char ID[] = "0123456789b";
-constexpr char CANARY[] = "what only root may read\n";
-
-kj::ArrayPtr<const kj::byte> bytes(const std::string& text) {
-  return kj::arrayPtr(reinterpret_cast<const kj::byte*>(text.data()), text.size());
-}
-
-struct Stream {
-  Fd ours;
-  Fd theirs;
-};
-
-Stream makeStream(int type = SOCK_STREAM) {
-  int fds[2];
-  KJ_SYSCALL(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds));
-  return {Fd(fds[0]), Fd(fds[1])};
-}
-
-class HostilePorterTest : public HostileFrontendTest {
- protected:
-  void configure(ServerOptions& options) override {
-    host = testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-porter";
-    makeOwned(host, 0);
-    makeOwned(host + "/granted", 0);
-    makeOwned(host + "/alice", ALICE, 0700);
-    writeOwned(host + "/shadow", CANARY, 0, 0600);
-    options.config["access.rules"] =
-        "[{user: 60003, copies: [{path: " + host + "/granted, mode: in}], images: [" + host +
-        "/granted], bind_mounts: [{path: " + host + "/granted, mode: ro}]}]";
-  }
-
-  void TearDown() override {
-    HostileFrontendTest::TearDown();
-    fs::remove_all(host);
-  }
-
-  HelperConnection clientOf(uid_t user) { return HelperConnection::take(*server, user); }
-
-  static HelperConnection::Fill copyingIn(const char* id, const std::string& path) {
-    return [=](schema::HelperRequest::Builder request) {
-      request.setHasClient(true);
-      auto copy = request.initCopyIn();
-      copy.setId(id);
-      copy.setPath(bytes(path));
-    };
-  }
-
-  static HelperConnection::Fill copyingOut(const char* id, const std::string& path,
-                                           const char* owner = "") {
-    return [=](schema::HelperRequest::Builder request) {
-      request.setHasClient(true);
-      auto copy = request.initCopyOut();
-      copy.setId(id);
-      copy.setPath(bytes(path));
-      copy.setOwner(owner);
-    };
-  }
-
-  static HelperConnection::Fill openingImage(const std::string& path) {
-    return [=](schema::HelperRequest::Builder request) {
-      request.setHasClient(true);
-      request.initOpenImage().setPath(bytes(path));
-    };
-  }
-
-  static HelperConnection::Fill creating(
-      const std::function<void(schema::CreateContainer::Builder)>& change, uint32_t slot = 3) {
-    return [=](schema::HelperRequest::Builder request) {
-      request.setHasClient(true);
-      fillCreate(request.initCreate(), ID, slot);
-      change(request.getCreate());
-    };
-  }
-
-  static HelperConnection::Fill binding(const std::string& source, const std::string& target,
-                                        bool writable = false, int count = 1) {
-    return creating([=](schema::CreateContainer::Builder create) {
-      auto binds = create.initBindMounts(count);
-      for (auto bind : binds) {
-        bind.setSource(bytes(source));
-        bind.setTarget(bytes(target));
-        bind.setWritable(writable);
-      }
-    });
-  }
-
-  void expectRefusedWith(const HelperConnection::Fill& fill, std::initializer_list<int> fds) {
-    expectRefused(fill, kj::arrayPtr(fds.begin(), fds.size()));
-  }
-
-  Reply call(const HelperConnection::Fill& fill, std::initializer_list<int> fds) {
-    auto reply = helper->callWith(fill, kj::arrayPtr(fds.begin(), fds.size()));
-    KJ_REQUIRE(reply.has_value(), "no reply", server->logs().c_str());
-    return kj::mv(*reply);
-  }
-
-  std::string host;
-};
 
 TEST_F(HostilePorterTest, copiesTakeTheClientsOwnSocketAndAStream) {
   HelperConnection alice = clientOf(ALICE);
@@ -312,8 +203,11 @@ TEST_F(HostilePorterTest, anImageIsForOneCreateOfItsClient) {
   ASSERT_EQ(opened.which, HelperReply::IMAGE) << opened.text;
   EXPECT_NE(opened.image, 0u);
   EXPECT_EQ(opened.fds.size(), 2u);
-  for (auto& fd : opened.fds)
-    EXPECT_EQ(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+  constexpr int SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
+  for (auto& fd : opened.fds) {
+    EXPECT_EQ(fcntl(fd, F_GET_SEALS) & SEALS, SEALS);
+    EXPECT_EQ(write(fd, "x", 1), -1);
+  }
   expectRefusedWith(using_(opened.image), {bob.client()});
   expectRefusedWith(using_(opened.image), {root.client()});
   for (uint32_t image : {opened.image + 1, opened.image - 1, 0xffffffffu}) {
@@ -338,45 +232,6 @@ TEST_F(HostilePorterTest, imagesThatAreNotUsedAreBounded) {
   // They go with the frontend.
   replaceFrontend();
   EXPECT_LE(count(), before);
-}
-
-TEST_F(HostilePorterTest, aCreateThatWaitsForItsSourcesHoldsWhatItWillHave) {
-  HelperConnection alice = clientOf(ALICE);
-  makeOwned(host + "/source", 0);
-  auto second = creating([](auto create) { create.setId("0123456789c"); });
-  // Sent without waiting for the answer of the first.
-  int client = alice.client();
-  auto first = encode([&](auto request) {
-    request.setSequence(1000);
-    binding(host + "/source", "/data", false, 64)(request);
-  });
-  ASSERT_TRUE(helper->sendBytes(first, kj::arrayPtr(&client, 1)));
-  expectRefusedWith(second, {alice.client()});
-  auto reply = helper->receive(std::chrono::seconds(10));
-  if (!reply) reply = helper->receive(std::chrono::seconds(10));
-  helper->drain();
-  helper->destroy(ID);
-}
-
-TEST_F(HostilePorterTest, aFrontendThatEndsLeavesNoWorkerAndNoReservation) {
-  HelperConnection alice = clientOf(ALICE);
-  makeOwned(host + "/source", 0);
-  int client = alice.client();
-  for (int i = 0; i < 8; ++i) {
-    auto bytes = encode([&](auto request) {
-      request.setSequence(1000 + i);
-      binding(host + "/source", "/data", false, 64)(request);
-      request.getCreate().setId(("0123456789" + std::string(1, char('c' + i))).c_str());
-      request.getCreate().setSlot(3 + i);
-      request.getCreate().setNetwork(3 + i);
-    });
-    ASSERT_TRUE(helper->sendBytes(bytes, kj::arrayPtr(&client, 1)));
-  }
-  replaceFrontend();
-  EXPECT_TRUE(waitUntil([&]() { return countWorkers(*server) == 0; }));
-  HelperConnection again = clientOf(ALICE);
-  EXPECT_EQ(call(creating([](auto) {}), {again.client()}).which, HelperReply::CREATED);
-  helper->destroy(ID);
 }
 
 }  // namespace

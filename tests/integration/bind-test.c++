@@ -188,6 +188,19 @@ TEST_F(BindTest, asManyAsTheProtocolSaysAndNoMore) {
   EXPECT_EQ(client.expectError(request), "a container can have 64 bind_mounts, not 65");
 }
 
+TEST_F(BindTest, aTargetIsAsDeepAsTheProtocolSaysAndNoDeeper) {
+  start();
+  auto client = connect();
+  std::string target = "/data";
+  for (int i = 0; i < 63; ++i)
+    target += "/x";
+  EXPECT_EQ(client.expectError(bindRequest("a", host, target + "/x")),
+            "could not create the container: a dst_path has 65 components, and may have 64; choose "
+            "one that is less deep");
+  client.call(bindRequest("a", host, target));
+  EXPECT_EQ(client.output("a", "grep -c ' " + target + " ' /proc/self/mounts"), "1\n");
+}
+
 TEST_F(BindTest, aSourceThatCannotBeIsAnErrorAndNothingIsLeft) {
   start();
   auto client = connect();

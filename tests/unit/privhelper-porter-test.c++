@@ -124,21 +124,33 @@ class PorterLaneTest : public testing::Test {
   }
   ~PorterLaneTest() noexcept override = default;
 
-  kj::Maybe<uint64_t> order(const char* lane) {
+  kj::Maybe<uint64_t> order(kj::StringPtr lane, uid_t user = 1000) {
     static const HostPrefix root{"/"};
     GrantedPath path{root, "x"};
-    return porter.order(lane, client(1), path, [](auto order) { order.setSource(); });
+    return porter.order(lane, client(1, user), path, [](auto order) { order.setSource(); });
   }
 
   std::vector<uint64_t> arrived() {
     std::vector<uint64_t> numbers;
     for (;;) {
       KJ_IF_MAYBE (packet, receivePacket(peer)) {
-        numbers.push_back(packet->getRoot<schema::PorterRequest>().getOrder().getNumber());
+        auto request = packet->getRoot<schema::PorterRequest>();
+        if (request.isOrder()) numbers.push_back(request.getOrder().getNumber());
       } else {
         return numbers;
       }
     }
+  }
+
+  // Of four orders in each of as many lanes.
+  std::vector<uint64_t> arrivedOf(uid_t user, size_t count) {
+    std::vector<uint64_t> numbers;
+    for (size_t i = 0; i < count * 4; ++i) {
+      order(kj::str("of ", user, ", ", i / 4), user);
+      for (auto number : arrived())
+        numbers.push_back(number);
+    }
+    return numbers;
   }
 
   void answer(uint64_t number) {
@@ -162,6 +174,24 @@ TEST_F(PorterLaneTest, aLaneThatHangsDelaysNoOther) {
   answer(first[2]);
   EXPECT_FALSE(porter.receive() == nullptr);
   EXPECT_EQ(arrived(), std::vector<uint64_t>{first[4]});
+}
+
+TEST_F(PorterLaneTest, usersLeavePlacesForRootAndAllTogetherHaveAsManyAsThePorter) {
+  std::vector<uint64_t> first = arrivedOf(1000, MOST_OF_USERS / 4 + 50);
+  EXPECT_EQ(first.size(), MOST_OF_USERS);
+  std::vector<uint64_t> ofRoot = arrivedOf(0, (MOST_WORKERS - MOST_OF_USERS) / 4 + 50);
+  EXPECT_EQ(ofRoot.size(), MOST_WORKERS - MOST_OF_USERS);
+  // One that ends makes room for one that waits: whoever's turn it is, of users a user's.
+  answer(first[0]);
+  EXPECT_FALSE(porter.receive() == nullptr);
+  EXPECT_EQ(arrived().size(), 1u);
+  answer(ofRoot[0]);
+  EXPECT_FALSE(porter.receive() == nullptr);
+  auto next = arrived();
+  ASSERT_EQ(next.size(), 1u);
+  EXPECT_GT(next[0], ofRoot[0]);
+  porter.endAll();
+  EXPECT_EQ(arrivedOf(1001, MOST_OF_USERS / 4 + 1).size(), MOST_OF_USERS);
 }
 
 TEST_F(PorterLaneTest, whatWaitsIsBounded) {

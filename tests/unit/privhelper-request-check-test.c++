@@ -129,6 +129,19 @@ TEST_F(CreateCheckTest, takesBindMountsThatMakeSenseAndNoOthers) {
   }
   EXPECT_NE(with("/a", "/proc/self"), "");
   EXPECT_NE(with("/a", "/"), "");
+  for (const char* component : {"/x", "//x", "/.", "/.."}) {
+    auto deep = [&](int components) {
+      std::string target = "/x";
+      while (--components > 0)
+        target += component;
+      return target;
+    };
+    EXPECT_EQ(with("/a", deep(64)), "") << component;
+    EXPECT_EQ(with("/a", deep(64) + "/"), "") << component;
+    EXPECT_EQ(with(deep(1300), "/b"), "") << component;
+    EXPECT_NE(with("/a", deep(65)).find("65 components"), std::string::npos) << component;
+    EXPECT_NE(with("/a", deep(1300)), "") << component;
+  }
   auto fill = [&](uint32_t count) {
     for (auto bind : request.initBindMounts(count)) {
       bind.setSource(bytes("/a"));

@@ -1,5 +1,6 @@
 warden_unit_test(privhelper-id-map-test privhelper-id-map-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-request-check-test privhelper-request-check-test.c++ LIBS warden_helper)
+warden_unit_test(privhelper-bind-target-test privhelper-bind-target-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-porter-test privhelper-porter-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-record-test privhelper-record-test.c++ LIBS warden_helper)
 warden_unit_test(privhelper-peer-test privhelper-peer-test.c++ LIBS warden_helper)
