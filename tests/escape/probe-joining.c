@@ -6,6 +6,8 @@
 #include <grp.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,6 +270,23 @@ static int inodes(const char* most) {
   return REFUSED;
 }
 
+// Leaves process 1 as many children as `count` that live, all of which it has to look at for each
+// that has ended, and some that make it children that end at once: there is always one more.
+static int ends(const char* count) {
+  for (int i = atoi(count); i > 0; --i) {
+    pid_t pid = fork();
+    if (pid < 0) return not_attempted("fork");
+    if (pid > 0) continue;
+    while (i > 30)
+      pause();
+    while (getppid() != 1)
+      usleep(1000);
+    for (;;)
+      if (syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0) == 0) _exit(0);
+  }
+  return REFUSED;
+}
+
 const struct attack JOINING_ATTACKS[] = {
     {"siege", siege},
     {"setgroups", setgroups_},
@@ -276,5 +295,6 @@ const struct attack JOINING_ATTACKS[] = {
     {"dig", dig},
     {"ptys", ptys},
     {"inodes", inodes},
+    {"ends", ends},
     {0},
 };
