@@ -26,10 +26,13 @@ enum class Kind { PLAIN, WITH_HOST_FILES };
 
 constexpr uid_t USER = 60001;
 
+constexpr char FIRST_OF_CHILD[] = "1001";
+
 struct Step {
   Kind kind;
   std::string number;
   std::string name;
+  bool helperIsSlow = false;
 };
 
 class HostFiles {
@@ -84,7 +87,7 @@ std::string testName(const Step& step) {
       "undoesAllWhenStep" + step.number + (step.kind == Kind::PLAIN ? "_" : "WithHostFiles_");
   for (char c : step.name)
     name += isalnum(static_cast<unsigned char>(c)) ? c : '_';
-  return name + "Fails";
+  return name + "Fails" + (step.helperIsSlow ? "BeforeTheHelperGoesOn" : "");
 }
 
 class FaultInjectionTest : public ::testing::Test {
@@ -95,6 +98,7 @@ class FaultInjectionTest : public ::testing::Test {
     ServerOptions options;
     options.helper = FAULTY_HELPER;
     options.environment["WARDEN_FAULT_STEP"] = step.number;
+    if (step.helperIsSlow) options.environment["WARDEN_FAULT_KIND"] = "slow";
     options.slots = 1;  // the second create needs the slot of the failed one
     TestServer server(options);
     server.start();
@@ -131,6 +135,14 @@ std::vector<Step> allSteps() {
     known.insert(step.name);
   for (auto& step : listSteps(Kind::WITH_HOST_FILES)) {
     if (known.count(step.name) == 0 || step.name == "mount bind mounts") steps.push_back(step);
+  }
+  // What the helper does next with a process that has ended fails as well, and is not the cause.
+  auto first = std::find_if(steps.begin(), steps.end(),
+                            [](const Step& step) { return step.number == FIRST_OF_CHILD; });
+  if (first != steps.end()) {
+    Step early = *first;
+    early.helperIsSlow = true;
+    steps.push_back(early);
   }
   return steps;
 }
