@@ -158,6 +158,30 @@ TEST_F(BombTest, ofTerminalsLeavesTheNeighbourItsOwn) {
   client->link(bomber, job);
 }
 
+TEST_F(BombTest, ofReclaimedPagesHoldsNobodyUpWhenItsMemoryIsLimited) {
+  client->spawn(bomber, "/probe refill /tmp/pages");
+  auto used = [&] {
+    bool second = hasVersion2("memory");
+    return std::stoull(cgroupValue(server(), idOf(bomber), "memory",
+                                   second ? "memory.current" : "memory.usage_in_bytes"));
+  };
+  ASSERT_TRUE(waitUntil([&] { return used() > 1000 * MIB; })) << used();
+  TestClient other = connect();
+  for (uint64_t limit : {290 * MIB, 100 * MIB}) {
+    client->send(memoryRequest(bomber, limit));
+    other.setTimeout(std::chrono::seconds(2));
+    for (uint64_t shares = 100; shares < 120; ++shares)
+      EXPECT_EQ(limitCpu(other, neighbour, shares), shares);
+    // It cannot be brought below what is held.
+    EXPECT_NE(client->receiveError().find("limit memory"), std::string::npos);
+  }
+  // A limit above it is in force at once, whatever waited before.
+  client->send(memoryRequest(bomber, 290 * MIB));
+  EXPECT_EQ(limitMemory(other, bomber, 20000 * MIB), 20000 * MIB);
+  EXPECT_NE(client->receiveError().find("limit memory"), std::string::npos);
+  expectTheNeighbourWorks();
+}
+
 class EndsBombTest : public BombTest {
  protected:
   std::string pidsLimit() const override { return "4096"; }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -287,6 +288,26 @@ static int ends(const char* count) {
   return REFUSED;
 }
 
+// Holds memory that cannot be reclaimed, and touches pages of a large file without data, in any
+// order: as fast as the kernel takes them away they are back.
+static int refill(const char* file) {
+  const size_t held = 300 << 20, size = (size_t)2000 << 20;
+  void* memory =
+      mmap(NULL, held, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  int fd = open(file, O_RDWR | O_CREAT, 0600);
+  if (memory == MAP_FAILED || fd < 0 || ftruncate(fd, size) < 0) return not_attempted("memory");
+  volatile char* pages = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+  if (pages == MAP_FAILED) return not_attempted("mmap");
+  madvise((void*)pages, size, MADV_RANDOM);
+  for (int i = 0; i < 20; ++i) {
+    if (fork() != 0) continue;
+    for (unsigned place = i;; place = place * 1103515245 + 12345)
+      (void)pages[(size_t)(place >> 8) * 4096 % size];
+  }
+  for (;;)
+    pause();
+}
+
 const struct attack JOINING_ATTACKS[] = {
     {"siege", siege},
     {"setgroups", setgroups_},
@@ -296,5 +317,6 @@ const struct attack JOINING_ATTACKS[] = {
     {"ptys", ptys},
     {"inodes", inodes},
     {"ends", ends},
+    {"refill", refill},
     {0},
 };
