@@ -155,6 +155,70 @@ void registerTests() {
   }
 }
 
+class HeldCgroups {
+  // Cgroups in those of a container, which keep them from being removed.
+
+ public:
+  explicit HeldCgroups(const TestServer& server) {
+    for (const auto& directory : server.cgroups()) {
+      if (directory.find("/instance-") == std::string::npos) continue;
+      std::filesystem::create_directory(directory + "/held");
+      held.push_back(directory + "/held");
+    }
+  }
+  ~HeldCgroups() {
+    for (const auto& directory : held)
+      rmdir(directory.c_str());
+  }
+
+  std::vector<std::string> held;
+};
+
+std::string numberOf(const char* name) {
+  auto steps = listSteps(Kind::PLAIN);
+  auto found =
+      std::find_if(steps.begin(), steps.end(), [&](const Step& step) { return step.name == name; });
+  return found == steps.end() ? "" : found->number;
+}
+
+std::vector<std::string> instances(const TestServer& server) {
+  auto all = server.cgroups();
+  std::erase_if(all, [](const std::string& directory) {
+    return directory.find("/instance-") == std::string::npos;
+  });
+  return all;
+}
+
+TEST(FailedCreateTest, whatItCannotRemoveIsListedAndRemovedLater) {
+  ServerOptions options;
+  options.helper = FAULTY_HELPER;
+  options.environment["WARDEN_FAULT_STEP"] = numberOf("send orders");
+  options.environment["WARDEN_FAULT_KIND"] = "stop";
+  TestServer server(options);
+  server.start();
+  LeakCheck leaks(server);
+  {
+    TestClient client = server.connect();
+    client.send(createRequest("faulty"));
+    ASSERT_TRUE(waitUntil([&] { return statusField(server.brokerPid(), "State")[0] == 'T'; }));
+    HeldCgroups held(server);
+    ASSERT_FALSE(held.held.empty());
+    // By which the create fails.
+    for (pid_t pid : descendants(server.launcherPid()))
+      if (pid != server.frontendPid()) kill(pid, SIGKILL);
+    kill(server.brokerPid(), SIGCONT);
+    EXPECT_NE(client.receiveError().find("the process ended"), std::string::npos);
+    EXPECT_EQ(instances(server).size(), 2 * held.held.size());
+    EXPECT_EQ(client.listAll().containers_size(), 1);
+  }
+  EXPECT_TRUE(waitUntil([&] { return instances(server).empty(); })) << server.logs();
+  EXPECT_EQ(server.connect().listAll().containers_size(), 0);
+  EXPECT_TRUE(server.depotEntries().empty());
+  leaks.expectNothingLeaked();
+  expectCleanStop(server);
+  if (HasFailure()) fprintf(stderr, "%s", server.logs().c_str());
+}
+
 TEST(FaultInjectionListTest, hasStepsOfHelperAndChild) {
   EXPECT_GT(::testing::UnitTest::GetInstance()->total_test_count(), 20);
   auto all = allSteps();
