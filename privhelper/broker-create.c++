@@ -95,11 +95,21 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
     reply(message, kj::mv(fds));
   } catch (const StepError& e) {
-    fail(sequence, "create", order.id, e, monotonicUs() - started);
+    failCreate(sequence, order, e, started);
   } catch (const kj::Exception& e) {
-    fail(sequence, "create", order.id, StepError("create", 0, e.getDescription()),
-         monotonicUs() - started);
+    failCreate(sequence, order, StepError("create", 0, e.getDescription()), started);
   }
+}
+
+void Broker::failCreate(uint64_t sequence, const CreateOrder& order, const StepError& error,
+                        uint64_t startedUs) {
+  // What could not be removed at once. Its processes may live, with the host ids of the slot.
+  if (whatIsLeftOf(order.id) != nullptr) {
+    kj::Vector<uint32_t> slots;
+    slots.add(order.slot);
+    removeLater(order.id, kj::mv(slots));
+  }
+  fail(sequence, "create", order.id, error, monotonicUs() - startedUs);
 }
 
 Container* Broker::find(const ContainerId& id) {

@@ -31,6 +31,8 @@ void Broker::handleFrontendEnd() {
   // What is under way goes on. There is nobody to be told.
   for (auto& order : diskOrders)
     order.sequence = nullptr;
+  for (auto& limiting : memoryOrders)
+    limiting.sequence = nullptr;
   for (auto& [id, entry] : dying)
     entry.sequence = nullptr;
   waitForDyingUntilUs = monotonicUs() + DYING_US;

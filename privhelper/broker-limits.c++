@@ -9,6 +9,9 @@ namespace warden::privhelper {
 
 namespace {
 
+constexpr char LIMIT_MEMORY[] = "limit memory";
+constexpr uint64_t RECLAIM_US = 5'000'000;
+
 void write(schema::DiskState::Builder state, const ContainerDisk& disk) {
   DiskUsage used = disk.usage();
   put(state.initLimits(), disk.limits());
@@ -84,15 +87,73 @@ void Broker::change(schema::HelperRequest::Reader request, const char* operation
 }
 
 void Broker::limitMemory(schema::HelperRequest::Reader request) {
-  auto order = request.getLimitMemory();
-  auto checked = checkLimitMemory(order);
-  KJ_IF_MAYBE (reason, reasonAgainstMore(checked, &Grant::memory)) {
-    return refuse(request.getSequence(), "limit memory", order.getId(), *reason);
+  uint64_t sequence = request.getSequence();
+  auto text = request.getLimitMemory().getId();
+  auto checked = checkLimitMemory(request.getLimitMemory());
+  if (checked.is<Refusal>()) {
+    return refuse(sequence, LIMIT_MEMORY, text, checked.get<Refusal>().reason);
   }
-  change(request, "limit memory", order.getId(), kj::mv(checked),
-         [](Container& container, const LimitOrder& order, schema::HelperReply::Builder answer) {
-           answer.setMemoryLimit(container.cgroups().limitMemory(order.value));
-         });
+  KJ_IF_MAYBE (reason, reasonAgainstMore(checked, &Grant::memory)) {
+    return refuse(sequence, LIMIT_MEMORY, text, *reason);
+  }
+  auto& order = checked.get<LimitOrder>();
+  if (find(order.id) == nullptr) {
+    return refuse(sequence, LIMIT_MEMORY, text, "there is no such container");
+  }
+  if (!onlyReads(order)) stopLimiting(order.id);
+  auto peer = log.peer().map([](const AuditPeer& peer) { return peer; });
+  settleMemory(Limiting{kj::mv(order), sequence, kj::mv(peer), monotonicUs()});
+}
+
+void Broker::settleMemory(Limiting limiting) {
+  // A little at a time: what the kernel reclaims the container may fill again, without end.
+  auto& order = limiting.order;
+  AuditLog::OnBehalf behalf(log, limiting.peer.map([](const AuditPeer& peer) { return peer; }));
+  capnp::MallocMessageBuilder message;
+  auto answer = message.initRoot<schema::HelperReply>();
+  answer.setSequence(limiting.sequence.orDefault(uint64_t(0)));
+  try {
+    auto found = containers.find(order.id);
+    if (found == containers.end()) {
+      throw StepError(LIMIT_MEMORY, ESRCH, "it is being destroyed");
+    }
+    beginFaultyOperation(LIMIT_MEMORY);
+    KJ_DEFER(endFaultyOperation());
+    answer.setMemoryLimit(found->second->cgroups().limitMemory(order.value));
+  } catch (const StepError& e) {
+    bool reclaims = e.error() == EINTR;
+    if (reclaims && monotonicUs() < limiting.startedUs + RECLAIM_US) {
+      memoryOrders.push_back(kj::mv(limiting));
+      return;
+    }
+    if (reclaims) return failLimiting(limiting, StepError(e.step(), EBUSY));
+    return failLimiting(limiting, e);
+  } catch (const kj::Exception& e) {
+    return failLimiting(limiting, StepError(LIMIT_MEMORY, 0, e.getDescription()));
+  }
+  if (!onlyReads(order)) {
+    log.record(LIMIT_MEMORY, order.id.text(), Outcome::DONE, nullptr,
+               monotonicUs() - limiting.startedUs);
+  }
+  if (limiting.sequence != nullptr) reply(message);
+}
+
+void Broker::stopLimiting(const ContainerId& id) {
+  for (auto i = memoryOrders.begin(); i != memoryOrders.end(); ++i) {
+    if (i->order.id != id) continue;
+    Limiting limiting = kj::mv(*i);
+    memoryOrders.erase(i);
+    AuditLog::OnBehalf behalf(log, limiting.peer.map([](const AuditPeer& peer) { return peer; }));
+    return failLimiting(limiting, StepError(LIMIT_MEMORY, EBUSY, "another limit is asked for"));
+  }
+}
+
+void Broker::failLimiting(const Limiting& limiting, const StepError& error) {
+  uint64_t duration = monotonicUs() - limiting.startedUs;
+  KJ_IF_MAYBE (sequence, limiting.sequence) {
+    return fail(*sequence, LIMIT_MEMORY, limiting.order.id, error, duration);
+  }
+  log.record(LIMIT_MEMORY, limiting.order.id.text(), Outcome::FAILED, error.detail(), duration);
 }
 
 void Broker::limitCpu(schema::HelperRequest::Reader request) {

@@ -17,7 +17,7 @@ constexpr int RECORDS_A_TURN = 256;
 // Records that come one after another are read this much apart: to wake up for each would take the
 // processors from the requests that follow. They wait where the frontend cannot take them back.
 constexpr uint64_t RECORDS_APART_US = 5'000;
-constexpr size_t MOST_DISK_ORDERS = 256;  // unanswered; a frontend waits for each
+constexpr size_t MOST_WAITING_ORDERS = 256;  // unanswered; a frontend waits for each
 
 // How long a frontend that was told to end may take: to drain, and after it has given up its
 // connection.
@@ -110,7 +110,7 @@ bool Broker::hasFinished() const {
 }
 
 int Broker::timeoutMs() const {
-  if (!diskOrders.empty()) return 0;
+  if (!diskOrders.empty() || !memoryOrders.empty()) return 0;
   uint64_t deadline;
   if (frontend.isRunning()) {
     deadline = frontend.killAtUs();
@@ -167,6 +167,11 @@ void Broker::waitForEvents() {
     diskOrders.pop_front();
     settleDisk(order);
   }
+  if (!memoryOrders.empty()) {
+    Limiting order = kj::mv(memoryOrders.front());
+    memoryOrders.pop_front();
+    settleMemory(kj::mv(order));
+  }
   if (fds[3].revents != 0) {
     if (unsent.empty()) {
       receiveRequests();
@@ -194,7 +199,7 @@ void Broker::handleSignals() {
 void Broker::receiveRequests() {
   // A bounded number, so that a flood does not keep signals and destroys waiting.
   for (int i = 0; i < REQUESTS_A_TURN && unsent.empty(); ++i) {
-    if (diskOrders.size() >= MOST_DISK_ORDERS) return;
+    if (diskOrders.size() + memoryOrders.size() >= MOST_WAITING_ORDERS) return;
     if (frontend.connection() < 0) return;
     try {
       KJ_IF_MAYBE (packet, receivePacket(frontend.connection())) {

@@ -59,6 +59,13 @@ class Broker {
     uint64_t startedUs;
     bool sets;
   };
+  struct Limiting {
+    // A request for a limit of memory, for which the kernel may have to reclaim.
+    LimitOrder order;
+    kj::Maybe<uint64_t> sequence;
+    kj::Maybe<AuditPeer> peer;
+    uint64_t startedUs;
+  };
   struct Porting {
     // What the porter does for a client.
     const char* operation;
@@ -124,6 +131,7 @@ class Broker {
   KeptImages images;
   kj::Vector<Fd> carried;  // by the request that is being handled, beside the client's socket
   std::deque<Settling> diskOrders;
+  std::deque<Limiting> memoryOrders;
   std::deque<Reply> unsent;           // while the frontend does not read, it is not listened to
   kj::Maybe<PeerCredentials> asking;  // the client whose request is being handled
   kj::Maybe<AuditPeer> audited;       // the same, as records name it
@@ -149,6 +157,8 @@ class Broker {
   // In broker-create.c++: what makes containers, finds and counts them.
   void create(schema::HelperRequest::Reader request);
   void build(uint64_t sequence, const CreateOrder& order);
+  void failCreate(uint64_t sequence, const CreateOrder& order, const StepError& error,
+                  uint64_t startedUs);
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
   void countIn(kj::Own<Container> container);
   void countOut(const Container& container);
@@ -192,6 +202,10 @@ class Broker {
   void change(schema::HelperRequest::Reader request, const char* operation,
               capnp::Text::Reader container, kj::OneOf<Order, Refusal> checked, Carry&& carryOut);
   void settleDisk(const Settling& order);
+  void settleMemory(Limiting limiting);
+  void stopLimiting(const ContainerId& id);
+  // What waits for its memory to be reclaimed fails: another limit is asked for.
+  void failLimiting(const Limiting& limiting, const StepError& error);
 
   // In broker-porter.c++: what needs files of the host that are a client's business.
   void copyIn(schema::HelperRequest::Reader request);

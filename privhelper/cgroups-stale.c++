@@ -23,13 +23,18 @@ constexpr size_t LARGEST_LIST = 16 << 20;
 constexpr size_t PIDFDS_AT_ONCE = 64;
 constexpr int FREEZE_MS = 100;
 
-std::vector<pid_t> processesIn(int parent, kj::StringPtr name) {
-  // Sorted. None where there is no such cgroup.
+kj::Maybe<std::vector<pid_t>> processesIn(int parent, kj::StringPtr name) {
+  // Sorted. Empty where there is no such cgroup; null where that cannot be told, for lack of
+  // descriptors or memory: nothing may be taken for ended then.
   std::vector<pid_t> pids;
   int fd = openat(parent, kj::str(name, "/cgroup.procs").cStr(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return pids;
+  if (fd < 0 && errno == ENOENT) return kj::mv(pids);
+  if (fd < 0) return nullptr;
   Fd owned(fd);
-  auto text = readAll(fd, LARGEST_LIST);
+  kj::Array<kj::byte> text;
+  if (kj::runCatchingExceptions([&] { text = readAll(fd, LARGEST_LIST); }) != nullptr) {
+    return nullptr;
+  }
   pid_t pid = 0;
   for (char c : text.asChars()) {
     if (c != '\n') {
@@ -41,7 +46,14 @@ std::vector<pid_t> processesIn(int parent, kj::StringPtr name) {
     pid = 0;
   }
   std::sort(pids.begin(), pids.end());
-  return pids;
+  return kj::mv(pids);
+}
+
+bool hasProcess(int parent, kj::StringPtr name, pid_t pid) {
+  KJ_IF_MAYBE (pids, processesIn(parent, name)) {
+    return std::binary_search(pids->begin(), pids->end(), pid);
+  }
+  return false;
 }
 
 void killBatch(int parent, kj::StringPtr name, kj::ArrayPtr<const pid_t> pids) {
@@ -53,7 +65,7 @@ void killBatch(int parent, kj::StringPtr name, kj::ArrayPtr<const pid_t> pids) {
     int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
     if (fd >= 0) processes.emplace_back(pid, Fd(fd));
   }
-  auto present = processesIn(parent, name);
+  auto present = processesIn(parent, name).orDefault({});
   for (auto& [pid, fd] : processes) {
     if (!std::binary_search(present.begin(), present.end(), pid)) continue;
     syscall(SYS_pidfd_send_signal, fd.get(), SIGKILL, nullptr, 0);
@@ -103,7 +115,7 @@ bool killAtOnce(const Cgroups& cgroups, kj::StringPtr name) {
 void killFrozen(const Cgroups& cgroups, kj::StringPtr name) {
   Frozen frozen(cgroups, name);
   for (auto& hierarchy : cgroups.hierarchies()) {
-    auto pids = processesIn(hierarchy.parent, name);
+    auto pids = processesIn(hierarchy.parent, name).orDefault({});
     for (size_t i = 0; i < pids.size(); i += PIDFDS_AT_ONCE) {
       size_t count = std::min(PIDFDS_AT_ONCE, pids.size() - i);
       killBatch(hierarchy.parent, name, kj::arrayPtr(pids.data() + i, count));
@@ -113,7 +125,10 @@ void killFrozen(const Cgroups& cgroups, kj::StringPtr name) {
 
 bool isEmpty(const Cgroups& cgroups, kj::StringPtr name) {
   for (auto& hierarchy : cgroups.hierarchies()) {
-    if (!processesIn(hierarchy.parent, name).empty()) return false;
+    KJ_IF_MAYBE (pids, processesIn(hierarchy.parent, name)) {
+      if (pids->empty()) continue;
+    }
+    return false;
   }
   return true;
 }
@@ -149,8 +164,7 @@ bool Cgroups::has(const ContainerId& id) const {
 bool Cgroups::hasEverywhere(const ContainerId& id, pid_t pid) const {
   auto name = kj::str(CONTAINER_PREFIX, id.text());
   for (auto& hierarchy : found) {
-    auto pids = processesIn(hierarchy.parent, name);
-    if (!std::binary_search(pids.begin(), pids.end(), pid)) return false;
+    if (!hasProcess(hierarchy.parent, name, pid)) return false;
   }
   return true;
 }

@@ -31,15 +31,15 @@ class Version1 final : public CgroupVersion {
   void limitMemory(const CgroupDirectory& directory, uint64_t bytes) const override {
     auto wanted = bytes == UNLIMITED_MEMORY ? kj::str("-1") : kj::str(bytes);
     // Absent where the kernel does not account for swap.
-    if (!directory.has(MEMORY_AND_SWAP)) return directory.write(MEMORY, wanted);
+    if (!directory.has(MEMORY_AND_SWAP)) return directory.writeFor(MEMORY, wanted, RECLAIM_MS);
     // The kernel holds the limit of memory at or below the one of both at every moment.
     const char* first = MEMORY;
     const char* second = MEMORY_AND_SWAP;
     if (bytes > directory.readNumber(MEMORY_AND_SWAP)) std::swap(first, second);
     auto old = directory.read(first);
-    directory.write(first, wanted);
+    directory.writeFor(first, wanted, RECLAIM_MS);
     KJ_ON_SCOPE_FAILURE(directory.tryWrite(first, old));
-    directory.write(second, wanted);
+    directory.writeFor(second, wanted, RECLAIM_MS);
   }
 
   void setCpuShares(const CgroupDirectory& directory, uint64_t shares) const override {

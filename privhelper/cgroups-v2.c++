@@ -5,6 +5,7 @@
 
 #include "privhelper/cgroups-devices.h"
 #include "privhelper/cgroups-version.h"
+#include "privhelper/frontend.h"
 
 namespace warden::privhelper {
 
@@ -81,8 +82,11 @@ class Version2 final : public CgroupVersion {
     // reclaimed by the latter, or killed.
     auto wanted = kj::str(bytes);
     KJ_DEFER(directory.tryWrite(THROTTLE, "max"));
-    directory.write(THROTTLE, wanted);
-    if (directory.readNumber("memory.current") > bytes) directory.fail(EBUSY);
+    uint64_t end = monotonicUs() + RECLAIM_MS * 1000;
+    directory.writeFor(THROTTLE, wanted, RECLAIM_MS);
+    if (directory.readNumber("memory.current") > bytes) {
+      directory.fail(monotonicUs() >= end ? EINTR : EBUSY);
+    }
     directory.write(MEMORY, wanted);
   }
 };

@@ -2,9 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <kj/debug.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <unistd.h>
 
+#include "privhelper/frontend.h"
 #include "privhelper/step.h"
 
 namespace warden::privhelper {
@@ -12,6 +16,37 @@ namespace warden::privhelper {
 namespace {
 
 constexpr size_t LARGEST_FILE = 64 * 1024;
+constexpr int AGAIN_MS = 5;
+
+class Alarm {
+  // Interrupts the system call that this process is in when the time is up, and from then on again
+  // and again, as the first signal may come before the call begins.
+
+ public:
+  explicit Alarm(int ms) {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    KJ_SYSCALL(sigaction(SIGALRM, &action, &before));
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGALRM);
+    KJ_SYSCALL(sigprocmask(SIG_UNBLOCK, &mask, nullptr));
+    set(ms);
+  }
+  ~Alarm() noexcept(false) {
+    set(0);
+    sigaction(SIGALRM, &before, nullptr);
+  }
+  KJ_DISALLOW_COPY(Alarm);
+
+ private:
+  struct sigaction before;
+
+  static void set(int ms) {
+    itimerval time{{0, AGAIN_MS * 1000}, {ms / 1000, ms % 1000 * 1000}};
+    KJ_SYSCALL(setitimer(ITIMER_REAL, &time, nullptr));
+  }
+};
 
 }  // namespace
 
@@ -50,6 +85,18 @@ int CgroupDirectory::tryWrite(const char* file, kj::StringPtr value) const {
     // A cgroup file takes a value whole or not at all.
     if (::write(fd, value.begin(), value.size()) >= 0) return 0;
     if (errno != EINTR) return errno;
+  }
+}
+
+void CgroupDirectory::writeFor(const char* file, kj::StringPtr value, int ms) const {
+  int raw = privhelper::step(
+      step, [&] { return openat(parent, path(file).cStr(), O_WRONLY | O_CLOEXEC); });
+  Fd fd(raw);
+  uint64_t end = monotonicUs() + ms * 1000;
+  Alarm alarm(ms);
+  while (::write(fd, value.begin(), value.size()) < 0) {
+    int error = errno;
+    if (error != EINTR || monotonicUs() >= end) fail(error);
   }
 }
 

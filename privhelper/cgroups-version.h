@@ -24,7 +24,10 @@ class CgroupDirectory {
   uint64_t readNumber(const char* file) const;
   void write(const char* file, kj::StringPtr value) const;
   int tryWrite(const char* file, kj::StringPtr value) const;  // 0, or errno
-  kj::Maybe<Fd> open(const char* file) const;                 // for reading; none: there is no such
+  void writeFor(const char* file, kj::StringPtr value, int ms) const;
+  // For what the kernel may be at for as long as the container likes: it fails with EINTR when the
+  // time is up, or the kernel stops and takes the value.
+  kj::Maybe<Fd> open(const char* file) const;  // for reading; none: there is no such
   [[noreturn]] void fail(int error) const;
 
  private:
@@ -35,13 +38,16 @@ class CgroupDirectory {
   kj::String path(const char* file) const { return kj::str(name, '/', file); }
 };
 
+constexpr int RECLAIM_MS = 20;
+// What a limit that is lowered takes at a time.
+
 class CgroupVersion {
  public:
   virtual uint64_t memoryLimit(const CgroupDirectory& directory) const = 0;
   // Bytes, or UNLIMITED_MEMORY.
 
   virtual void limitMemory(const CgroupDirectory& directory, uint64_t bytes) const = 0;
-  // `bytes` are whole pages, or UNLIMITED_MEMORY.
+  // `bytes` are whole pages, or UNLIMITED_MEMORY. EINTR: the kernel still reclaims.
 
   virtual void setCpuShares(const CgroupDirectory& directory, uint64_t shares) const = 0;
 

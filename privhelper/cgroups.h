@@ -128,8 +128,9 @@ class ContainerCgroups {
   // Limits memory, and memory and swap together, when a number is given, rounded down to pages;
   // answers the limit in force, UNLIMITED_MEMORY when there is none. Throws StepError
   // "limit memory", nothing being changed: EBUSY when usage cannot be brought below the limit,
-  // ENOTSUP without a memory controller. Lowering the limit below the usage reclaims memory first,
-  // which takes as long as the kernel takes.
+  // ENOTSUP without a memory controller, EINTR when it is to be called again: lowering the limit
+  // below the usage reclaims memory first, some milliseconds at a time. What the container does
+  // meanwhile may make that endless.
 
   uint64_t limitCpu(kj::Maybe<uint64_t> shares);
   // Sets the weight, clamped to 2 .. 262144, when one is given; answers the one in force. Throws

@@ -21,6 +21,8 @@ namespace {
 // A kernel that is this slow has a hung file system below the image or the depot.
 constexpr int SETUP_TIMEOUT_MS = 10000;
 constexpr int KILL_TIMEOUT_MS = 10000;
+// Between the end of a process's connection and its own.
+constexpr int EXIT_TIMEOUT_MS = 100;
 
 Fd openProcess(const Pidfd& process) {
   auto path = kj::str("/proc/", process.pid());
@@ -187,15 +189,27 @@ void FirstProcess::send(capnp::MessageBuilder& message, kj::ArrayPtr<const int> 
     if (e.getType() != kj::Exception::Type::DISCONNECTED) throw;
     // The process has ended; it says why.
     receiveEnd();
-    throw StepError("prepare wshd", 0, "the process ended unexpectedly");
+    throwUnexpectedEnd();
   }
 }
 
+void FirstProcess::throwCause() {
+  pollfd p{setup, POLLIN, 0};
+  if (process.fd() < 0 || setup == nullptr || poll(&p, 1, 0) <= 0) return;
+  receiveEnd();
+  if (process.waitExit(EXIT_TIMEOUT_MS)) throwUnexpectedEnd();
+}
+
+void FirstProcess::throwUnexpectedEnd() {
+  throw StepError("prepare wshd", 0, "the process ended unexpectedly");
+}
+
 void FirstProcess::receiveEnd() {
-  // Throws the process's report, where there is one.
+  // Throws the process's report, where there is one. There is nothing after it.
+  Fd ending = kj::mv(setup);
   kj::Maybe<StepError> failure;
   try {
-    KJ_IF_MAYBE (packet, receivePacket(setup)) {
+    KJ_IF_MAYBE (packet, receivePacket(ending)) {
       auto report = packet->getRoot<schema::StepReport>();
       failure = StepError(report.getStep(), report.getErrno(), report.getDetail());
     }
@@ -215,7 +229,6 @@ void FirstProcess::awaitExec() {
   // The end of the connection: by exec, or by the end of the process.
   receiveEnd();
   if (process.waitExit(0)) throw StepError("await wshd", 0, "the process ended before it ran wshd");
-  setup = nullptr;
 }
 
 Container::Container(const ContainerHost& host, const CreateOrder& order)
@@ -226,7 +239,12 @@ Container::Container(const ContainerHost& host, const CreateOrder& order)
       networkPart(host.network, order.id, order.network),
       process(host.launcher, cgroupsPart.version2Directory(), order.profile),
       directory(host.depot, order, host.policy) {
-  build(host, order);
+  try {
+    build(host, order);
+  } catch (...) {
+    process.throwCause();
+    throw;
+  }
 }
 
 Container::~Container() noexcept(false) {

@@ -55,6 +55,9 @@ class FirstProcess {
   void connected();
   void awaitExec();
   // Returns when wshd runs. Throws StepError with the step that failed in the process.
+  void throwCause();
+  // For a step of the caller's that has failed: where the process had ended before, it throws why
+  // (StepError), since what ended takes its files in /proc and its namespaces along.
 
  private:
   Launcher& launcher;
@@ -64,6 +67,7 @@ class FirstProcess {
 
   void send(capnp::MessageBuilder& message, kj::ArrayPtr<const int> fds);
   void receiveEnd();
+  [[noreturn]] static void throwUnexpectedEnd();
 };
 
 struct ContainerHost {

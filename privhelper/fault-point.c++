@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <kj/string.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -21,6 +22,8 @@ namespace {
 constexpr uint32_t FIRST_CHILD_STEP = 1001;
 
 constexpr char DESTROY[] = "destroy";
+
+constexpr int SLOW_MS = 10;
 
 struct Faults {
   std::string operation = "create";
@@ -41,6 +44,7 @@ void list(uint32_t number, kj::StringPtr name) {
 
 void pass(const char* name) {
   list(++faults.passed, name);
+  if (faults.kind == "slow") poll(nullptr, 0, SLOW_MS);
   if (faults.passed != faults.failAt) return;
   if (faults.kind == "kill") raise(SIGKILL);
   if (faults.kind == "stop") raise(SIGSTOP);

@@ -12,7 +12,8 @@ namespace warden::privhelper {
 void armFaults();
 // Reads WARDEN_FAULT_OPERATION, by default "create"; WARDEN_FAULT_STEP, the number of the step of
 // the first such operation at which something happens; WARDEN_FAULT_KIND, which is "fail" (the
-// default), "kill" or "stop", of the process itself; and WARDEN_FAULT_COUNT_FILE, where the
+// default), "kill" or "stop", of the process itself, or "slow": a step of the child fails, and all
+// of the helper's take long enough for that to come first; and WARDEN_FAULT_COUNT_FILE, where the
 // numbered steps of that operation are listed.
 
 void beginFaultyOperation(const char* operation);

@@ -41,6 +41,8 @@ SeccompFilter brokerFilter() {
                 "unlinkat",     "umask"});
   // A container's out-of-memory event; stale processes, which are never signalled by number.
   filter.allow({"eventfd2", "pidfd_open"});
+  // A limit of memory, which the kernel is not to work at without end.
+  filter.allow({"setitimer"});
   // The audit trail, whose space is allocated before an operation begins.
   filter.allow({"fallocate", "pread64"});
   for (const char* name : {"socket", "socketpair"}) {

@@ -187,7 +187,8 @@ struct DestroyContainer {
 struct LimitMemory {
   # Limits memory, and memory and swap together, to the same amount; or asks for the limit in force.
   # Answered with `memoryLimit`. Fails, changing nothing, when the kernel cannot bring the usage
-  # below the limit (EBUSY) or has no memory controller (ENOTSUP).
+  # below the limit, or has not within 5 seconds or before another limit is asked for (EBUSY), or has
+  # no memory controller (ENOTSUP).
   # Refused when the id is malformed or unknown.
 
   id @0 :Text;

@@ -20,6 +20,10 @@ namespace {
 // interrupt of its own, which costs a virtual machine two of its hypervisor's.
 constexpr int MAX_HOLD_MS = 5;
 
+// More ends may come than can be reaped: processes of the container can make children that are
+// wshd's own (CLONE_PARENT of clone(2)), which end at once.
+constexpr int ENDS_A_TURN = 16;
+
 constexpr size_t MAX_JOBS = 4096;
 constexpr size_t FDS_PER_JOB = 2;
 constexpr size_t OTHER_FDS = 32 + CopyTable::MAX_COPIES;
@@ -89,10 +93,11 @@ void Server::serveOnce() {
   short wanted = unsent == nullptr || held ? POLLIN : POLLOUT;
   if (jobs.nextEnded() != nullptr || copies.nextEnded() != nullptr) wanted |= POLLOUT;
   pollfd p[] = {{childSignals, POLLIN, 0}, {listener, POLLIN, 0}, {connection, wanted, 0}};
-  if (poll(p, 3, held ? MAX_HOLD_MS : -1) < 0) return;
+  int longest = held ? MAX_HOLD_MS : -1;
+  if (poll(p, 3, moreEnds ? 0 : longest) < 0) return;
   // Before reaping, which takes the kernel a while; a frontend that waits is told at once.
   if (held) release();
-  if (p[0].revents != 0) reapChildren();
+  if (p[0].revents != 0 || moreEnds) reapChildren();
   if (connection != nullptr && unsent == nullptr) sendEvents();
   if (p[1].revents != 0) {
     acceptConnection();
@@ -104,11 +109,15 @@ void Server::serveOnce() {
 void Server::reapChildren() {
   // One signal is pending at most, and it may stand for many ends.
   signalfd_siginfo ignored;
-  if (read(childSignals, &ignored, sizeof(ignored)) < 0) return;
-  int status;
-  pid_t pid;
-  while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0)
+  if (read(childSignals, &ignored, sizeof(ignored)) < 0 && !moreEnds) return;
+  moreEnds = false;
+  for (int i = 0; i < ENDS_A_TURN; ++i) {
+    int status;
+    pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
+    if (pid <= 0) return;
     if (!copies.childEnded(pid, status)) jobs.childEnded(pid, status);
+  }
+  moreEnds = true;
 }
 
 void Server::acceptConnection() {

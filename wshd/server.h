@@ -45,8 +45,12 @@ class Server {
   bool held = false;
   // The reply that is unsent is not for lack of room: it may wait (SpawnJob.replyMayWait).
 
+  bool moreEnds = false;
+  // The signal is taken, and there may be children that have ended and are not reaped.
+
   void serveOnce();
   void reapChildren();
+  // A bounded number: others are served in between.
   void acceptConnection();
   void dropConnection();
   void serveConnection(short events);

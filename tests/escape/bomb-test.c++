@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "tests/support/limits.h"
 #include "tests/support/server-test.h"
 #include "tests/support/test-image.h"
 
@@ -25,10 +26,11 @@ constexpr int NEIGHBOURS_JOBS = 20;
 constexpr int MOST_TIMES_SLOWER = 20;
 constexpr auto LEAST_NOTICED = std::chrono::milliseconds(100);
 constexpr uint64_t BOMBERS_INODES = 2000;
-constexpr char PIDS_LIMIT[] = "200";
 
 class BombTest : public ServerTest {
  protected:
+  virtual std::string pidsLimit() const { return "200"; }
+
   void SetUp() override {
     pattern = testDirectory() + "/" + DIRECTORY_PREFIX + std::to_string(getpid()) + "-bomb-XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
@@ -37,7 +39,8 @@ class BombTest : public ServerTest {
     fs::copy_file(WARDEN_BIN_DIR "/warden-probe", pattern + "/image/probe");
     ServerOptions options;
     options.image = pattern + "/image";
-    options.config["privhelper.pids_limit"] = PIDS_LIMIT;
+    options.config["privhelper.pids_limit"] = pidsLimit();
+    options.config["server.container_rlimits"] = "{nproc: " + pidsLimit() + "}";
     start(options);
     client.emplace(connect());
     bomber = client->create();
@@ -153,6 +156,55 @@ TEST_F(BombTest, ofTerminalsLeavesTheNeighbourItsOwn) {
   if (terminal >= 0) close(terminal);
   client->run(bomber, std::string("touch ") + STOP, true);
   client->link(bomber, job);
+}
+
+TEST_F(BombTest, ofReclaimedPagesHoldsNobodyUpWhenItsMemoryIsLimited) {
+  client->spawn(bomber, "/probe refill /tmp/pages");
+  auto used = [&] {
+    bool second = hasVersion2("memory");
+    return std::stoull(cgroupValue(server(), idOf(bomber), "memory",
+                                   second ? "memory.current" : "memory.usage_in_bytes"));
+  };
+  ASSERT_TRUE(waitUntil([&] { return used() > 1000 * MIB; })) << used();
+  TestClient other = connect();
+  for (uint64_t limit : {290 * MIB, 100 * MIB}) {
+    client->send(memoryRequest(bomber, limit));
+    other.setTimeout(std::chrono::seconds(2));
+    for (uint64_t shares = 100; shares < 120; ++shares)
+      EXPECT_EQ(limitCpu(other, neighbour, shares), shares);
+    // It cannot be brought below what is held.
+    EXPECT_NE(client->receiveError().find("limit memory"), std::string::npos);
+  }
+  // A limit above it is in force at once, whatever waited before.
+  client->send(memoryRequest(bomber, 290 * MIB));
+  EXPECT_EQ(limitMemory(other, bomber, 20000 * MIB), 20000 * MIB);
+  EXPECT_NE(client->receiveError().find("limit memory"), std::string::npos);
+  expectTheNeighbourWorks();
+}
+
+class EndsBombTest : public BombTest {
+ protected:
+  std::string pidsLimit() const override { return "4096"; }
+
+  int processes() { return std::stoi(cgroupValue(server(), idOf(bomber), "pids", "pids.current")); }
+};
+
+TEST_F(EndsBombTest, leavesItsContainerAnswering) {
+  constexpr int CHILDREN = 3000;
+  client->spawn(bomber, "/probe ends " + std::to_string(CHILDREN));
+  ASSERT_TRUE(waitUntil([&] { return processes() > CHILDREN; })) << processes();
+  client->setTimeout(std::chrono::seconds(2));
+  for (int i = 0; i < 10; ++i) {
+    try {
+      client->spawn(bomber, "true", i % 2 == 1);
+    } catch (const ServerError&) {
+      // That there are as many processes as there may be is an answer, too.
+    }
+  }
+  expectTheNeighbourWorks();
+  client->setTimeout(std::chrono::seconds(20));
+  client->stop(bomber);
+  EXPECT_TRUE(waitUntil([&] { return processes() == 1; })) << processes();
 }
 
 }  // namespace

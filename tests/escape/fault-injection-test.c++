@@ -26,10 +26,13 @@ enum class Kind { PLAIN, WITH_HOST_FILES };
 
 constexpr uid_t USER = 60001;
 
+constexpr char FIRST_OF_CHILD[] = "1001";
+
 struct Step {
   Kind kind;
   std::string number;
   std::string name;
+  bool helperIsSlow = false;
 };
 
 class HostFiles {
@@ -84,7 +87,7 @@ std::string testName(const Step& step) {
       "undoesAllWhenStep" + step.number + (step.kind == Kind::PLAIN ? "_" : "WithHostFiles_");
   for (char c : step.name)
     name += isalnum(static_cast<unsigned char>(c)) ? c : '_';
-  return name + "Fails";
+  return name + "Fails" + (step.helperIsSlow ? "BeforeTheHelperGoesOn" : "");
 }
 
 class FaultInjectionTest : public ::testing::Test {
@@ -95,6 +98,7 @@ class FaultInjectionTest : public ::testing::Test {
     ServerOptions options;
     options.helper = FAULTY_HELPER;
     options.environment["WARDEN_FAULT_STEP"] = step.number;
+    if (step.helperIsSlow) options.environment["WARDEN_FAULT_KIND"] = "slow";
     options.slots = 1;  // the second create needs the slot of the failed one
     TestServer server(options);
     server.start();
@@ -132,6 +136,14 @@ std::vector<Step> allSteps() {
   for (auto& step : listSteps(Kind::WITH_HOST_FILES)) {
     if (known.count(step.name) == 0 || step.name == "mount bind mounts") steps.push_back(step);
   }
+  // What the helper does next with a process that has ended fails as well, and is not the cause.
+  auto first = std::find_if(steps.begin(), steps.end(),
+                            [](const Step& step) { return step.number == FIRST_OF_CHILD; });
+  if (first != steps.end()) {
+    Step early = *first;
+    early.helperIsSlow = true;
+    steps.push_back(early);
+  }
   return steps;
 }
 
@@ -141,6 +153,70 @@ void registerTests() {
                             __FILE__, __LINE__,
                             [step]() -> ::testing::Test* { return new FaultInjectionTest(step); });
   }
+}
+
+class HeldCgroups {
+  // Cgroups in those of a container, which keep them from being removed.
+
+ public:
+  explicit HeldCgroups(const TestServer& server) {
+    for (const auto& directory : server.cgroups()) {
+      if (directory.find("/instance-") == std::string::npos) continue;
+      std::filesystem::create_directory(directory + "/held");
+      held.push_back(directory + "/held");
+    }
+  }
+  ~HeldCgroups() {
+    for (const auto& directory : held)
+      rmdir(directory.c_str());
+  }
+
+  std::vector<std::string> held;
+};
+
+std::string numberOf(const char* name) {
+  auto steps = listSteps(Kind::PLAIN);
+  auto found =
+      std::find_if(steps.begin(), steps.end(), [&](const Step& step) { return step.name == name; });
+  return found == steps.end() ? "" : found->number;
+}
+
+std::vector<std::string> instances(const TestServer& server) {
+  auto all = server.cgroups();
+  std::erase_if(all, [](const std::string& directory) {
+    return directory.find("/instance-") == std::string::npos;
+  });
+  return all;
+}
+
+TEST(FailedCreateTest, whatItCannotRemoveIsListedAndRemovedLater) {
+  ServerOptions options;
+  options.helper = FAULTY_HELPER;
+  options.environment["WARDEN_FAULT_STEP"] = numberOf("send orders");
+  options.environment["WARDEN_FAULT_KIND"] = "stop";
+  TestServer server(options);
+  server.start();
+  LeakCheck leaks(server);
+  {
+    TestClient client = server.connect();
+    client.send(createRequest("faulty"));
+    ASSERT_TRUE(waitUntil([&] { return statusField(server.brokerPid(), "State")[0] == 'T'; }));
+    HeldCgroups held(server);
+    ASSERT_FALSE(held.held.empty());
+    // By which the create fails.
+    for (pid_t pid : descendants(server.launcherPid()))
+      if (pid != server.frontendPid()) kill(pid, SIGKILL);
+    kill(server.brokerPid(), SIGCONT);
+    EXPECT_NE(client.receiveError().find("the process ended"), std::string::npos);
+    EXPECT_EQ(instances(server).size(), 2 * held.held.size());
+    EXPECT_EQ(client.listAll().containers_size(), 1);
+  }
+  EXPECT_TRUE(waitUntil([&] { return instances(server).empty(); })) << server.logs();
+  EXPECT_EQ(server.connect().listAll().containers_size(), 0);
+  EXPECT_TRUE(server.depotEntries().empty());
+  leaks.expectNothingLeaked();
+  expectCleanStop(server);
+  if (HasFailure()) fprintf(stderr, "%s", server.logs().c_str());
 }
 
 TEST(FaultInjectionListTest, hasStepsOfHelperAndChild) {

@@ -6,9 +6,12 @@
 #include <grp.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -268,6 +271,43 @@ static int inodes(const char* most) {
   return REFUSED;
 }
 
+// Leaves process 1 as many children as `count` that live, all of which it has to look at for each
+// that has ended, and some that make it children that end at once: there is always one more.
+static int ends(const char* count) {
+  for (int i = atoi(count); i > 0; --i) {
+    pid_t pid = fork();
+    if (pid < 0) return not_attempted("fork");
+    if (pid > 0) continue;
+    while (i > 30)
+      pause();
+    while (getppid() != 1)
+      usleep(1000);
+    for (;;)
+      if (syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0) == 0) _exit(0);
+  }
+  return REFUSED;
+}
+
+// Holds memory that cannot be reclaimed, and touches pages of a large file without data, in any
+// order: as fast as the kernel takes them away they are back.
+static int refill(const char* file) {
+  const size_t held = 300 << 20, size = (size_t)2000 << 20;
+  void* memory =
+      mmap(NULL, held, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  int fd = open(file, O_RDWR | O_CREAT, 0600);
+  if (memory == MAP_FAILED || fd < 0 || ftruncate(fd, size) < 0) return not_attempted("memory");
+  volatile char* pages = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+  if (pages == MAP_FAILED) return not_attempted("mmap");
+  madvise((void*)pages, size, MADV_RANDOM);
+  for (int i = 0; i < 20; ++i) {
+    if (fork() != 0) continue;
+    for (unsigned place = i;; place = place * 1103515245 + 12345)
+      (void)pages[(size_t)(place >> 8) * 4096 % size];
+  }
+  for (;;)
+    pause();
+}
+
 const struct attack JOINING_ATTACKS[] = {
     {"siege", siege},
     {"setgroups", setgroups_},
@@ -276,5 +316,7 @@ const struct attack JOINING_ATTACKS[] = {
     {"dig", dig},
     {"ptys", ptys},
     {"inodes", inodes},
+    {"ends", ends},
+    {"refill", refill},
     {0},
 };

@@ -2,6 +2,7 @@
 
 #include <linux/bpf.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -118,6 +119,20 @@ TEST_F(CgroupsTest, staleContainerThatWasLeftFrozenIsKilled) {
   hierarchy.version->freeze(CgroupDirectory(hierarchy, name, "test"), true);
   EXPECT_TRUE(killAll(*cgroups, idNumber(1)));
   EXPECT_EQ(finish(pid), 128 + SIGKILL);
+}
+
+TEST_F(CgroupsTest, aContainerIsNotTakenForEndedWithoutADescriptorToLook) {
+  auto container = make();
+  pid_t pid = start(*container, [] { return pause(); });
+  waitUntil([&] { return !contentOf(Controller::PIDS, "cgroup.procs").empty(); });
+  rlimit own;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &own), 0);
+  rlimit none{0, own.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  bool ended = cgroups->killOnce(idNumber(1), true);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &own), 0);
+  EXPECT_FALSE(ended);
+  end(pid);
 }
 
 TEST_F(CgroupsTest, killingOneContainerSparesTheOthers) {
