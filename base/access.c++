@@ -108,7 +108,7 @@ std::optional<GrantedPath> findPrefix(const std::vector<HostPrefix>& prefixes, H
   }
   if (longest == nullptr) return std::nullopt;
   std::string beneath = path.substr(rest);
-  if (beneath.empty() && path.back() == '/') beneath = "./";
+  if (beneath.empty() && (path.back() == '/' || path.ends_with("/."))) beneath = "./";
   return GrantedPath{*longest, std::move(beneath)};
 }
 

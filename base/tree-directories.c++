@@ -1,7 +1,10 @@
 #include "base/tree-directories.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 namespace warden {
 
@@ -78,6 +81,19 @@ void TreeDirectories::fail(const char* verb, std::string_view name, int error) c
 
 void TreeDirectories::failHere(const char* verb, int error) const {
   failTree(verb, pathText, error);
+}
+
+bool isEmptyDirectory(int directory) {
+  constexpr size_t ENTRIES_BYTES = 512;  // ".", ".." and at least one more
+  alignas(dirent64) char entries[ENTRIES_BYTES];
+  ssize_t size = getdents64(directory, entries, sizeof(entries));
+  bool empty = size >= 0;
+  for (ssize_t at = 0; at < size;) {
+    auto* entry = reinterpret_cast<const dirent64*>(entries + at);
+    at += entry->d_reclen;
+    empty &= strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+  }
+  return lseek(directory, 0, SEEK_SET) == 0 && empty;
 }
 
 }  // namespace warden

@@ -45,6 +45,9 @@ class TreeDirectories {
   std::string pathText;
 };
 
+bool isEmptyDirectory(int directory);
+// Open for reading. False also where that cannot be told.
+
 [[noreturn]] void failTree(const char* verb, std::string_view path, int error);
 // Throws TreeFailure, with the path in printable characters and shortened.
 

@@ -117,9 +117,12 @@ void TreeMaker::makeLink(const TreePlace& place, const TreeEntry& entry) {
     if (symlinkat(entry.link, place.directory, name) < 0) place.fail("make link");
   }
   KJ_IF_MAYBE (to, owner) {
-    if (fchownat(place.directory, name, to->uid, to->gid, AT_SYMLINK_NOFOLLOW) < 0) {
-      place.fail("give to its owner");
-    }
+    // Not by its name: whoever owns the directory may have put something else of this user's there.
+    Fd link(openat(place.directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    struct stat status;
+    if (link == nullptr || fstat(link, &status) < 0) place.fail("give to its owner");
+    if (!S_ISLNK(status.st_mode)) failTree("give to its owner", entry.path, EEXIST);
+    if (fchownat(link, "", to->uid, to->gid, AT_EMPTY_PATH) < 0) place.fail("give to its owner");
   }
 }
 
@@ -146,6 +149,8 @@ TreeMaker::Directory TreeMaker::makeDirectory(const TreePlace& place) {
     }
   }
   if (directory == nullptr) place.fail("open");
+  // What has something in it is not the one that was made: somebody has put it there.
+  isNew = isNew && isEmptyDirectory(directory);
   openUp(directory);
   return {kj::mv(directory), isNew};
 }

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,6 +21,9 @@ namespace {
 constexpr size_t BLOCK_BYTES = 256 * 1024;
 // Read again for each directory in it, so not many names at once.
 constexpr size_t NAMES_BYTES = 8 * 1024;
+// Larger ones are nothing but holes on today's disks, at the end of which no copy would arrive.
+constexpr off_t MAX_FILE_BYTES = off_t(16) << 40;
+constexpr size_t ZEROS_AT_ONCE = size_t(1) << 30;
 // Of a file with more holes than that the last ones are copied as zeros.
 constexpr size_t MAX_REGIONS = 10000;
 
@@ -73,6 +77,7 @@ class TreePacker {
   void findRegions(int file, const struct stat& status);
   void put(const void* data, size_t size, const char* name);
   void putZeros(off_t size, const char* name);
+  void requireReader(const char* name);
   void putData(int file, Region region, const char* name);
   void begin(std::string_view name, mode_t mode, off_t size);
   void writeHeader(std::string_view name);
@@ -199,6 +204,8 @@ void TreePacker::addFile(int directory, const char* name) {
   struct stat status;
   if (file == nullptr || fstat(file, &status) < 0) directories.fail("read", name);
   if (!S_ISREG(status.st_mode)) directories.fail("refuse special file", name, EINVAL);
+  if (status.st_size > MAX_FILE_BYTES)
+    directories.fail("refuse a file of more than 16 TiB", name, EFBIG);
   begin(name, status.st_mode, status.st_size);
   findRegions(file, status);
   writeHeader(name);
@@ -241,8 +248,19 @@ void TreePacker::putZeros(off_t size, const char* name) {
   // libarchive leaves out what the entry says are holes, but counts it.
   if (size <= 0) return;
   memset(block.begin(), 0, kj::min(off_t(BLOCK_BYTES), size));
-  for (; size > 0; size -= kj::min(off_t(BLOCK_BYTES), size))
+  for (size_t written = 0; size > 0; size -= kj::min(off_t(BLOCK_BYTES), size)) {
     put(block.begin(), kj::min(off_t(BLOCK_BYTES), size), name);
+    written += BLOCK_BYTES;
+    if (written % ZEROS_AT_ONCE == 0) requireReader(name);
+  }
+}
+
+void TreePacker::requireReader(const char* name) {
+  // Holes are sent as nothing, so that nothing tells that nobody reads any more.
+  pollfd p{stream, 0, 0};
+  if (poll(&p, 1, 0) <= 0) return;
+  streamError = EPIPE;
+  failWriting(name);
 }
 
 void TreePacker::putData(int file, Region region, const char* name) {

@@ -71,6 +71,7 @@ Fd TreeUnpacker::makeTarget() {
     directory = Fd(openat(target.directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   }
   if (directory == nullptr) directories.fail("make", name);
+  if (!isEmptyDirectory(directory)) directories.fail("make", name, EEXIST);
   return directory;
 }
 
@@ -104,6 +105,7 @@ void TreeUnpacker::addRootDirectory(const std::string& name, mode_t mode) {
     pending.push_back({made != nullptr, mode});
   } else {
     put(around, name, root);
+    if (made != nullptr) maker.own(made, target.name);
   }
   KJ_IF_MAYBE (entry, first) {
     add(*entry);

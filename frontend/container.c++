@@ -174,16 +174,24 @@ kj::Promise<void> Container::stop(bool kill) {
 }
 
 kj::Promise<void> Container::terminate(int signalsSent) {
-  // Goes on when the jobs have ended: processes that left them are to end, too.
+  // Goes on when the jobs have ended, while there are processes that have left them; and not
+  // longer, as these signals would end copies, too.
   if (current == State::DESTROYED) return kj::READY_NOW;
-  if (signalsSent >= TERM_SIGNALS) {
-    wshd->signalAll(SIGKILL);
-    return kj::READY_NOW;
+  bool last = signalsSent >= TERM_SIGNALS;
+  auto nobodyLeft = wshd->signalAll(last ? SIGKILL : SIGTERM)
+                        .then([](bool somebody) -> kj::Promise<void> {
+                          if (somebody) return kj::NEVER_DONE;
+                          return kj::READY_NOW;
+                        })
+                        .catch_([](kj::Exception&&) -> kj::Promise<void> {
+                          return kj::NEVER_DONE;  // it does not answer
+                        });
+  if (last) return kj::READY_NOW;
+  auto next = services.timer.afterDelay(TERM_INTERVAL).then([=]() { return signalsSent + 1; });
+  if (unfinishedJobs() > 0) {
+    next = next.exclusiveJoin(whenIdle().then([=]() { return signalsSent; }));
   }
-  wshd->signalAll(SIGTERM);
-  return services.timer.afterDelay(TERM_INTERVAL).then([this, signalsSent]() {
-    return terminate(signalsSent + 1);
-  });
+  return nobodyLeft.exclusiveJoin(next.then([this](int sent) { return terminate(sent); }));
 }
 
 kj::Promise<void> Container::whenIdle() {

@@ -276,13 +276,25 @@ void WshdClient::ask() {
   postAnswered(kj::mv(message), sequence);
 }
 
-void WshdClient::signalAll(int signal) {
+kj::Promise<bool> WshdClient::signalAll(int signal) {
   auto message = kj::heap<capnp::MallocMessageBuilder>(SMALL_WORDS);
   auto root = message->initRoot<schema::WshdRequest>();
   auto sequence = replies.nextSequence();
   root.setSequence(sequence);
   root.setSignalAll(signal);
-  postAnswered(kj::mv(message), sequence);
+  KJ_IF_MAYBE (error, lost) {
+    return kj::cp(*error);
+  }
+  // Also to one that is silent: it is carried out when that answers again.
+  auto answered = kj::evalNow([&]() {
+    link.send(kj::mv(message));
+    watch.asked();
+    return replies.await(sequence);
+  });
+  return answered.then([](Packet packet) {
+    auto reply = packet.getRoot<schema::WshdMessage>();
+    return !reply.isFailed() || reply.getFailed().getErrno() != ESRCH;
+  });
 }
 
 void WshdClient::signalJob(uint32_t jobId, int signal) {

@@ -99,7 +99,9 @@ class WshdClient : private WshdWatch::Subject {
   void cancelCopy(uint64_t number);
   // Does nothing when it has ended.
 
-  void signalAll(int signal);
+  kj::Promise<bool> signalAll(int signal);
+  // Whether there may be a process that got it. Sent also when the promise is dropped. No answer:
+  // rejects.
   void signalJob(uint32_t jobId, int signal);
   void forgetNow(uint32_t jobId);
   // Sent in order with all else, and not waited for; without effect when wshd is gone.

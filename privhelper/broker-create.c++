@@ -107,7 +107,7 @@ void Broker::failCreate(uint64_t sequence, const CreateOrder& order, const StepE
   if (whatIsLeftOf(order.id) != nullptr) {
     kj::Vector<uint32_t> slots;
     slots.add(order.slot);
-    removeLater(order.id, kj::mv(slots));
+    removeLater(order.id, kj::mv(slots), order.network);
   }
   fail(sequence, "create", order.id, error, monotonicUs() - startedUs);
 }

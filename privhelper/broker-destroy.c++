@@ -71,6 +71,11 @@ bool Broker::isSlotLost(uint32_t slot) const {
 }
 
 bool Broker::isNetworkLost(uint32_t network) const {
+  for (auto& [id, entry] : leftovers) {
+    KJ_IF_MAYBE (lost, entry.network) {
+      if (*lost == network) return true;
+    }
+  }
   for (auto& [id, entry] : dying) {
     if (entry.container->network().index() == network && entry.sequence == nullptr) return true;
   }
@@ -142,9 +147,11 @@ void Broker::listDying(schema::Containers::Builder all) const {
   }
 }
 
-void Broker::removeLater(const ContainerId& id, kj::Vector<uint32_t> slots) {
+void Broker::removeLater(const ContainerId& id, kj::Vector<uint32_t> slots,
+                         kj::Maybe<uint32_t> network) {
   uint64_t now = monotonicUs();
-  leftovers.emplace(id, Leftover{.slots = kj::mv(slots), .sinceUs = now, .nextUs = now});
+  leftovers.emplace(
+      id, Leftover{.slots = kj::mv(slots), .network = network, .sinceUs = now, .nextUs = now});
 }
 
 uint64_t Broker::nextRemovalUs() const {
@@ -169,6 +176,7 @@ bool Broker::removeNow(const ContainerId& id, Leftover& entry) {
   entry.tried = true;
   if (ended) {
     entry.slots.clear();
+    entry.network = nullptr;
     entry.cause =
         host.cgroups.has(id) ? schema::Dying::Cause::CGROUP : schema::Dying::Cause::DIRECTORY;
   }

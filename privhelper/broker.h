@@ -85,7 +85,8 @@ class Broker {
   };
   struct Leftover {
     // What an earlier server has left and cannot be adopted, or what could not be removed.
-    kj::Vector<uint32_t> slots;  // that it has as long as its processes live
+    kj::Vector<uint32_t> slots;   // that it has as long as its processes live
+    kj::Maybe<uint32_t> network;  // likewise
     uint64_t sinceUs;
     uint64_t nextUs;     // when it is tried again
     bool tried = false;  // to end its processes
@@ -182,7 +183,8 @@ class Broker {
   bool isGone(Dying& entry);
   void reapDying();
   kj::StringPtr whatIsLeftOf(const ContainerId& id) const;
-  void removeLater(const ContainerId& id, kj::Vector<uint32_t> slots);
+  void removeLater(const ContainerId& id, kj::Vector<uint32_t> slots,
+                   kj::Maybe<uint32_t> network = nullptr);
   void removeLeftovers();
   bool removeNow(const ContainerId& id, Leftover& entry);
   uint64_t nextRemovalUs() const;

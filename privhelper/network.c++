@@ -238,6 +238,11 @@ void Network::forgetConnections() {
   forgetAtUs = 0;
   std::set<uint32_t> addresses;
   addresses.swap(toForget);
+  // Nobody gets an address before.
+  KJ_ON_SCOPE_FAILURE({
+    toForget.insert(addresses.begin(), addresses.end());
+    forgetAtUs = monotonicUs() + FORGET_US;
+  });
   if (!addresses.empty()) conntrack.forget(addresses);
 }
 
@@ -254,7 +259,11 @@ void Network::endOverdue() {
 
 void Network::doWhatIsDue() {
   endOverdue();
+  KJ_DEFER(setTimer());
   if (forgetAtUs != 0 && forgetAtUs <= monotonicUs()) forgetConnections();
+}
+
+void Network::setTimer() {
   uint64_t next = forgetAtUs;
   for (auto& [index, container] : attached) {
     uint64_t at = container->removeAtUs;

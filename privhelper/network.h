@@ -73,6 +73,7 @@ class Network {
   void checkInterfaces();
   void forgetLater(uint32_t address);
   void forgetConnections();
+  void setTimer();
   void endOverdue();
   void doWhatIsDue();
   void noteLink(const nlmsghdr* message);

@@ -18,8 +18,8 @@ struct WshdRequest {
   union {
     spawn @1 :SpawnJob;
     signalAll @2 :Int32;
-    # Sends this signal to every process of the container but wshd. Answered with `done`, also when
-    # there is no process.
+    # Sends this signal to every process of the container but wshd. Answered with `done`, or with
+    # `failed` and ESRCH when there is no process (an earlier wshd: with `done`, too).
     forget @3 :UInt32;
     # The job with this id is done with: wshd closes its duplicates of the job's pipes and drops the
     # exit status. Answered with `done`, also when there is no such job; not at all when the sequence

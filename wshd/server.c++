@@ -338,7 +338,8 @@ void Server::signalAll(int signal, schema::WshdMessage::Builder reply) {
   if (!isSignal(signal)) return fill(reply, Failure{"check the signal", EINVAL});
   // Anywhere else but in its own pid namespace, -1 would be every process of the host.
   if (getpid() != 1) return fill(reply, Failure{"signal all: wshd is not process 1", EPERM});
-  answerKill(kill(-1, signal), reply);
+  if (kill(-1, signal) < 0) return fill(reply, Failure{"signal all", errno});
+  reply.setDone();
 }
 
 void Server::signalJob(uint32_t jobId, int signal, schema::WshdMessage::Builder reply) {

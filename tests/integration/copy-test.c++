@@ -71,6 +71,18 @@ TEST_F(CopyTest, aFileGoesInAndComesOutAgain) {
   EXPECT_NE(client.expectError(into(host + "/file", "/tmp/late")).find("state"), std::string::npos);
 }
 
+TEST_F(CopyTest, aStopThatIsAnsweredEndsNoCopyAfterIt) {
+  auto client = startWithContainer();
+  client.output("a", "head -c 67108864 /dev/zero > /tmp/large");
+  client.spawn("a", "exec sleep 100000");
+  client.stop("a");
+  // Past the times at which it would ask again whoever is left to end.
+  auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(2500);
+  while (std::chrono::steady_clock::now() < end)
+    client.call(outOf("/tmp/large", host + "/back"));
+  EXPECT_EQ(fs::file_size(host + "/back"), 64u << 20);
+}
+
 // What rsync(1) with -r -p --links makes of it, too (base-tree-rsync-test has the random trees).
 TEST_F(CopyTest, aSlashAtTheEndOfTheSourceMeansWhatIsInIt) {
   auto client = startWithContainer();

@@ -32,7 +32,7 @@ TEST(FindPrefixTest, readsSlashesAndDotsAsTheKernelDoes) {
   for (const char* path :
        {"//srv/a/b", "/srv//a/b", "/./srv/./a/./b", "/srv/a//b", "/srv/a/.//./b"})
     EXPECT_EQ(cut(path, prefixes), "/srv/a | b") << path;
-  EXPECT_EQ(cut("/srv/a/.", prefixes), "/srv/a | ");
+  EXPECT_EQ(cut("/srv/a/.", prefixes), "/srv/a | ./");
   EXPECT_EQ(cut("/srv/a/..b", prefixes), "/srv/a | ..b");
   EXPECT_EQ(cut("/srv/a/.b", prefixes), "/srv/a | .b");
 }

@@ -196,6 +196,36 @@ TEST_F(TreeTest, theOwnerGetsWhatIsMadeAndNotWhatWasThere) {
   EXPECT_EQ(modeOf("dst/new/program"), S_IFREG | 06755u);
 }
 
+TEST_F(TreeTest, theOwnerGetsATargetThatIsMadeForADirectory) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  makeDirectory("src");
+  write("src/file", "x");
+  makeDirectory("empty");
+  EXPECT_EQ(copy("src", "around", TreeOwner{1234, 2345}), DONE);
+  EXPECT_EQ(copy("empty", "asked/", TreeOwner{1234, 2345}), DONE);
+  for (const char* path : {"around", "around/src", "around/src/file", "asked", "asked/empty"}) {
+    struct stat status;
+    KJ_SYSCALL(lstat((base + "/" + path).c_str(), &status));
+    EXPECT_EQ(status.st_uid, 1234u) << path;
+    EXPECT_EQ(status.st_gid, 2345u) << path;
+  }
+}
+
+TEST_F(TreeTest, endlessHolesAreRefusedAndLongOnesAreNotSentToNobody) {
+  // Of a file system without a limit of its own.
+  std::string path = "/dev/shm/warden-tree-test-" + std::to_string(getpid());
+  Fd file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  KJ_DEFER(unlink(path.c_str()));
+  StreamPair stream;
+  stream.right = nullptr;
+  Fd directory(open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  CopyPlace place{kj::mv(directory), path.substr(path.rfind('/') + 1)};
+  KJ_SYSCALL(ftruncate(file, INT64_MAX));
+  EXPECT_EQ(wordsOf(packTree(place, stream.left)).substr(0, 6), "EFBIG:");
+  KJ_SYSCALL(ftruncate(file, int64_t(16) << 40));
+  EXPECT_EQ(wordsOf(packTree(place, stream.left)), "EPIPE: write stream");
+}
+
 TEST_F(TreeTest, anEndThatGoesAwayEndsTheOther) {
   makeDirectory("src");
   write("src/file", std::string(4 << 20, 'x'));
