@@ -6,9 +6,9 @@
 
 #include <string>
 
+#include "base/accounts.h"
 #include "base/config.h"
 #include "base/container-id.h"
-#include "base/accounts.h"
 #include "frontend/helper-client.h"
 #include "frontend/network-pool.h"
 

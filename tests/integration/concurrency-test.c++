@@ -17,7 +17,8 @@ class ConcurrencyTest : public ServerTest {
     ServerOptions options;
     options.slots = 256;
     options.config["logging.level"] = "info";
-    options.config["network.release_delay"] = "0";  // more containers than networks, one after another
+    options.config["network.release_delay"] =
+        "0";  // more containers than networks, one after another
     start(options);
   }
 
