@@ -82,6 +82,12 @@ kj::Vector<Fd> Broker::describe(Container& container, Fd connection,
 
 void Broker::build(uint64_t sequence, const CreateOrder& order) {
   uint64_t started = monotonicUs();
+  // What somebody else has put there, by which this create fails, is not its own to remove.
+  bool isForeign = whatIsLeftOf(order.id) != nullptr;
+  auto failed = [&](const StepError& error) {
+    if (!isForeign) removeRestOf(order);
+    fail(sequence, "create", order.id, error, monotonicUs() - started);
+  };
   try {
     beginFaultyOperation("create");
     KJ_DEFER(endFaultyOperation());
@@ -95,21 +101,18 @@ void Broker::build(uint64_t sequence, const CreateOrder& order) {
     log.record("create", order.id.text(), Outcome::DONE, nullptr, monotonicUs() - started);
     reply(message, kj::mv(fds));
   } catch (const StepError& e) {
-    failCreate(sequence, order, e, started);
+    failed(e);
   } catch (const kj::Exception& e) {
-    failCreate(sequence, order, StepError("create", 0, e.getDescription()), started);
+    failed(StepError("create", 0, e.getDescription()));
   }
 }
 
-void Broker::failCreate(uint64_t sequence, const CreateOrder& order, const StepError& error,
-                        uint64_t startedUs) {
+void Broker::removeRestOf(const CreateOrder& order) {
   // What could not be removed at once. Its processes may live, with the host ids of the slot.
-  if (whatIsLeftOf(order.id) != nullptr) {
-    kj::Vector<uint32_t> slots;
-    slots.add(order.slot);
-    removeLater(order.id, kj::mv(slots), order.network);
-  }
-  fail(sequence, "create", order.id, error, monotonicUs() - startedUs);
+  if (containers.count(order.id) > 0 || whatIsLeftOf(order.id) == nullptr) return;
+  kj::Vector<uint32_t> slots;
+  slots.add(order.slot);
+  removeLater(order.id, kj::mv(slots), order.network);
 }
 
 Container* Broker::find(const ContainerId& id) {

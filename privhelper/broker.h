@@ -158,8 +158,7 @@ class Broker {
   // In broker-create.c++: what makes containers, finds and counts them.
   void create(schema::HelperRequest::Reader request);
   void build(uint64_t sequence, const CreateOrder& order);
-  void failCreate(uint64_t sequence, const CreateOrder& order, const StepError& error,
-                  uint64_t startedUs);
+  void removeRestOf(const CreateOrder& order);
   kj::Maybe<kj::String> reasonAgainst(const CreateOrder& order) const;
   void countIn(kj::Own<Container> container);
   void countOut(const Container& container);
